@@ -1,0 +1,9 @@
+"""Differentiable optimization layers on CVXPY, with any solver and LPGD gradients."""
+
+from importlib.metadata import version
+
+from cvxlpgd.comparison import Comparison, compare
+from cvxlpgd.derivatives import LPGD, FiniteDifference, Implicit
+
+__version__ = version("cvxlpgd")
+__all__ = ["LPGD", "Comparison", "FiniteDifference", "Implicit", "compare"]

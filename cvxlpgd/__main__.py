@@ -1,0 +1,111 @@
+"""The command line: cvxlpgd compare FILE.py, cvxlpgd solvers, cvxlpgd --version."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+import cvxlpgd
+from cvxlpgd.errors import CvxlpgdError, InvalidInput
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="cvxlpgd", description="Differentiable optimization layers on CVXPY."
+    )
+    parser.add_argument("--version", action="version", version=f"cvxlpgd {cvxlpgd.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    compare = commands.add_parser(
+        "compare",
+        help="compare derivatives on the problem of a Python file",
+        description="Executes FILE, which defines problem, parameters, variables and values, and "
+        "may define loss or cotangents and gp; then compares derivatives. Run only files you trust.",
+    )
+    compare.add_argument("file", type=Path, metavar="FILE")
+    compare.add_argument("--tau", type=_positive, nargs="+", help="perturbations to try")
+    compare.add_argument("--solver", help="a solver by name")
+    compare.add_argument("--plot", type=Path, metavar="PNG", help="draw error against tau")
+    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    commands.add_parser("solvers", help="list the solvers: installed or not, and what they take")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _compare(chosen) if chosen.command == "compare" else _solvers()
+    except CvxlpgdError as error:
+        print(f"cvxlpgd: {error}", file=sys.stderr)
+        return 1
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    given = _executed(chosen.file)
+    comparison = cvxlpgd.compare(
+        given["problem"],
+        given["parameters"],
+        given["variables"],
+        given["values"],
+        cotangents=given.get("cotangents"),
+        loss=given.get("loss"),
+        solver=chosen.solver,
+        taus=chosen.tau,
+        gp=bool(given.get("gp", False)),
+        progress=sys.stderr.isatty(),
+    )
+    print(json.dumps(comparison.to_dict()) if chosen.json else comparison.to_markdown())
+    if chosen.plot is not None:
+        try:
+            comparison.plot(str(chosen.plot))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"cannot draw to {chosen.plot}: {error}") from error
+        print(f"picture: {chosen.plot}", file=sys.stderr)
+    return 0
+
+
+def _executed(file: Path) -> dict[str, Any]:
+    """What the file defines."""
+    if not file.is_file():
+        raise InvalidInput(f"there is no file {file}")
+    try:
+        given = runpy.run_path(str(file), run_name="cvxlpgd_compare")
+    except Exception as error:
+        raise InvalidInput(f"{file} fails: {type(error).__name__}: {error}") from error
+    missing = [k for k in ("problem", "parameters", "variables", "values") if k not in given]
+    if missing:
+        raise InvalidInput(f"{file} does not define {', '.join(missing)}")
+    return given
+
+
+def _solvers() -> int:
+    from cvxlpgd.solvers._choose import known
+
+    rows = [
+        [
+            solver.name,
+            "yes" if installed else "no",
+            "own file" if own else "through CVXPY",
+            ", ".join(sorted(cone.__name__ for cone in solver.cones)),
+            "yes" if solver.quadratic else "",
+            "yes" if solver.integer else "",
+        ]
+        for solver, own, installed in known()
+    ]
+    head = ["solver", "installed", "how", "cones", "quadratic", "integer"]
+    print(tabulate(rows, headers=head, tablefmt="github"))
+    return 0
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("tau must be > 0 and finite")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""The nonnegative orthant {s : s >= 0}: inequality rows. It is its own dual."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NonNeg:
+    """`rows` inequality rows."""
+
+    rows: int
+
+    def project(self, v: Any) -> Any:
+        """Nearest point of the cone: max(v, 0)."""
+        return v * (v > 0)

@@ -1,0 +1,15 @@
+"""The zero cone {0}: equality rows. Its dual is the whole space."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Zero:
+    """`rows` equality rows: s = 0, y free."""
+
+    rows: int
+
+    def project(self, v: Any) -> Any:
+        """Nearest point of the cone: 0."""
+        return v * 0.0

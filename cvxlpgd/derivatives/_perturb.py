@@ -1,0 +1,173 @@
+"""Perturbed programs, the slack's cotangent, and the size of a perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Status, norm
+from cvxlpgd.solvers._protocol import FINEST, Solver, solve
+from cvxlpgd.sparse import Array, product, transposed_product
+
+KAPPA = 1e-3  # the size of an automatic perturbation relative to what it perturbs
+NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
+
+Difference = Callable[[np.ndarray, np.ndarray], tuple[Data, Info]]
+
+
+def without_slack(program: ConeProgram, z_bar: Point) -> Point:
+    """s = b - Ax: the slack's cotangent is one of x, x_bar - A's_bar, and of b and A (below)."""
+    folded = z_bar.x - transposed_product(program.structure.A, program.data.A, z_bar.s)
+    return replace(z_bar, x=folded, s=z_bar.s * 0.0)
+
+
+def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, entries: Data) -> Data:
+    """The rest of the slack's cotangent: b_bar + s_bar, A_bar - s_bar x'."""
+    A = program.structure.A
+    outer = s_bar[:, A.rows[entries.A]] * x[:, A.cols[entries.A]]
+    return replace(data_bar, A=data_bar.A - outer, b=data_bar.b + s_bar[:, entries.b])
+
+
+def along_cotangent(program: ConeProgram, z_bar: Point, t: Array) -> ConeProgram:
+    """L + t (x_bar'x + y_bar'y): the programs (P, q + t x_bar, A, b - t y_bar), t (batch,)."""
+    w, t = program.data, t[:, None]
+    return replace(program, data=replace(w, q=w.q + t * z_bar.x, b=w.b - t * z_bar.y))
+
+
+def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
+    """The programs w + t w_dot, w_dot at the structure's varying entries, t (batch,)."""
+    moved = {}
+    for name, entries in program.structure.varying._items():
+        value, dot = getattr(program.data, name), getattr(w_dot, name)
+        if len(entries):
+            xp = array_namespace(value)
+            value = xp.broadcast_to(value, (t.shape[0], value.shape[1])) * 1.0
+            value[:, entries] += t[:, None] * dot
+        moved[name] = value
+    return replace(program, data=Data(**moved))
+
+
+def cotangent_step(program: ConeProgram, z: Point, z_bar: Point, accuracy: float) -> np.ndarray:
+    """tau such that the perturbation of q and b is kappa times what it perturbs, (batch,).
+
+    tau = kappa max(|q|, |Px*|, |A'y*|) / |x_bar| over the user's variables, or kappa |b| / |y_bar|,
+    the smaller where both exist; a size of 0 counts as 1; kappa = max(1e-3, accuracy^(1/3)).
+    Where A'y* is nothing but cancelled noise, the size is taken before it cancels, |A|'|y*|.
+    """
+    structure, w = program.structure, program.data
+    xp = array_namespace(z.x)
+    user = np.flatnonzero(structure.user)
+    Px, Aty = product(structure.P, w.P, z.x), transposed_product(structure.A, w.A, z.y)
+    size = xp.maximum(xp.maximum(norm(w.q[:, user]), norm(Px[:, user])), norm(Aty[:, user]))
+    uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
+    size = xp.where(size > NOISE * max(accuracy, FINEST) * uncancelled, size, uncancelled)
+    return max(KAPPA, accuracy ** (1 / 3)) * _smallest(
+        (size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y))
+    )
+
+
+def tangent_step(program: ConeProgram, w_dot: Data, kappa: float) -> np.ndarray:
+    """tau such that no field of the data moves by more than kappa times its size, (batch,)."""
+    fields = program.data._items()
+    return kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
+
+
+def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
+    """min size / perturbation over the pairs with a perturbation; 1 where there is none."""
+    smallest = np.asarray(np.inf)
+    for size, perturbation in ratios:
+        size, perturbation = _host(size), _host(perturbation)
+        with np.errstate(divide="ignore"):
+            smallest = np.minimum(smallest, np.where(size > 0, size, 1.0) / perturbation)
+    return np.where(np.isfinite(smallest), smallest, 1.0)
+
+
+def enlarged(difference: Difference, tau: np.ndarray, times: int) -> tuple[Data, Info]:
+    """The difference at tau; where it is noise, at 10 tau, 100 tau, ... as often as `times`."""
+    tau = np.array(tau)
+    w_bar, info = difference(np.arange(len(tau)), tau)
+    samples = np.flatnonzero(info.unresolved & info.ok)
+    for _ in range(times):
+        if not len(samples):
+            break
+        larger, larger_info = difference(samples, 10.0 * tau[samples])
+        samples = samples[larger_info.ok]
+        tau[samples] *= 10.0
+        for name, value in w_bar._items():
+            value[samples] = getattr(larger, name)[larger_info.ok]
+        info.tau[samples] = tau[samples]
+        info.retries[samples] += 1
+        info.unresolved[samples] = larger_info.unresolved[larger_info.ok]
+        info.inaccurate[samples] = larger_info.inaccurate[larger_info.ok]
+        samples = samples[info.unresolved[samples]]
+    return w_bar, info
+
+
+def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
+    """Whether no field of high - low rises above the solver's accuracy, bool (batch,)."""
+    noise: np.ndarray | bool = True
+    for name, value in high._items():
+        other = getattr(low, name)
+        size = np.maximum(_host(norm(value)), _host(norm(other)))
+        noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
+    return np.asarray(noise)
+
+
+def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
+    """What became of re-solves at t = end tau, one batch for each end after the other."""
+    info = Info.good(len(tau), tau)
+    messages = list(info.messages)
+    for end, status in zip(ends, again.status.reshape(len(ends), -1), strict=True):
+        usable = np.isin(status, (Status.SOLVED, Status.INACCURATE))
+        info.inaccurate[:] |= status == Status.INACCURATE
+        info.ok[:] &= usable
+        for i in np.flatnonzero(~usable):
+            side = "lower" if end > 0 else "upper"
+            messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
+            messages[i] += f"is {status[i]}"
+    return replace(info, messages=tuple(messages))
+
+
+def solved_along(
+    program: ConeProgram,
+    solution: Solution,
+    w_dot: Data,
+    tau: np.ndarray,
+    ends: Sequence[float],
+    solver: Solver,
+) -> tuple[list[Point], Info]:
+    """The points at w + end tau w_dot for each end, all solved in one batch."""
+    batch = len(tau)
+    both = np.tile(np.arange(batch), len(ends))
+    t = np.concatenate([tau * end for end in ends])
+    xp = array_namespace(program.data.q)
+    perturbed = along_tangent(
+        program.take(both), w_dot.take(both), xp.asarray(t, dtype=program.data.q.dtype)
+    )
+    again = solve(solver, perturbed, start=solution.take(both))
+    if len(program.structure.varying.P):
+        again.status[_indefinite(perturbed)] = "indefinite"
+    z = again.point
+    points = [
+        Point(z.x[k : k + batch], z.y[k : k + batch], z.s[k : k + batch])
+        for k in range(0, len(ends) * batch, batch)
+    ]
+    return points, report(again, ends, tau)
+
+
+def _indefinite(program: ConeProgram) -> np.ndarray:
+    """Samples whose P has a negative eigenvalue, beyond rounding."""
+    P, values = program.structure.P, _host(program.data.P)
+    active = np.unique(P.cols)
+    dense = np.zeros((len(values), len(active), len(active)))
+    dense[:, np.searchsorted(active, P.rows), np.searchsorted(active, P.cols)] = values
+    eigenvalues = np.linalg.eigvalsh(dense)
+    return np.asarray(eigenvalues[:, 0] < -1e-12 * np.abs(eigenvalues).max(axis=1))
+
+
+def _host(values: Array) -> np.ndarray:
+    return np.asarray(to_device(values, "cpu"))

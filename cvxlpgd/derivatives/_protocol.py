@@ -1,0 +1,74 @@
+"""What a derivative does, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.solvers._protocol import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Info:
+    """What became of each sample's derivative.
+
+    Parameters
+    ----------
+    ok : bool array (batch,)
+        Where it is False the derivative has no value.
+    messages : tuple of str (batch,)
+        Why not, or what the caller should know.
+    tau : array (batch,)
+        The perturbation used, NaN for a method without one.
+    retries : int array (batch,)
+        How often it was enlarged.
+    unresolved : bool array (batch,)
+        Where the value is no more than the solver's noise, or the derivative does not exist.
+    inaccurate : bool array (batch,)
+        Where a solve stayed short of its accuracy, though the value is returned.
+    """
+
+    ok: np.ndarray
+    messages: tuple[str, ...]
+    tau: np.ndarray
+    retries: np.ndarray
+    unresolved: np.ndarray
+    inaccurate: np.ndarray
+
+    @classmethod
+    def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
+        """Nothing to report."""
+        no = np.zeros(batch, dtype=bool)
+        taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
+        return cls(~no, ("",) * batch, taus, np.zeros(batch, dtype=int), no, no)
+
+
+class Derivative(Protocol):
+    """A frozen value: a method and its settings. A new one needs this and nothing else."""
+
+    def require(self, structure: Structure, solver: Solver) -> None:
+        """Raise where the method cannot serve programs of this structure, solved by `solver`."""
+
+    def fixed(self, batch_shape: tuple[int, ...]) -> Self:
+        """The same with all that may change between calls read once, for one forward pass."""
+
+    def take(self, index: np.ndarray) -> Self:
+        """The same for some samples of the flattened batch."""
+
+    def vjp(
+        self,
+        program: ConeProgram,
+        solution: Solution,
+        point_bar: Point,
+        entries: Data,
+        solver: Solver,
+    ) -> tuple[Data, Info]:
+        """The data's cotangent at these entries (each field (batch, entries)) for the point's."""
+
+    def jvp(
+        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
+    ) -> tuple[Point, Info]:
+        """The point's tangent for the data's tangent at the structure's varying entries."""

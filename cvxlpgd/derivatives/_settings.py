@@ -1,0 +1,58 @@
+"""The settings that perturbation methods share, checked in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.errors import InvalidOption
+
+
+def check(tau: Any, rho: Any, side: str, sides: Collection[str]) -> None:
+    """Raise InvalidOption for a tau, rho or side out of range; a callable tau is read later."""
+    if not callable(tau):
+        check_tau(tau)
+    check_rho(rho)
+    if side not in sides:
+        raise InvalidOption(f"side must be one of {', '.join(sides)}, not {side!r}")
+
+
+def check_rho(rho: Any) -> None:
+    """Raise InvalidOption unless rho is a number >= 0."""
+    if not (_is_number(rho) and 0 <= rho < np.inf):
+        raise InvalidOption(f"rho must be a number >= 0, not {rho!r}")
+
+
+def check_tau(tau: Any) -> None:
+    """Raise InvalidOption unless tau is "auto" or positive."""
+    if isinstance(tau, str):
+        if tau != "auto":
+            raise InvalidOption(f'tau must be "auto", a number > 0, an array or a callable, not {tau!r}')
+        return
+    try:
+        values = np.asarray(tau, dtype=float)
+    except (TypeError, ValueError):
+        raise InvalidOption(f"tau must be a number > 0, not {tau!r}") from None
+    if not ((values > 0) & np.isfinite(values)).all():
+        raise InvalidOption(f"tau must be > 0 and finite everywhere, not {tau!r}")
+
+
+def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
+    """tau read if it is a callable; an array spread over the flattened batch."""
+    tau = tau() if callable(tau) else tau
+    check_tau(tau)
+    if isinstance(tau, str) or _is_number(tau):
+        return tau
+    values = np.asarray(tau, dtype=float)
+    try:
+        return np.broadcast_to(values, batch_shape).reshape(-1)
+    except ValueError:
+        raise InvalidOption(
+            f"tau has shape {values.shape}, which does not fit the batch shape {batch_shape}"
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

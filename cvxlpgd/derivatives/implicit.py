@@ -1,0 +1,224 @@
+"""The exact derivative of the solution map, by diffcp's operators at the forward's point.
+
+Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program", 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+
+from cvxlpgd.cones import Pow
+from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives._settings import check_rho
+from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.solvers._each import sample
+from cvxlpgd.solvers._layout import Lift, lift, scs_cones
+from cvxlpgd.solvers._protocol import Solver
+from cvxlpgd.sparse import product, transposed_product
+
+MODES = ("lsqr", "lsmr", "dense")
+SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
+
+
+@dataclass(frozen=True)
+class Implicit:
+    """diffcp's exact derivative at the forward's own point, with P lifted to a second-order cone.
+
+    With z = (x, y - s, 1), N(z) = (Q - I) Π(z) + z = 0 at a solution and M = DN(z):
+    a change of q and b moves z by -M⁻¹ (∂N/∂(q, b)), and dA acts as dq = dA'y, db = -dA x, dP as
+    dq = dP x. So A_bar = y q_bar' - b_bar x' and P_bar = ½ (q_bar x' + x q_bar').
+
+    Parameters
+    ----------
+    mode : "lsqr", "lsmr" or "dense"
+        How the systems with M are solved. Each solution's residual is checked: where one is not
+        solved, the next mode is tried, and a warning says if none served.
+    rho : float
+        Weight of a proximal term at x*, which makes the systems regular and biases the result.
+    """
+
+    mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
+    rho: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidOption(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
+        check_rho(self.rho)
+
+    def require(self, structure: Structure, solver: Solver) -> None:
+        """diffcp must be installed; it knows no power cones, and integers have no derivative."""
+        from importlib.util import find_spec
+
+        if find_spec("diffcp") is None:
+            raise SolverNotInstalled(
+                'Implicit() needs diffcp: pip install "cvxlpgd[diffcp]", or use LPGD()'
+            )
+        if any(isinstance(cone, Pow) for cone in structure.cones):
+            raise DerivativeFailed(
+                "Implicit() cannot differentiate through power cones (diffcp's derivative there "
+                "is wrong); use LPGD()"
+            )
+        if structure.mixed_integer:
+            raise DerivativeFailed(
+                "the exact derivative of an integer program is zero or undefined; use LPGD()"
+            )
+
+    def fixed(self, batch_shape: tuple[int, ...]) -> Implicit:
+        """Nothing changes between calls."""
+        return self
+
+    def take(self, index: np.ndarray) -> Implicit:
+        """Nothing differs between samples."""
+        return self
+
+    def vjp(
+        self,
+        program: ConeProgram,
+        solution: Solution,
+        point_bar: Point,
+        entries: Data,
+        solver: Solver,
+    ) -> tuple[Data, Info]:
+        """The data's cotangent at these entries."""
+        z, info = solution.point, Info.good(program.batch)
+        q_bar, b_bar = np.zeros_like(z.x), np.zeros_like(z.y)
+        for i, embedding in enumerate(self._embeddings(program, z)):
+            q_bar[i], b_bar[i] = embedding.vjp(
+                point_bar.x[i], point_bar.y[i], point_bar.s[i], self.mode, info, i
+            )
+        P, A = program.structure.P, program.structure.A
+        i, j = P.rows[entries.P], P.cols[entries.P]
+        rows, cols = A.rows[entries.A], A.cols[entries.A]
+        return Data(
+            P=(q_bar[:, i] * z.x[:, j] + z.x[:, i] * q_bar[:, j]) / 2,
+            q=q_bar[:, entries.q],
+            A=z.y[:, rows] * q_bar[:, cols] - b_bar[:, rows] * z.x[:, cols],
+            b=b_bar[:, entries.b],
+        ), info
+
+    def jvp(
+        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
+    ) -> tuple[Point, Info]:
+        """The point's tangent."""
+        z, info, structure = solution.point, Info.good(program.batch), program.structure
+        full = {}
+        for name, entries in structure.varying._items():
+            size = getattr(program.data, name).shape[1]
+            full[name] = np.zeros((getattr(data_dot, name).shape[0], size))
+            full[name][:, entries] = getattr(data_dot, name)
+        q_dot = full["q"] + product(structure.P, full["P"], z.x)
+        q_dot = q_dot + transposed_product(structure.A, full["A"], z.y)
+        b_dot = full["b"] - product(structure.A, full["A"], z.x)
+        z_dot = z * 0.0
+        for i, embedding in enumerate(self._embeddings(program, z)):
+            z_dot.x[i], z_dot.y[i], z_dot.s[i] = embedding.jvp(
+                q_dot[i], b_dot[i], self.mode, info, i
+            )
+        return z_dot, info
+
+    def _embeddings(self, program: ConeProgram, z: Point) -> Any:
+        lifted = lift(program.proximal(self.rho, z.x))
+        return (_embedding(program.structure, lifted, z, i) for i in range(program.batch))
+
+
+class _Embedding(NamedTuple):
+    """One sample's homogeneous embedding. `rows` are the original rows among the lifted ones."""
+
+    x: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+    rows: np.ndarray
+    projection: Any  # DΠ_K*(y - s)
+    M: Any
+    dense: Any  # a function that returns M as an array
+
+    def vjp(
+        self, x_bar: np.ndarray, y_bar: np.ndarray, s_bar: np.ndarray,
+        mode: str, info: Info, i: int,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """(q_bar, b_bar) = (x r_w - r_x, y r_w - r_y) with M'r = (DΠ and the scaling)' z_bar."""
+        y_wide, s_wide = np.zeros_like(self.y), np.zeros_like(self.y)
+        y_wide[self.rows], s_wide[self.rows] = y_bar, s_bar
+        x_wide = np.append(x_bar, np.zeros(len(self.x) - len(x_bar)))
+        w_bar = -(self.x @ x_wide + self.y @ y_wide + self.s @ s_wide)
+        v_bar = self.projection.rmatvec(y_wide + s_wide) - s_wide
+        r = _solved(self, np.concatenate([x_wide, v_bar, [w_bar]]), True, mode, info, i)
+        n = len(self.x)
+        q_bar, b_bar = self.x * r[-1] - r[:n], self.y * r[-1] - r[n:-1]
+        return q_bar[: len(x_bar)], b_bar[self.rows]
+
+    def jvp(
+        self, q_dot: np.ndarray, b_dot: np.ndarray, mode: str, info: Info, i: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, y, s) tangents: -(u - x w, DΠ v - y w, DΠ v - v - s w) with M (u, v, w) = ∂N."""
+        n, wide = len(self.x), np.zeros_like(self.y)
+        wide[self.rows] = b_dot
+        c = np.append(q_dot, np.zeros(n - len(q_dot)))
+        rhs = np.concatenate([c, wide, [-(c @ self.x) - wide @ self.y]])
+        dz = _solved(self, rhs, False, mode, info, i)
+        u, v, w = dz[:n], dz[n:-1], dz[-1]
+        moved = self.projection.matvec(v)
+        x_dot = -(u - self.x * w)[: len(q_dot)]
+        return x_dot, -(moved - self.y * w)[self.rows], -(moved - v - self.s * w)[self.rows]
+
+
+def _embedding(structure: Structure, lifted: Lift, z: Point, i: int) -> _Embedding:
+    from diffcp import _diffcp
+    from diffcp.cones import parse_cone_dict, parse_cone_dict_cpp
+
+    _, c, A, b = sample(lifted.program, i)
+    R = lifted.roots[i if len(lifted.roots) > 1 else 0]
+    Rx = R @ z.x[i]
+    t = Rx @ Rx / 2
+    x = np.append(z.x[i], t)
+    y, s = np.zeros(len(b)), np.zeros(len(b))
+    y[lifted.rows], s[lifted.rows] = z.y[i], z.s[i]
+    y[lifted.lifted] = np.concatenate([[t + 0.5, 0.5 - t], -Rx])
+    s[lifted.lifted] = np.concatenate([[t + 0.5, t - 0.5], Rx])
+    column = [v[:, None] for v in (c, b)]
+    Q = sp.csc_matrix(
+        sp.bmat([[None, A.T, column[0]], [-A, None, column[1]], [-column[0].T, -column[1].T, None]])
+    )
+    sizes = {k: v for k, v in scs_cones(lifted.program.structure).items() if v}
+    cones = parse_cone_dict_cpp(parse_cone_dict(sizes))
+    return _Embedding(
+        x, y, s, lifted.rows,
+        _diffcp.dprojection(y - s, cones, True),
+        _diffcp.M_operator(Q, cones, x, y - s, 1.0),
+        lambda: _diffcp.M_dense(Q.toarray(), cones, x, y - s, 1.0),
+    )  # fmt: skip
+
+
+def _solved(
+    embedding: _Embedding, rhs: np.ndarray, transpose: bool, mode: str, info: Info, i: int
+) -> np.ndarray:
+    """Solve with M or M', each solution checked by its residual; notes in `info` if none holds."""
+    from diffcp import _diffcp
+
+    if not rhs.any():
+        return rhs * 0.0
+    operator = embedding.M.transpose() if transpose else embedding.M
+    best, least = rhs * 0.0, np.inf
+    for method in MODES[MODES.index(mode) :]:
+        if method == "lsqr":
+            trial = _diffcp.lsqr(operator, rhs).solution
+        elif method == "lsmr":
+            shape = (len(rhs), len(rhs))
+            linear = sla.LinearOperator(shape, operator.matvec, operator.rmatvec)
+            trial = sla.lsmr(linear, rhs, atol=1e-14, btol=1e-14, conlim=0, maxiter=10 * len(rhs))[0]
+        else:
+            M = embedding.dense()
+            trial = np.linalg.lstsq(M.T if transpose else M, rhs, rcond=None)[0]
+        residual = np.linalg.norm(operator.matvec(trial) - rhs) / np.linalg.norm(rhs)
+        if residual < least:
+            best, least = trial, residual
+        if least <= SOLVED:
+            return best
+    info.inaccurate[i] = True
+    return best

@@ -1,0 +1,133 @@
+"""What is said of failed samples: which, why, and what to try."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvxlpgd.errors import (
+    DegenerateGradientWarning,
+    FailedSampleWarning,
+    InaccurateGradientWarning,
+    InaccurateSolutionWarning,
+    InvalidInput,
+    SolveFailed,
+)
+from cvxlpgd.program import Solution, Status
+
+_TRY = {
+    Status.INFEASIBLE: "check that the parameter values leave a feasible point",
+    Status.UNBOUNDED: "bound the variables, or check the sign of the objective",
+    Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
+}
+_LISTED = 8
+
+
+def say_solutions(
+    solution: Solution, faults: Sequence[str], shape: tuple[int, ...], policy: str
+) -> None:
+    """Raise for failed samples, or warn of them if the policy is "nan"; warn of inaccurate ones.
+
+    Raises
+    ------
+    InvalidInput
+        For values outside their domain.
+    SolveFailed
+        For samples without a solution.
+    """
+    inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
+    if len(inaccurate):
+        worst = 0.0 if solution.residuals is None else float(
+            np.max(np.asarray(solution.residuals.largest)[inaccurate])
+        )  # fmt: skip
+        warnings.warn(
+            f"{_counted(inaccurate, shape)} solved short of the accuracy asked for (relative KKT "
+            f"residual up to {worst:.1e}); tighten eps, allow more iterations or try another solver",
+            InaccurateSolutionWarning,
+            stacklevel=2,
+        )
+    failed = np.flatnonzero(~solution.ok)
+    if not len(failed):
+        return
+    reasons = [faults[i] or _reason(solution, i) for i in failed]
+    listed = [f"{_sample(i, shape)}{reason}" for i, reason in zip(failed, reasons, strict=True)]
+    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    statuses = tuple(str(solution.status[i]) for i in failed)
+    tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
+    text = f"{_counted(failed, shape)} failed: {'; '.join(listed[:_LISTED])}{more}."
+    if tries:
+        text += f" What to try: {'; '.join(sorted(tries))}."
+    if policy == "nan":
+        text += ' Their rows are NaN and their gradients 0 (on_failure="nan").'
+        warnings.warn(text, FailedSampleWarning, stacklevel=2)
+    elif any(faults):
+        raise InvalidInput(text)
+    else:
+        text += ' With on_failure="nan" the other samples go on.'
+        raise SolveFailed(text, tuple(int(i) for i in failed), statuses)
+
+
+def say_gradients(
+    ok: np.ndarray, messages: Sequence[str], samples: np.ndarray, shape: tuple[int, ...],
+    policy: str,
+) -> None:  # fmt: skip
+    """Raise SolveFailed for samples without a derivative, or warn of them if the policy is "nan".
+
+    Parameters
+    ----------
+    ok, messages
+        For each of the `samples`, positions in the batch flattened from `shape`.
+    """
+    bad = np.flatnonzero(~ok)
+    if not len(bad):
+        return
+    listed = "; ".join(f"{_sample(samples[i], shape)}{messages[i]}" for i in bad[:_LISTED])
+    text = f"no gradient for {_counted(samples[bad], shape)}: {listed}. What to try: "
+    text += 'the other side (side="lower" or "upper"), a smaller tau, or, where it is unbounded, '
+    text += "rho > 0."
+    if policy == "nan":
+        text += ' Their gradients are 0 (on_failure="nan").'
+        warnings.warn(text, FailedSampleWarning, stacklevel=2)
+    else:
+        raise SolveFailed(text, tuple(int(i) for i in samples[bad]), tuple(messages[i] for i in bad))
+
+
+def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn that linear systems or re-solves stayed short of their accuracy."""
+    warnings.warn(
+        f"the gradient of {_counted(samples, shape)} rests on systems or programs that were not "
+        "solved to their accuracy; the solution may be degenerate: compare with LPGD(), or try "
+        "another solver",
+        InaccurateGradientWarning,
+        stacklevel=2,
+    )
+
+
+def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], smaller: bool) -> None:
+    """Warn that gradients are zero, or nothing but the solver's noise."""
+    remedy = "a larger tau, LPGD(tau=...)" if smaller else "LPGD(), whose tau can be enlarged"
+    warnings.warn(
+        f"the gradient of {_counted(samples, shape)} is zero, or below what the solver's accuracy "
+        "resolves, although the cotangent is not: the solution does not move with the parameters, "
+        f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
+        DegenerateGradientWarning,
+        stacklevel=2,
+    )
+
+
+def _reason(solution: Solution, i: int) -> str:
+    message = f" ({solution.messages[i]})" if solution.messages[i] else ""
+    return f" {'is ' if solution.status[i] != Status.FAILED else ''}{solution.status[i]}{message}"
+
+
+def _sample(i: int, shape: tuple[int, ...]) -> str:
+    if not shape:
+        return "it"
+    index = np.unravel_index(i, shape)
+    return f"sample {int(i) if len(shape) == 1 else tuple(int(k) for k in index)}"
+
+
+def _counted(samples: np.ndarray, shape: tuple[int, ...]) -> str:
+    return f"{len(samples)} of {int(np.prod(shape))} samples" if shape else "the sample"

@@ -1,0 +1,204 @@
+"""Values on their way in: how many, of what shape, in which domain; and the batch they form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from cvxlpgd.errors import InvalidInput
+
+ACCEPTED = 1e-5  # a domain may be violated by this much of a value's largest entry
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """The values that one parameter takes.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    lower, upper : arrays of that shape, or None
+    strict : bool
+        Whether 0 itself is outside, as for logarithms.
+    definite : int
+        1 for positive semidefinite, -1 for negative, 0 for neither.
+    symmetric : bool
+    pattern : bool array of that shape, or None
+        Where entries may differ from 0.
+    integral : bool
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+    strict: bool
+    definite: int
+    symmetric: bool
+    pattern: np.ndarray | None
+    integral: bool
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return int(np.prod(self.shape))
+
+    @classmethod
+    def of(cls, parameter: cp.Parameter, logarithm: bool) -> Domain:
+        """The domain that a CVXPY parameter declares."""
+        has, shape = parameter.attributes, parameter.shape
+        lower = upper = None
+        if has["nonneg"] or has["pos"] or has["boolean"]:
+            lower = np.zeros(shape)
+        if has["nonpos"] or has["neg"]:
+            upper = np.zeros(shape)
+        if has["boolean"]:
+            upper = np.ones(shape)
+        if has["bounds"] is not None:
+            lower, upper = (_bound(b, shape) for b in has["bounds"])
+        pattern = None
+        if has["diag"]:
+            pattern = np.eye(shape[0], dtype=bool)
+        if has["sparsity"]:
+            pattern = np.zeros(shape, dtype=bool)
+            pattern[parameter.sparse_idx] = True
+        return cls(
+            parameter.name(), shape, lower, upper, logarithm,
+            int(bool(has["PSD"])) - int(bool(has["NSD"])),
+            bool(has["symmetric"] or has["PSD"] or has["NSD"]), pattern,
+            bool(has["boolean"] or has["integer"]),
+        )  # fmt: skip
+
+    def violations(self, values: np.ndarray) -> list[str]:
+        """What is wrong with each value (batch, *shape); empty where nothing is."""
+        words = [""] * len(values)
+
+        def note(bad: np.ndarray, text: str) -> None:
+            for i in np.flatnonzero(bad):
+                words[i] = words[i] or text
+
+        axes = tuple(range(1, values.ndim))
+        finite = np.isfinite(values).all(axis=axes)
+        note(~finite, "has NaN or infinite entries")
+        values = np.where(np.expand_dims(finite, axes), values, 1.0)
+        size = np.abs(values).max(axis=axes, initial=0.0)
+        slack = np.expand_dims(ACCEPTED * size, axes)
+        if self.strict:
+            note((values <= 0).any(axis=axes), "must be positive")
+        if self.lower is not None:
+            note((values < self.lower - slack).any(axis=axes), "is below its lower bound")
+        if self.upper is not None:
+            note((values > self.upper + slack).any(axis=axes), "is above its upper bound")
+        if self.pattern is not None:
+            outside = (np.abs(values[:, ~self.pattern]) > 0).any(axis=1)
+            note(outside, "has entries outside its sparsity pattern")
+        if self.integral:
+            note((np.abs(values - np.rint(values)) > slack).any(axis=axes), "must be integer")
+        if self.symmetric:
+            skew = np.abs(values - np.swapaxes(values, -1, -2)) > slack
+            note(skew.any(axis=axes), "must be symmetric")
+        if self.definite:
+            note(~_semidefinite(self.definite * values, ACCEPTED * size),
+                 f"must be {'positive' if self.definite > 0 else 'negative'} semidefinite")  # fmt: skip
+        return words
+
+    def symmetrized(self, values: np.ndarray) -> np.ndarray:
+        """(S + S')/2 for a symmetric parameter; its own adjoint, so gradients pass here too."""
+        return (values + np.swapaxes(values, -1, -2)) / 2 if self.symmetric else values
+
+
+def _bound(bound: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    if isinstance(bound, cp.Expression):
+        return None
+    dense = bound.toarray() if sp.issparse(bound) else bound
+    return np.broadcast_to(np.asarray(dense, dtype=float), shape)
+
+
+def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """Whether each matrix has no eigenvalue below -slack; a Cholesky factor mostly settles it."""
+    symmetric = (values + np.swapaxes(values, -1, -2)) / 2
+    shifted = symmetric + slack[:, None, None] * np.eye(values.shape[-1])
+    try:
+        np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.eigvalsh(symmetric)[:, 0] >= -slack)
+    return np.ones(len(values), dtype=bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Values with their batch axes flattened to one.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        The batch shape: all parameters' leading axes, broadcast.
+    own : tuple of tuples
+        Each parameter's own leading axes.
+    values : list of arrays (samples or 1, *parameter shape)
+        Length 1 where a parameter is shared by the whole batch.
+    """
+
+    shape: tuple[int, ...]
+    own: tuple[tuple[int, ...], ...]
+    values: list[np.ndarray]
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return int(np.prod(self.shape))
+
+    def spread(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """An array (own axes of parameter k, *shape) as (samples or 1, *shape)."""
+        if np.prod(self.own[k], dtype=int) == 1:
+            return value.reshape(1, *shape)
+        return np.broadcast_to(value, self.shape + shape).reshape(self.samples, *shape)
+
+    def gathered(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The adjoint of `spread` from (samples, *shape): sums over what was shared."""
+        own = self.own[k]
+        value = value.reshape(self.shape + shape)
+        added = len(self.shape) - len(own)
+        value = value.sum(axis=tuple(range(added)))
+        shared = tuple(i for i, n in enumerate(own) if n == 1 and self.shape[added + i] != 1)
+        return value.sum(axis=shared, keepdims=True).reshape(own + shape)
+
+
+def batched(domains: Sequence[Domain], values: Sequence[np.ndarray]) -> Batch:
+    """The batch that parameter values form, by NumPy's broadcasting of their leading axes.
+
+    Raises
+    ------
+    InvalidInput
+        For a wrong number of values, a wrong shape, or batch axes that do not fit.
+    """
+    if len(values) != len(domains):
+        raise InvalidInput(
+            "A tensor must be provided for each CVXPY parameter; "
+            f"received {len(values)} tensors, expected {len(domains)}"
+        )
+    own = []
+    for i, (domain, value) in enumerate(zip(domains, values, strict=True)):
+        axes = value.ndim - len(domain.shape)
+        if axes < 0 or value.shape[axes:] != domain.shape:
+            raise InvalidInput(
+                f"Invalid parameter shape for parameter {i} ({domain.name}). Expected "
+                f"{domain.shape}, with any batch axes before it; got {tuple(value.shape)}"
+            )
+        own.append(tuple(value.shape[:axes]))
+    try:
+        shape = np.broadcast_shapes(*own)
+    except ValueError:
+        described = ", ".join(f"{d.name}: {axes}" for d, axes in zip(domains, own, strict=True))
+        raise InvalidInput(
+            f"Inconsistent batch sizes: the parameters' batch axes do not broadcast: {described}"
+        ) from None
+    batch = Batch(shape, tuple(own), [])
+    spread = [batch.spread(k, v, domains[k].shape) for k, v in enumerate(values)]
+    return Batch(shape, tuple(own), spread)

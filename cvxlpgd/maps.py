@@ -1,0 +1,219 @@
+"""The two affine maps of a layer, as sparse matrices: parameters -> data, point -> variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from array_api_compat import array_namespace
+
+from cvxlpgd.program import Data, Point
+from cvxlpgd.sparse import Array, apply
+
+FIELDS = ("P", "q", "A", "b")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One field of the data: value = base, with base + M theta at the varying entries.
+
+    Parameters
+    ----------
+    base : array (1, entries)
+    varying : int array
+        The entries that theta reaches, one for each row of M.
+    matrix : sparse (varying entries, columns of theta)
+    """
+
+    base: np.ndarray
+    varying: np.ndarray
+    matrix: sp.csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterMap:
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+
+    Parameters
+    ----------
+    blocks : dict field -> Block
+        For P, q, A, b and "offset", the objective's constant term.
+    sources : tuple of (parameter, logarithm?)
+        What each part of theta is made of.
+    starts : tuple of int
+        Where each part begins in theta, and theta's length.
+    """
+
+    blocks: dict[str, Block]
+    sources: tuple[tuple[int, bool], ...]
+    starts: tuple[int, ...]
+
+    def data(self, values: Sequence[Array]) -> tuple[Data, Array]:
+        """(data, offset) for parameter values (batch or 1, size), flattened row by row.
+
+        A field is of length 1 unless a parameter of full batch length reaches it.
+        """
+        parts = [_source(values[i], log) for i, log in self.sources]
+        fields = {name: self._affine(name, parts) for name in self.blocks}
+        offset = fields.pop("offset")
+        return Data(**fields), offset[:, 0]
+
+    def tangent(self, values: Sequence[Array], tangents: Sequence[Array]) -> Data:
+        """The data's tangent at the varying entries, for parameter tangents (batch or 1, size)."""
+        parts = [tangents[i] / values[i] if log else tangents[i] for i, log in self.sources]
+        linear = {name: self._linear(name, parts) for name in FIELDS}
+        return Data(**linear)
+
+    def cotangents(
+        self, values: Sequence[Array], data_bar: Data, entries: Data, needed: Sequence[bool]
+    ) -> list[Array | None]:
+        """Parameters' cotangents (batch, size) for the data's cotangent at these entries."""
+        out: list[Array | None] = [None] * len(values)
+        for name in FIELDS:
+            block, rows = self.blocks[name], getattr(entries, name)
+            if len(rows) == 0:
+                continue
+            matrix = block.matrix
+            if len(rows) < len(block.varying):
+                matrix = matrix[np.searchsorted(block.varying, rows)]
+            theta_bar = apply(matrix.T, getattr(data_bar, name))
+            for k in self._reaching[name]:
+                i, log = self.sources[k]
+                if needed[i]:
+                    part = theta_bar[:, self.starts[k] : self.starts[k + 1]]
+                    part = part / values[i] if log else part
+                    out[i] = part if out[i] is None else out[i] + part
+        return out
+
+    def entries(self, needed: Sequence[bool]) -> Data:
+        """The varying entries that the needed parameters reach."""
+        if all(needed):
+            return Data(**{name: self.blocks[name].varying for name in FIELDS})
+        columns = np.zeros(self.starts[-1], dtype=bool)
+        for k, (i, _) in enumerate(self.sources):
+            columns[self.starts[k] : self.starts[k + 1]] = needed[i]
+        return Data(**{name: _reached(self.blocks[name], columns) for name in FIELDS})
+
+    @cached_property
+    def _reaching(self) -> dict[str, tuple[int, ...]]:
+        """For each block, the parts of theta that reach it."""
+        reaching = {}
+        for name, block in self.blocks.items():
+            reached = np.zeros(self.starts[-1] + 1, dtype=bool)
+            reached[block.matrix.indices] = True
+            parts = range(len(self.sources))
+            reaching[name] = tuple(
+                k for k in parts if reached[self.starts[k] : self.starts[k + 1]].any()
+            )
+        return reaching
+
+    @cached_property
+    def _matrices(self) -> dict[str, sp.csr_array]:
+        """For each block, the columns of M of the parts that reach it."""
+        matrices = {}
+        for name, parts in self._reaching.items():
+            matrix = self.blocks[name].matrix
+            if len(parts) < len(self.sources):
+                spans = [np.arange(self.starts[k], self.starts[k + 1]) for k in parts]
+                matrix = matrix[:, np.concatenate([np.zeros(0, dtype=int), *spans])]
+            matrices[name] = matrix
+        return matrices
+
+    def _affine(self, name: str, parts: Sequence[Array]) -> Array:
+        base, varying = self.blocks[name].base, self.blocks[name].varying
+        if not self._reaching[name]:
+            return _like(parts, base)
+        linear = self._linear(name, parts)
+        out = _like(parts, np.repeat(base, linear.shape[0], axis=0))
+        out[:, varying] += linear
+        return out
+
+    def _linear(self, name: str, parts: Sequence[Array]) -> Array:
+        """M theta, of batch length only where a part of that length reaches the block."""
+        reaching = [parts[k] for k in self._reaching[name]]
+        if not reaching:
+            return _like(parts, np.zeros((1, 0)))
+        xp = array_namespace(*reaching)
+        batch = max(part.shape[0] for part in reaching)
+        if any(part.shape[0] == 0 for part in reaching):
+            batch = 0
+        wide = [xp.broadcast_to(part, (batch, part.shape[1])) for part in reaching]
+        return apply(self._matrices[name], xp.concat(wide, axis=1))
+
+
+def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
+    if not parts:
+        return values
+    xp = array_namespace(*parts)
+    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device)
+
+
+def _source(value: Array, log: bool) -> Array:
+    return array_namespace(value).log(value) if log else value
+
+
+def _reached(block: Block, columns: np.ndarray) -> np.ndarray:
+    reached = np.add.reduceat(
+        np.append(columns[block.matrix.indices], False), block.matrix.indptr[:-1]
+    )
+    return block.varying[reached > 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """One returned variable: value = M x or M y, its exponential in a geometric program.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    dual : bool
+        Whether it is read from y instead of x.
+    exponential : bool
+    matrix : sparse (size, n or m)
+        Rows in row-major order of the variable.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dual: bool
+    exponential: bool
+    matrix: sp.csr_array
+
+    def value(self, z: Point) -> Array:
+        """The variable, (batch, size)."""
+        linear = apply(self.matrix, z.y if self.dual else z.x)
+        return array_namespace(linear).exp(linear) if self.exponential else linear
+
+    def tangent(self, value: Array, z_dot: Point) -> Array:
+        """Its tangent, (batch, size)."""
+        linear = apply(self.matrix, z_dot.y if self.dual else z_dot.x)
+        return value * linear if self.exponential else linear
+
+
+@dataclass(frozen=True, eq=False)
+class VariableMap:
+    """Point -> the returned variables."""
+
+    outputs: tuple[Output, ...]
+
+    def values(self, z: Point) -> list[Array]:
+        """Each variable, (batch, size)."""
+        return [output.value(z) for output in self.outputs]
+
+    def tangents(self, values: Sequence[Array], z_dot: Point) -> list[Array]:
+        """Each variable's tangent."""
+        return [o.tangent(v, z_dot) for o, v in zip(self.outputs, values, strict=True)]
+
+    def cotangent(self, values: Sequence[Array], bars: Sequence[Array], z: Point) -> Point:
+        """The point's cotangent for the variables' cotangents (batch, size)."""
+        bar: dict[str, Any] = {"x": z.x * 0.0, "y": z.y * 0.0, "s": z.s * 0.0}
+        for output, value, value_bar in zip(self.outputs, values, bars, strict=True):
+            linear_bar = value_bar * value if output.exponential else value_bar
+            field = "y" if output.dual else "x"
+            bar[field] = bar[field] + apply(output.matrix.T, linear_bar)
+        return Point(**bar)

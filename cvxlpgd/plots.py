@@ -1,0 +1,66 @@
+"""Pictures of comparisons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvxlpgd.errors import SolverNotInstalled
+
+if TYPE_CHECKING:
+    from cvxlpgd.comparison import Comparison
+
+_COLORS = {"lower": "#d95f02", "upper": "#7570b3", "average": "#1b9e77"}
+
+
+def draw_comparison(comparison: Comparison, path: str) -> None:
+    """Error against tau, both sides and the average, with the solver's noise and the other rows.
+
+    Raises
+    ------
+    SolverNotInstalled
+        Without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise SolverNotInstalled('pictures need matplotlib: pip install "cvxlpgd[plot]"') from error
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True, sharex=True)
+    titles = (f"against {comparison.reference.split(',')[0]}", "against central differences")
+    for axis, field, title in zip(axes, ("error_reference", "error_fd"), titles, strict=True):
+        _draw_errors(axis, comparison, field)
+        axis.set(xscale="log", yscale="log", xlabel="tau", title=title)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("relative error of the gradient")
+    handles = {line.get_label(): line for a in axes for line in a.lines}
+    shown = {k: v for k, v in handles.items() if not str(k).startswith("_")}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6, frameon=False)
+    figure.suptitle(
+        f"{comparison.samples} samples, {comparison.entries} parameter entries, "
+        f"solver {comparison.solver}"
+    )
+    figure.savefig(path, dpi=150)
+
+
+def _draw_errors(axis: object, comparison: Comparison, field: str) -> None:
+    rows = [row for row in comparison.rows if row.tau is not None and not row.automatic]
+    for side, color in _COLORS.items():
+        points = sorted((r.tau, getattr(r, field)) for r in rows if r.side == side)
+        points = [(tau, error) for tau, error in points if np.isfinite(error) and error > 0]
+        if points:
+            axis.plot(*zip(*points, strict=True), "o-", color=color, label=f"LPGD {side}")  # type: ignore[attr-defined]
+    for row in comparison.rows:
+        error = getattr(row, field)
+        if not np.isfinite(error) or error <= 0:
+            continue
+        if row.automatic:
+            axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD auto", zorder=5)  # type: ignore[attr-defined]
+        elif row.tau is None and not (field == "error_reference"):
+            axis.axhline(error, color="gray", ls="--", label=row.derivative)  # type: ignore[attr-defined]
+    taus = np.array(sorted({row.tau for row in rows}))
+    if len(taus) and np.isfinite(comparison.noise) and comparison.noise > 0:
+        floor = comparison.noise / taus
+        axis.plot(taus, floor, ":", color="red", label="solver noise")  # type: ignore[attr-defined]

@@ -1,0 +1,137 @@
+"""The caller's problem: checked, and copied so that nothing of the caller's is ever written to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from cvxpy.utilities import scopes
+
+from cvxlpgd.errors import InvalidProblem
+
+_WRAPS = {"PSD": cp.psd_wrap, "NSD": lambda value: -cp.psd_wrap(-value)}
+
+
+def checked(
+    problem: Any, parameters: Any, variables: Any, gp: bool
+) -> tuple[list[cp.Parameter], list[cp.Variable]]:
+    """The lists of parameters and variables, each an honest part of the problem.
+
+    Raises
+    ------
+    InvalidProblem
+        Not a problem; not lists; something listed twice, of another problem or complex.
+    """
+    if not isinstance(problem, cp.Problem):
+        raise InvalidProblem(f"problem must be a cvxpy.Problem, not {type(problem).__name__}")
+    for name, listed, kind in (
+        ("parameters", parameters, cp.Parameter),
+        ("variables", variables, cp.Variable),
+    ):
+        if not isinstance(listed, list | tuple):
+            raise InvalidProblem(f"{name} must be provided as a list or tuple, not {type(listed).__name__}")
+        for i, item in enumerate(listed):
+            if not isinstance(item, kind):
+                raise InvalidProblem(f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}")
+        if len({item.id for item in listed}) < len(listed):
+            raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")
+    _check_members(problem, parameters, variables)
+    for leaf in problem.parameters() + problem.variables():
+        if leaf.is_complex():
+            raise InvalidProblem(f"{_named(leaf)} is complex; write real and imaginary parts")
+    _check_disciplined(problem, gp)
+    return list(parameters), list(variables)
+
+
+def _check_members(problem: cp.Problem, parameters: Any, variables: Any) -> None:
+    own = {p.id for p in problem.parameters()}
+    for i, parameter in enumerate(parameters):
+        if parameter.id not in own:
+            raise InvalidProblem(
+                f"parameters[{i}], {_named(parameter)}, is not a parameter of the problem, which "
+                f"has {', '.join(_named(p) for p in problem.parameters()) or 'none'}"
+            )
+    if not problem.variables():
+        raise InvalidProblem("the problem has no variables, so there is nothing to solve")
+    duals = {v.id for c in problem.constraints for v in c.dual_variables}
+    known = {v.id for v in problem.variables()} | duals
+    for i, variable in enumerate(variables):
+        if variable.id not in known:
+            raise InvalidProblem(
+                f"variables[{i}], {_named(variable)}, is neither a variable of the problem nor a "
+                "dual variable of one of its constraints (constraint.dual_variables[k])"
+            )
+
+
+def _check_disciplined(problem: cp.Problem, gp: bool) -> None:
+    if gp and not problem.is_dgp():
+        raise InvalidProblem("the problem does not follow the DGP rules; is gp=True right?")
+    if not gp and not problem.is_dcp():
+        hint = "; it follows the DGP rules: try gp=True" if problem.is_dgp() else ""
+        raise InvalidProblem(f"the problem does not follow the DCP rules{hint}")
+
+
+def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
+    """A problem of our own in which parameters that are not listed are their present values.
+
+    Constraints keep their identity, so their dual variables can be asked for. A parameter in a
+    variable's bounds stays, as it is linear there; its value is read when the map is built.
+
+    Raises
+    ------
+    InvalidProblem
+        For a parameter that is neither listed nor has a value.
+    """
+    listed = {p.id for p in parameters}
+    constants: dict[int, Any] = {}
+    for parameter in problem.parameters():
+        if parameter.id in listed:
+            continue
+        if parameter.value is None:
+            raise InvalidProblem(
+                f"{_named(parameter)} is not listed in parameters and has no value to read"
+            )
+        value = parameter.value
+        constant = cp.Constant(value if hasattr(value, "tocsc") else np.array(value))
+        wrap = next((w for name, w in _WRAPS.items() if parameter.attributes[name]), None)
+        constants[id(parameter)] = wrap(constant) if wrap else constant
+    if not constants:
+        return cp.Problem(problem.objective, problem.constraints)
+    return cp.Problem(
+        problem.objective.tree_copy(id_objects=constants),
+        [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
+    )
+
+
+def check_dpp(problem: cp.Problem, gp: bool) -> None:
+    """Raise InvalidProblem, naming an expression, unless the problem is DPP."""
+    context = "dgp" if gp else "dcp"
+    if problem.is_dpp(context, quad_form_dpp="qp"):
+        return
+    culprit = None
+    for part in [problem.objective, *problem.constraints]:
+        allowed = scopes.quad_form_dpp_scope if part is problem.objective else scopes.dpp_scope
+        with scopes.dpp_scope(), allowed():
+            culprit = culprit or _culprit(part, "is_dgp" if gp else "is_dcp")
+    where = f" The expression {culprit} is not" if culprit is not None else " It is not"
+    raise InvalidProblem(
+        f"Problem must be DPP.{where}: in each product only one factor may hold parameters, and a "
+        "parameter must enter affinely. Replace such an expression by a new parameter (or a "
+        "cvxpy.CallbackParam), or leave its parameter out of `parameters` to fix its value."
+    )
+
+
+def _culprit(expression: Any, rule: str) -> Any:
+    """The smallest part that breaks the rule while its own arguments keep it."""
+    for argument in getattr(expression, "args", []):
+        found = _culprit(argument, rule)
+        if found is not None:
+            return found
+    test = getattr(expression, rule, None)
+    return None if test is None or test() else expression
+
+
+def _named(leaf: Any) -> str:
+    return f"{type(leaf).__name__.lower()} {leaf.name()!r} of shape {leaf.shape}"

@@ -1,0 +1,352 @@
+"""The nouns: a batch of cone programs, their data, their points and their solutions.
+
+    minimize ½x'Px + q'x   subject to  Ax + s = b,  s in K        dual: y in K*
+    L(x, y; w) = ½x'Px + q'x + y'(Ax - b),   w = (P, q, A, b),   z = (x, y, s)
+
+Every array has a leading batch axis. Data of length 1 along it are shared by the whole batch and
+never copied. P and A are held as the values of their patterns' entries, P with both triangles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.cones import Cone, distance, dual_distance
+from cvxlpgd.sparse import Array, Pattern, product, transposed_product
+
+
+class _Vector:
+    """Sums, differences and multiples, field by field."""
+
+    def __add__(self, other: Any) -> Any:
+        return replace(self, **{k: v + getattr(other, k) for k, v in self._items()})  # type: ignore[type-var]
+
+    def __sub__(self, other: Any) -> Any:
+        return replace(self, **{k: v - getattr(other, k) for k, v in self._items()})  # type: ignore[type-var]
+
+    def __mul__(self, factor: Any) -> Any:
+        return replace(self, **{k: v * factor for k, v in self._items()})  # type: ignore[type-var]
+
+    __rmul__ = __mul__
+
+    def take(self, index: Array) -> Any:
+        """The samples at these positions; fields shared by the batch stay as they are."""
+        picked = {k: v if v.shape[0] == 1 else v[index] for k, v in self._items()}
+        return replace(self, **picked)  # type: ignore[type-var]
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Data(_Vector):
+    """w = (P, q, A, b): arrays (batch or 1, entries). Also tangents and cotangents of some entries.
+
+    In a tangent or cotangent each field holds only the entries that it is said to hold; a field
+    without any is an array (batch, 0).
+    """
+
+    P: Array
+    q: Array
+    A: Array
+    b: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Point(_Vector):
+    """z = (x, y, s): arrays (batch, n), (batch, m), (batch, m)."""
+
+    x: Array
+    y: Array
+    s: Array
+
+    def pick(self, index: np.ndarray) -> Point:
+        """The samples at these positions, also of a batch of one."""
+        return Point(self.x[index], self.y[index], self.s[index])
+
+    def any(self) -> np.ndarray:
+        """Which samples have an entry that is not 0, bool (batch,)."""
+        return np.asarray(
+            to_device((self.x != 0).any(-1) | (self.y != 0).any(-1) | (self.s != 0).any(-1), "cpu")
+        )
+
+
+class Status(StrEnum):
+    """What became of a sample."""
+
+    SOLVED = "solved"
+    INACCURATE = "inaccurate"
+    INFEASIBLE = "infeasible"
+    UNBOUNDED = "unbounded"
+    FAILED = "failed"
+
+
+USABLE = (Status.SOLVED, Status.INACCURATE)
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """All that the programs of a layer have in common.
+
+    Parameters
+    ----------
+    P, A : Pattern
+        (n, n), both triangles, and (m, n).
+    cones : tuple of Cone
+        Their rows follow each other: zero, nonnegative, second-order, semidefinite, exponential,
+        power.
+    integer, boolean : int arrays
+        Columns of x that are integers, or 0 or 1.
+    varying : Data of int arrays
+        For each field, the entries that a parameter reaches.
+    user : array (n,)
+        The weights of the proximal term: how often the user's variables hold a column, 0 for the
+        columns that canonicalization added.
+    """
+
+    P: Pattern
+    A: Pattern
+    cones: tuple[Cone, ...]
+    integer: np.ndarray
+    boolean: np.ndarray
+    varying: Data
+    user: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Number of variables."""
+        return self.A.shape[1]
+
+    @property
+    def m(self) -> int:
+        """Number of rows."""
+        return self.A.shape[0]
+
+    @property
+    def mixed_integer(self) -> bool:
+        """Whether any column is integer or boolean."""
+        return len(self.integer) + len(self.boolean) > 0
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[Cone, int, int], ...]:
+        """(cone, first row, count) of each run of equal cones."""
+        runs, first = [], 0
+        for cone, run in groupby(self.cones):
+            count = len(list(run))
+            runs.append((cone, first, count))
+            first += cone.rows * count
+        return tuple(runs)
+
+    @cached_property
+    def proximal(self) -> Structure:
+        """The same with the diagonal of the user's columns in P's pattern."""
+        diagonal = np.flatnonzero(self.user)
+        rows, cols = np.append(self.P.rows, diagonal), np.append(self.P.cols, diagonal)
+        pattern = Pattern.of(self.P.shape, rows, cols)
+        varying = replace(self.varying, P=pattern.index(self.P)[self.varying.P])
+        return replace(self, P=pattern, varying=varying)
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """How far a point is from optimal, each an array (batch,), relative as DESIGNed for all solvers.
+
+    primal : max(|Ax + s - b|, distance of s to K) / (1 + |b|)
+    dual : max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
+    gap : |x'Px + q'x + b'y| / (1 + |objective|)
+    """
+
+    primal: Array
+    dual: Array
+    gap: Array
+
+    @property
+    def largest(self) -> Array:
+        """The relative KKT residual (batch,)."""
+        xp = array_namespace(self.primal)
+        return xp.maximum(xp.maximum(self.primal, self.dual), self.gap)
+
+
+@dataclass(frozen=True, eq=False)
+class ConeProgram:
+    """A batch of programs of one structure."""
+
+    structure: Structure
+    data: Data
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        lengths = {v.shape[0] for _, v in self.data._items()}
+        return 0 if 0 in lengths else max(lengths)
+
+    def take(self, index: Array) -> ConeProgram:
+        """The programs at these positions."""
+        return replace(self, data=self.data.take(index))
+
+    def objective(self, x: Array) -> Array:
+        """½x'Px + q'x, (batch,)."""
+        Px = product(self.structure.P, self.data.P, x)
+        return _sum(x * (Px / 2 + self.data.q))
+
+    def lagrangian_gradient(self, z: Point, entries: Data) -> Data:
+        """∂L/∂w = (½xx', x, yx', -y) at these entries, each an array (batch, entries)."""
+        P, A, x, y = self.structure.P, self.structure.A, z.x, z.y
+        return Data(
+            P=x[:, P.rows[entries.P]] * x[:, P.cols[entries.P]] / 2,
+            q=x[:, entries.q],
+            A=y[:, A.rows[entries.A]] * x[:, A.cols[entries.A]],
+            b=-y[:, entries.b],
+        )
+
+    def residuals(self, z: Point) -> Residuals:
+        """The relative KKT residuals of a point."""
+        structure, w = self.structure, self.data
+        Px = product(structure.P, w.P, z.x)
+        Aty = transposed_product(structure.A, w.A, z.y)
+        rows = product(structure.A, w.A, z.x) + z.s - w.b
+        objective = _sum(z.x * (Px / 2 + w.q))
+        gap = _sum(z.x * (Px + w.q)) + _sum(w.b * z.y)
+        outside, dual_outside = self._cone_distances(z)
+        xp = array_namespace(z.x)
+        return Residuals(
+            primal=xp.maximum(norm(rows), outside) / (1 + norm(w.b)),
+            dual=xp.maximum(norm(Px + w.q + Aty), dual_outside) / (1 + norm(w.q)),
+            gap=xp.abs(gap) / (1 + xp.abs(objective)),
+        )
+
+    def _cone_distances(self, z: Point) -> tuple[Array, Array]:
+        xp = array_namespace(z.x)
+        outside = dual_outside = z.x[:, 0] * 0.0
+        for cone, first, count in self.structure.blocks:
+            rows = slice(first, first + cone.rows * count)
+            s = xp.reshape(z.s[:, rows], (len(z.s), count, cone.rows))
+            y = xp.reshape(z.y[:, rows], (len(z.y), count, cone.rows))
+            outside = xp.maximum(outside, norm(distance(cone, s)))
+            dual_outside = xp.maximum(dual_outside, norm(dual_distance(cone, y)))
+        return outside, dual_outside
+
+    def proximal(self, rho: float, center: Array) -> ConeProgram:
+        """The programs with (ρ/2) Σ_j ω_j (x_j - center_j)² added: P + ρΩ, q - ρΩ center."""
+        if rho == 0.0:
+            return self
+        structure, w = self.structure.proximal, self.data
+        xp = array_namespace(w.q)
+        user = xp.asarray(self.structure.user, dtype=w.q.dtype, device=w.q.device)
+        P = xp.zeros((w.P.shape[0], structure.P.size), dtype=w.P.dtype, device=w.P.device)
+        P[:, structure.P.index(self.structure.P)] = w.P
+        on_diagonal = np.flatnonzero(structure.P.rows == structure.P.cols)
+        P[:, on_diagonal] += rho * user[structure.P.rows[on_diagonal]]
+        return ConeProgram(structure, replace(w, P=P, q=w.q - rho * user * center))
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver made of a batch of programs.
+
+    Parameters
+    ----------
+    point : Point
+        NaN where a sample has none.
+    status : object array (batch,) of Status
+    iterations, seconds : arrays (batch,)
+    messages : tuple of str (batch,)
+        The solver's own words, empty where it had none.
+    residuals : Residuals or None
+        Filled in by the library, not by the solver.
+    workspace : object
+        The solver's own prepared state; nobody else looks inside; None where there is none.
+    """
+
+    point: Point
+    status: np.ndarray
+    iterations: np.ndarray
+    seconds: np.ndarray
+    messages: tuple[str, ...]
+    residuals: Residuals | None = None
+    workspace: Any = None
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Which samples have a usable point, bool (batch,)."""
+        return np.isin(self.status, USABLE)
+
+    def take(self, index: np.ndarray) -> Solution:
+        """These samples' solutions, as starts for another batch."""
+        return Solution(
+            self.point.pick(index),
+            self.status[index],
+            self.iterations[index],
+            self.seconds[index],
+            tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
+            workspace=self.workspace,
+        )
+
+    def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
+        """The same with the samples at `index` taken from `other`, where that is `better`."""
+        source = np.arange(len(self.messages))
+        source[index[better]] = len(source) + np.flatnonzero(better)
+
+        def joined(mine: Array, others: Array) -> Array:
+            return array_namespace(mine).concat([mine, others])[source]
+
+        messages = self.messages + other.messages
+        r, t = self.residuals, other.residuals
+        return replace(
+            self,
+            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point._items())),
+            status=np.concatenate([self.status, other.status])[source],
+            iterations=joined(self.iterations, other.iterations),
+            seconds=joined(self.seconds, other.seconds),
+            messages=tuple(messages[i] for i in source),
+            residuals=r and t and Residuals(*(
+                joined(getattr(r, k), getattr(t, k)) for k in ("primal", "dual", "gap")
+            )),
+        )  # fmt: skip
+
+    def scatter(self, index: np.ndarray, batch: int, messages: tuple[str, ...]) -> Solution:
+        """A solution of `batch` samples, these at `index`, the others failed with `messages`."""
+        if len(index) == batch:
+            return self
+        xp = array_namespace(self.point.x)
+
+        def spread(v: Array) -> Array:
+            out = xp.full((batch, *v.shape[1:]), xp.nan, dtype=v.dtype, device=v.device)
+            out[index] = v
+            return out
+
+        status = np.full(batch, Status.FAILED, dtype=object)
+        status[index] = self.status
+        texts = list(messages)
+        for position, text in zip(index, self.messages, strict=True):
+            texts[position] = text
+        r = self.residuals
+        return replace(
+            self,
+            point=Point(spread(self.point.x), spread(self.point.y), spread(self.point.s)),
+            status=status,
+            iterations=spread(self.iterations),
+            seconds=spread(self.seconds),
+            messages=tuple(texts),
+            residuals=r and Residuals(spread(r.primal), spread(r.dual), spread(r.gap)),
+        )
+
+
+def norm(v: Array) -> Array:
+    """The largest absolute value along the last axis, 0 where that is empty."""
+    xp = array_namespace(v)
+    if v.shape[-1] == 0:
+        return xp.zeros(v.shape[:-1], dtype=v.dtype, device=v.device)
+    return xp.max(xp.abs(v), axis=-1)
+
+
+def _sum(v: Array) -> Array:
+    return array_namespace(v).sum(v, axis=-1)

@@ -1,0 +1,78 @@
+"""What a forward pass, and later its backward pass, report: the layer's `info`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.derivatives import Info
+from cvxlpgd.program import Solution
+
+
+@dataclass(eq=False)
+class Record:
+    """One forward pass, sample by sample; its backward pass adds `tau` and `retries`.
+
+    All but `solution` are NumPy arrays of the batch shape, read as attributes or by name.
+
+    Attributes
+    ----------
+    status : array of str
+        "solved", "inaccurate", "infeasible", "unbounded" or "failed".
+    ok : bool array
+        Whether the sample has a usable solution.
+    objective : array
+        The problem's value, as the user wrote it.
+    iterations, seconds : arrays
+        The solver's iterations, and the wall time of the sample's solve.
+    primal_residual, dual_residual, gap : arrays
+        The relative KKT residuals.
+    tau : array
+        The perturbation that the newest backward pass used, NaN before it.
+    retries : int array
+        How often that was enlarged.
+    solution : Solution
+        To start another call from, as `warm_start=`.
+    """
+
+    status: np.ndarray
+    ok: np.ndarray
+    objective: np.ndarray
+    iterations: np.ndarray
+    seconds: np.ndarray
+    primal_residual: np.ndarray
+    dual_residual: np.ndarray
+    gap: np.ndarray
+    tau: np.ndarray
+    retries: np.ndarray
+    solution: Solution
+
+    @classmethod
+    def of(cls, solution: Solution, objective: np.ndarray, shape: tuple[int, ...]) -> Record:
+        """The record of a solution whose batch is flattened from `shape`."""
+        r = solution.residuals
+        assert r is not None
+        arrays = (
+            np.array([str(status) for status in solution.status], dtype="<U10"),
+            solution.ok, objective, solution.iterations, solution.seconds,
+            r.primal, r.dual, r.gap,
+            np.full(len(solution.status), np.nan), np.zeros(len(solution.status), dtype=int),
+        )  # fmt: skip
+        return cls(*(np.asarray(v).reshape(shape) for v in arrays), solution=solution)
+
+    def add(self, samples: np.ndarray, info: Info) -> None:
+        """Note what a backward pass did for some samples of the flattened batch."""
+        with _adding:
+            self.tau.reshape(-1)[samples] = info.tau
+            self.retries.reshape(-1)[samples] = info.retries
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.__dataclass_fields__:
+            raise KeyError(f"{name!r}; there are {', '.join(self.__dataclass_fields__)}")
+        return getattr(self, name)
+
+
+_adding = threading.Lock()

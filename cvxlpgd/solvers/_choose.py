@@ -1,0 +1,71 @@
+"""A solver by name, or the first suitable one of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cvxlpgd.errors import InvalidOption, UnsuitableSolver
+from cvxlpgd.program import Structure
+from cvxlpgd.solvers._cvxpy_options import TABLE
+from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, require
+from cvxlpgd.solvers.clarabel import Clarabel
+from cvxlpgd.solvers.cvxpy import CVXPY
+from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.scs import SCS
+
+OWN = {"CLARABEL": Clarabel, "SCS": SCS, "ECOS": ECOS}
+
+# solver=None takes the first of these that is installed, takes the structure and has the options.
+# An interior-point solver comes first: gradients are differences of solutions, so accuracy counts.
+PREFERRED = ("CLARABEL", "SCS", "ECOS", "HIGHS", "SCIP")
+
+
+def named(name: str) -> Solver:
+    """The solver of this name, in any case: with a file of its own, or through CVXPY."""
+    own = OWN.get(name.upper())
+    return own() if own is not None else CVXPY(name)
+
+
+def known() -> Iterator[tuple[Solver, bool, bool]]:
+    """(solver, has a file of its own, is installed) of all solvers that are known by name."""
+    import cvxpy as cp
+
+    names = dict.fromkeys([*OWN, *cp.installed_solvers(), *TABLE])
+    for name in names:
+        solver = named(name)
+        yield solver, name in OWN, is_installed(solver)
+
+
+def resolved(solver: str | Solver | None, structure: Structure, options: Mapping[str, Any]) -> Solver:
+    """The solver to use, with the options.
+
+    Raises
+    ------
+    UnsuitableSolver, SolverNotInstalled, InvalidOption
+        Where the solver, or any if None, cannot serve.
+    """
+    if isinstance(solver, str):
+        solver = named(solver)
+    if solver is not None:
+        if not callable(getattr(solver, "solve", None)):
+            raise InvalidOption(
+                f"solver must be None, a name or a solver such as Clarabel(), not {solver!r}"
+            )
+        require(solver, structure)
+        return solver.with_options(options) if options else solver
+    preferred = map(named, PREFERRED)
+    suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
+    refusals = []
+    for candidate in suitable:
+        try:
+            return candidate.with_options(options)
+        except InvalidOption as error:
+            refusals.append(str(error))
+    if refusals:
+        raise InvalidOption("no suitable solver has all these options. " + " ".join(refusals))
+    kinds = sorted({type(cone).__name__ for cone in structure.cones})
+    raise UnsuitableSolver(
+        f"no installed solver takes this program (cones {', '.join(kinds)}"
+        f"{', integers' if structure.mixed_integer else ''}); pass solver= with one that does"
+    )

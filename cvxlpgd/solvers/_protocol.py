@@ -1,0 +1,198 @@
+"""What a solver declares and does, and the one way in which the library calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any, Protocol, Self
+
+import numpy as np
+from array_api_compat import array_namespace, is_numpy_array, to_device
+
+from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Status, Structure
+from cvxlpgd.sparse import Array
+
+# A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms
+# of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.
+JUDGED_AT = 100.0
+FINEST = 1e-8
+
+
+class Solver(Protocol):
+    """A frozen value: a solver and its options. A new one needs this and nothing else."""
+
+    @property
+    def name(self) -> str:
+        """As users write it."""
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Modules that must be importable."""
+
+    @property
+    def cones(self) -> frozenset[type]:
+        """Cone types it takes."""
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether it takes a P."""
+
+    @property
+    def integer(self) -> bool:
+        """Whether it takes integer and boolean columns."""
+
+    @property
+    def arrays(self) -> str:
+        """The arrays it works on: "numpy" or "torch"."""
+
+    @property
+    def accuracy(self) -> float:
+        """The relative KKT residual that its options ask for."""
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The same with more options: its own names, and "eps" for all tolerances,
+        "verbose", "time_limit" in seconds. Raises InvalidOption for a name it does not have."""
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        """Solve each sample, from `start` where that helps. Never raises on a bad status."""
+
+
+def checked_options(
+    name: str,
+    given: Mapping[str, Any],
+    known: frozenset[str],
+    tolerances: tuple[str, ...],
+    time_limit: str | None,
+) -> dict[str, Any]:
+    """The solver's own options of a mapping that may also say "eps" and "time_limit".
+
+    Raises
+    ------
+    InvalidOption
+        For an option that is not in `known`, or a time limit where the solver has none.
+    """
+    options = dict(given)
+    if "eps" in options and "eps" not in known:
+        eps = options.pop("eps")
+        options = {tolerance: eps for tolerance in tolerances} | options
+    limit = options.pop("time_limit", None) if "time_limit" not in known else None
+    if limit is not None:
+        if time_limit is None:
+            raise InvalidOption(f"{name} has no time limit; use a solver that has one")
+        options[time_limit] = limit
+    unknown = options.keys() - known
+    if unknown:
+        raise InvalidOption(
+            f"{name} has no option {', '.join(map(repr, sorted(unknown)))}; "
+            f"it has eps and {', '.join(sorted(known))}"
+        )
+    for tolerance in tolerances:
+        value = options.get(tolerance, 1.0)
+        if not (isinstance(value, int | float | np.floating) and value > 0):
+            raise InvalidOption(f"{name}: {tolerance} must be a positive number, not {value!r}")
+    return options
+
+
+def is_installed(solver: Solver) -> bool:
+    """Whether everything that the solver requires can be imported; imports nothing."""
+    return all(find_spec(module) is not None for module in solver.requires)
+
+
+def missing_cones(solver: Solver, structure: Structure) -> list[str]:
+    """What of a structure the solver cannot take, in words."""
+    missing = sorted({type(cone).__name__ for cone in structure.cones
+                      if type(cone) not in solver.cones})  # fmt: skip
+    words = [f"{cone} cones" for cone in missing]
+    if structure.P.size and not solver.quadratic:
+        words.append("a quadratic objective")
+    if structure.mixed_integer and not solver.integer:
+        words.append("integer variables")
+    return words
+
+
+def require(solver: Solver, structure: Structure) -> None:
+    """Raise unless the solver is installed and can take the structure.
+
+    Raises
+    ------
+    SolverNotInstalled, UnsuitableSolver
+    """
+    if not is_installed(solver):
+        modules = " ".join(solver.requires)
+        raise SolverNotInstalled(
+            f"{solver.name} is not installed; pip install {modules}, or choose another solver "
+            "(the command `cvxlpgd solvers` lists them)"
+        )
+    missing = missing_cones(solver, structure)
+    if missing:
+        raise UnsuitableSolver(
+            f"{solver.name} cannot take {' and '.join(missing)}; choose another solver, or "
+            "solver=None to have one chosen"
+        )
+
+
+def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
+    """Solve a batch with any solver, measure the result and judge its status by the residuals.
+
+    The arrays are moved to the kind that the solver takes and back here, and nowhere else.
+    """
+    like = program.data.q
+    moved = _moved(program, solver.arrays)
+    if program.batch == 0:
+        return _none(moved)
+    solution = solver.solve(moved, start and _moved_start(start, solver.arrays))
+    point = Point(*(_to(v, like) for _, v in solution.point._items()))
+    return judged(replace(solution, point=point), program, solver.accuracy)
+
+
+def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
+    """The solution with its residuals, and each usable point called solved or inaccurate by them.
+
+    A mixed-integer program has no duals: only its primal residual counts.
+    """
+    with np.errstate(all="ignore"):
+        residuals = program.residuals(solution.point)
+    worst = residuals.primal if program.structure.mixed_integer else residuals.largest
+    worst = np.asarray(to_device(worst, "cpu"))
+    status = solution.status.copy()
+    usable = solution.ok
+    status[usable] = Status.INACCURATE
+    status[usable & (worst <= JUDGED_AT * max(accuracy, FINEST))] = Status.SOLVED
+    status[usable & ~np.isfinite(worst)] = Status.FAILED
+    return replace(solution, status=status, residuals=residuals)
+
+
+def _none(program: ConeProgram) -> Solution:
+    """The solution of no samples."""
+    n, m = program.structure.n, program.structure.m
+    point = Point(np.zeros((0, n)), np.zeros((0, m)), np.zeros((0, m)))
+    nothing = np.zeros(0)
+    return judged(Solution(point, nothing.astype(object), nothing, nothing, ()), program, 1.0)
+
+
+def _moved(program: ConeProgram, arrays: str) -> ConeProgram:
+    return replace(program, data=Data(*(_kind(v, arrays) for _, v in program.data._items())))
+
+
+def _moved_start(start: Solution, arrays: str) -> Solution:
+    return replace(start, point=Point(*(_kind(v, arrays) for _, v in start.point._items())))
+
+
+def _kind(v: Array, arrays: str) -> Array:
+    if arrays == "numpy" and not is_numpy_array(v):
+        return np.asarray(to_device(v, "cpu"))
+    if arrays == "torch" and is_numpy_array(v):
+        import torch
+
+        return torch.from_numpy(v)
+    return v
+
+
+def _to(v: Array, like: Array) -> Array:
+    if is_numpy_array(v) and is_numpy_array(like):
+        return v
+    if is_numpy_array(like):
+        return np.asarray(to_device(v, "cpu"))
+    return array_namespace(like).asarray(v, dtype=like.dtype, device=like.device)

@@ -1,0 +1,138 @@
+"""Clarabel: an interior-point solver for all cones, quadratic objectives too. clarabel.org"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
+from cvxlpgd.program import ConeProgram, Solution, Status
+from cvxlpgd.solvers._each import Answer, sample, solve_each
+from cvxlpgd.solvers._layout import upper_triangle
+from cvxlpgd.solvers._protocol import checked_options
+
+_STATUS = {
+    "Solved": Status.SOLVED,
+    "AlmostSolved": Status.INACCURATE,
+    "InsufficientProgress": Status.INACCURATE,
+    "PrimalInfeasible": Status.INFEASIBLE,
+    "AlmostPrimalInfeasible": Status.INFEASIBLE,
+    "DualInfeasible": Status.UNBOUNDED,
+    "AlmostDualInfeasible": Status.UNBOUNDED,
+}
+_SURE = ("Solved", "PrimalInfeasible", "DualInfeasible")
+_TOLERANCES = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
+# An interior point's distance from the solution is about the square root of its gap.
+_DEFAULTS = {
+    "verbose": False, "max_threads": 1, "tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-10,
+}  # fmt: skip
+_CLOSE, _LOOSER = 1e-7, 1e-8  # a solve that breaks off farther away is made again at the latter
+
+
+@dataclass(frozen=True, init=False)
+class Clarabel:
+    """Clarabel with its own options, such as `Clarabel(tol_gap_abs=1e-6, max_iter=100)`.
+
+    Options are the fields of clarabel.DefaultSettings, and `eps` for tol_gap_abs, tol_gap_rel and
+    tol_feas together. By default the gap's are 1e-12 and tol_feas is 1e-10; a sample that breaks
+    off far from them is solved again at 1e-8. It cannot be warm-started.
+    """
+
+    options: tuple[tuple[str, Any], ...]
+    name = "CLARABEL"
+    requires = ("clarabel",)
+    cones = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
+    quadratic = True
+    integer = False
+    arrays = "numpy"
+    option_names = frozenset(
+        "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
+        "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs reduced_tol_gap_rel "
+        "reduced_tol_feas reduced_tol_infeas_abs reduced_tol_infeas_rel reduced_tol_ktratio "
+        "equilibrate_enable equilibrate_max_iter equilibrate_min_scaling equilibrate_max_scaling "
+        "linesearch_backtrack_step min_switch_step_length min_terminate_step_length max_threads "
+        "direct_kkt_solver direct_solve_method static_regularization_enable "
+        "static_regularization_constant static_regularization_proportional "
+        "dynamic_regularization_enable dynamic_regularization_eps dynamic_regularization_delta "
+        "iterative_refinement_enable iterative_refinement_reltol iterative_refinement_abstol "
+        "iterative_refinement_max_iter iterative_refinement_stop_ratio presolve_enable "
+        "input_sparse_dropzeros chordal_decomposition_enable "
+        "chordal_decomposition_merge_method chordal_decomposition_compact "
+        "chordal_decomposition_complete_dual".split()
+    )
+
+    def __init__(self, **options: Any) -> None:
+        own = checked_options(self.name, options, self.option_names, _TOLERANCES, "time_limit")
+        object.__setattr__(self, "options", tuple(sorted(own.items())))
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The same with more options."""
+        return type(self)(**(dict(self.options) | dict(options)))
+
+    @property
+    def accuracy(self) -> float:
+        """The largest of the three tolerances."""
+        settings = _DEFAULTS | dict(self.options)
+        return float(max(settings[name] for name in _TOLERANCES))
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        """Solve each sample; `start` cannot help an interior-point method."""
+        import clarabel
+
+        order = upper_triangle(program.structure)
+        ordered = order.program(program)
+        options = _DEFAULTS | dict(self.options)
+        tried = [_settings(clarabel, options)]
+        if min(options[name] for name in _TOLERANCES) < _LOOSER:
+            looser = {name: max(options[name], _LOOSER) for name in _TOLERANCES}
+            tried.append(_settings(clarabel, options | looser))
+        cones = [_translated(clarabel, cone) for cone in program.structure.cones]
+
+        def one(i: int) -> Answer:
+            P, q, A, b = sample(ordered, i)
+            upper = sp.triu(P, format="csc")
+            for settings in tried:
+                answer = clarabel.DefaultSolver(upper, q, A, b, cones, settings).solve()
+                message = str(answer.status)
+                if message in _SURE or _residual(answer) <= _CLOSE:
+                    break
+            status = _STATUS.get(message, Status.FAILED)
+            if status not in (Status.SOLVED, Status.INACCURATE):
+                return Answer(status, iterations=answer.iterations, message=message)
+            y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
+            return Answer(status, np.array(answer.x), y, s, answer.iterations, message)
+
+        return solve_each(program, one)
+
+
+def _residual(answer: Any) -> float:
+    gap = abs(answer.obj_val - answer.obj_val_dual) / (1 + abs(answer.obj_val))
+    return max(answer.r_prim, answer.r_dual, gap)
+
+
+def _settings(clarabel: Any, options: Mapping[str, Any]) -> Any:
+    settings = clarabel.DefaultSettings()
+    for name, value in options.items():
+        setattr(settings, name, value)
+    return settings
+
+
+def _translated(clarabel: Any, cone: Cone) -> Any:
+    match cone:
+        case Zero():
+            return clarabel.ZeroConeT(cone.rows)
+        case NonNeg():
+            return clarabel.NonnegativeConeT(cone.rows)
+        case SOC():
+            return clarabel.SecondOrderConeT(cone.rows)
+        case PSD():
+            return clarabel.PSDTriangleConeT(cone.order)
+        case Exp():
+            return clarabel.ExponentialConeT()
+        case Pow():
+            return clarabel.PowerConeT(cone.alpha)
+    raise TypeError(cone)

@@ -1,0 +1,311 @@
+"""Layers for torch: an autograd function with backward, forward mode and vmap.
+
+Three functions of tensors do the work: solve, pull back, push forward. Each has a vmap rule that
+turns the mapped axis into one more batch axis, so transforms nest in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+
+from cvxlpgd.derivatives import Derivative
+from cvxlpgd.errors import CvxlpgdError, InvalidInput
+from cvxlpgd.layer import Call, Layer
+from cvxlpgd.program import Point, Solution
+from cvxlpgd.record import Record
+from cvxlpgd.solvers._protocol import Solver
+from cvxlpgd.spellings import DEFAULT
+
+Tensor = torch.Tensor
+
+
+class CvxpyLayer(torch.nn.Module):
+    """A parametrized CVXPY problem as a differentiable torch module.
+
+        theta -> the solution of the problem with the parameters set to theta
+
+    Parameters
+    ----------
+    problem : cp.Problem
+        DPP. It is read, never written to.
+    parameters : list of cp.Parameter
+        The inputs, in the order of the call. Parameters of the problem that are not listed keep
+        the values that they have now.
+    variables : list of cp.Variable
+        The outputs: variables of the problem, or dual variables of its constraints.
+    solver : None, str or Solver
+        None chooses one; a name is any of `cvxpy.installed_solvers()`.
+    gp : bool
+        Whether the problem is a geometric program.
+    verbose : bool
+        Whether the solver prints.
+    canon_backend : str, optional
+        CVXPY's canonicalization backend.
+    solver_args : dict, optional
+        The solver's own options, "eps" for all its tolerances, and the spellings of cvxpylayers.
+    derivative : Derivative
+        LPGD(), Implicit() or FiniteDifference().
+    on_failure : "raise" or "nan"
+        Whether a failed sample raises SolveFailed, or becomes a row of NaN with gradient 0.
+    fallback : None, str or Solver
+        Solves inaccurate and failed samples again.
+    time_limit : float, optional
+        Seconds for each sample's solve, where the solver has such an option.
+    executor : concurrent.futures.Executor, optional
+        Runs the solves, cut in one piece for each of its workers. It stays the caller's.
+
+    Raises
+    ------
+    InvalidProblem, InvalidOption, SolverNotInstalled, UnsuitableSolver
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | Solver | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        *,
+        derivative: Derivative = DEFAULT,
+        on_failure: str = "raise",
+        fallback: str | Solver | None = None,
+        time_limit: float | None = None,
+        executor: Executor | None = None,
+    ) -> None:
+        super().__init__()
+        self._layer = Layer(
+            problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,
+            derivative, on_failure, fallback, time_limit, executor,
+        )  # fmt: skip
+
+    @property
+    def info(self) -> Record:
+        """This thread's newest call, sample by sample."""
+        return self._layer.info
+
+    def forward(
+        self,
+        *values: Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool | Solution = False,
+    ) -> tuple[Tensor, ...]:
+        """The variables' values at the solution, each (*batch shape, *shape).
+
+        They have the parameters' promoted floating dtype and the first parameter's device; solves
+        are in double precision.
+
+        Parameters
+        ----------
+        values : tensors (*batch axes, *parameter shape)
+            One for each parameter; batch axes broadcast.
+        solver_args : dict, optional
+            On top of the constructor's.
+        warm_start : bool or Solution
+            True: from this thread's previous warm-started call of the same batch shape; or from
+            the `info.solution` of a call.
+
+        Raises
+        ------
+        InvalidInput, SolveFailed, InvalidOption
+        """
+        tensors = tuple(v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values)
+        for i, tensor in enumerate(tensors):
+            if tensor.is_complex():
+                raise InvalidInput(f"value {i} is complex; real numbers are needed")
+        run = _Run(self._layer, solver_args, warm_start)
+        outputs = _Solve.apply(run, *tensors)
+        return tuple(outputs[: len(self._layer.shapes)])
+
+
+class _Run:
+    """How one call of a layer is to be run, and what its forward pass found."""
+
+    def __init__(
+        self, layer: Layer, solver_args: Mapping[str, Any] | None, warm_start: bool | Solution
+    ) -> None:
+        self.layer, self.solver_args, self.warm_start = layer, solver_args, warm_start
+        self.call: Call | None = None
+
+    @property
+    def ranks(self) -> list[int]:
+        """The parameters' ranks without batch axes."""
+        return [len(domain.shape) for domain in self.layer.domains]
+
+    def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
+        """The call for these values: the forward's own, or made anew at its solution."""
+        if self.call is not None and all(
+            tuple(v.shape) == b + d.shape
+            for v, b, d in zip(values, self.call.batch.own, self.layer.domains, strict=True)
+        ):
+            return self.call
+        z = Point(*(_array(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
+        return self.layer.resumed([_array(v) for v in values], z, self.solver_args)
+
+
+class _Solve(torch.autograd.Function):
+    """values -> variables, and the canonical point (x, y, s) for the derivatives."""
+
+    @staticmethod
+    def forward(run: _Run, *values: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        layer = run.layer
+        call = layer.forward([_array(v) for v in values], run.solver_args, run.warm_start)
+        run.call = call
+        dtype, device = _dtype(values), values[0].device if values else None
+        outputs = [
+            torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
+            for v, shape in zip(call.outputs, layer.shapes, strict=True)
+        ]
+        z = call.record.solution.point
+        point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
+        return (*outputs, *point)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.run, values = inputs[0], inputs[1:]
+        ctx.count = len(values)
+        ctx.mark_non_differentiable(*output[-3:])
+        ctx.save_for_backward(*values, *output[-3:])
+        ctx.save_for_forward(*values, *output[-3:])
+        ctx.shapes = [(out.shape, out.dtype, out.device) for out in output[:-3]]
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
+        needed = tuple(ctx.needs_input_grad[1:])
+        full = [
+            torch.zeros(shape, dtype=dtype, device=device) if bar is None else bar
+            for bar, (shape, dtype, device) in zip(bars, ctx.shapes, strict=False)
+        ]
+        found = _PullBack.apply(ctx.run, needed, ctx.count, *ctx.saved_tensors, *full)
+        found = iter(found if isinstance(found, tuple) else (found,))
+        return None, *(next(found) if need else None for need in needed)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *dots: Tensor | None) -> tuple[Tensor | None, ...]:
+        values = ctx.saved_tensors[: ctx.count]
+        full = [torch.zeros_like(v) if d is None else d for v, d in zip(values, dots, strict=True)]
+        found = _PushForward.apply(ctx.run, ctx.count, *ctx.saved_tensors, *full)
+        return *found, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: _Run, *values: Tensor) -> tuple[Any, Any]:
+        outputs = _Solve.apply(run, *_mapped(values, in_dims[1:], run.ranks, None))
+        return outputs, (0,) * len(outputs)
+
+
+class _PullBack(torch.autograd.Function):
+    """The variables' cotangents -> those of the values that need one."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        run: _Run, needed: tuple[bool, ...], count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        values, point, bars = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
+        call = run.at(values, point)
+        sizes = [int(np.prod(shape)) for shape in run.layer.shapes]
+        flat = [
+            _array(bar).reshape(call.batch.samples, size)
+            for bar, size in zip(bars, sizes, strict=True)
+        ]
+        found = run.layer.vjp(call, flat, needed)
+        return tuple(
+            torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
+            for v, g in zip(values, found, strict=True)
+            if g is not None
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept: there is no second derivative."""
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor) -> Any:
+        raise CvxlpgdError(
+            "a layer cannot be differentiated twice: its backward pass re-solves programs, which "
+            "torch does not see; drop create_graph=True, or detach the gradient"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: _Run, needed: Any, count: int, *tensors: Tensor) -> Any:
+        ranks = [*run.ranks, 1, 1, 1, *(len(shape) for shape in run.layer.shapes)]
+        found = _PullBack.apply(
+            run, needed, count, *_mapped(tensors, in_dims[3:], ranks, info.batch_size)
+        )
+        return found, (0,) * len(found)
+
+
+class _PushForward(torch.autograd.Function):
+    """The values' tangents -> the variables'."""
+
+    @staticmethod
+    def forward(run: _Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
+        call = run.at(values, point)
+        found = run.layer.jvp(call, [_array(dot) for dot in dots])
+        dtype, device = _dtype(values), values[0].device
+        return tuple(
+            torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
+            for v, shape in zip(found, run.layer.shapes, strict=True)
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept: there is no second derivative."""
+
+    @staticmethod
+    def backward(ctx: Any, *bars: Tensor) -> Any:
+        raise CvxlpgdError("a layer cannot be differentiated twice: detach its tangent")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: _Run, count: int, *tensors: Tensor) -> Any:
+        ranks = [*run.ranks, 1, 1, 1, *run.ranks]
+        found = _PushForward.apply(
+            run, count, *_mapped(tensors, in_dims[2:], ranks, info.batch_size)
+        )
+        return found, (0,) * len(found)
+
+
+def _mapped(
+    tensors: Sequence[Tensor], in_dims: Sequence[int | None], ranks: Sequence[int], size: int | None
+) -> list[Tensor]:
+    """The tensors with the mapped axis first, before all batch axes of any of them.
+
+    A tensor that is not mapped keeps its shape, or is spread to `size` where that is given: then
+    its gradient is not summed over the mapped axis.
+    """
+    mapped = [d is not None for d in in_dims]
+    batch = max(t.ndim - m - r for t, m, r in zip(tensors, mapped, ranks, strict=True))
+    out = []
+    for tensor, dim, rank in zip(tensors, in_dims, ranks, strict=True):
+        if dim is None and size is None:
+            out.append(tensor)
+            continue
+        first = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
+        padding = (1,) * (batch - (first.ndim - 1 - rank))
+        first = first.reshape(first.shape[0], *padding, *first.shape[1:])
+        out.append(first if size is None else first.expand(size, *first.shape[1:]))
+    return out
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
+
+
+def _dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    """The promoted floating dtype; the default one where there is none."""
+    floating = [t.dtype for t in tensors if t.is_floating_point()]
+    if not floating:
+        return torch.get_default_dtype()
+    dtype = floating[0]
+    for other in floating[1:]:
+        dtype = torch.promote_types(dtype, other)
+    return dtype
