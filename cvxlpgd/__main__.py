@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "compare",
         help="compare derivatives on the problem of a Python file",
         description="Executes FILE, which defines problem, parameters, variables and values, and "
-        "may define loss or cotangents and gp; then compares derivatives. Run only files you trust.",
+        "may define loss or cotangents, and gp; then compares derivatives. Run only files that "
+        "you trust.",
     )
     compare.add_argument("file", type=Path, metavar="FILE")
     compare.add_argument("--tau", type=_positive, nargs="+", help="perturbations to try")

@@ -30,10 +30,14 @@ from cvxlpgd.sparse import Pattern
 # What CVXPY may hand over in its cone program. Anything else could carry a constraint.
 _UNDERSTOOD = frozenset(
     "q A P x reduced_A reduced_P constraints constr_size constr_map cone_dims parameters "
-    "param_id_to_col id_to_param param_id_to_size total_param_size variables var_id_to_col "
-    "id_to_var formatted".split()
+    "param_id_to_col id_to_param param_id_to_size total_param_size variables "
+    "var_id_to_col id_to_var formatted".split()
 )
-_UNUSED = frozenset("lower_bounds upper_bounds lb_tensor ub_tensor dir_cones".split())
+_UNUSED = frozenset(["lower_bounds", "upper_bounds", "lb_tensor", "ub_tensor", "dir_cones"])
+# What CVXPY raises for a problem; a ValueError too, as for an unknown backend.
+_REFUSALS = (
+    cp.error.DCPError, cp.error.DGPError, cp.error.DPPError, cp.error.SolverError, ValueError
+)  # fmt: skip
 _FOLDED = ("diag", "sparsity", "symmetric", "PSD", "NSD")
 
 
@@ -62,7 +66,7 @@ class Canonical:
     exponential: bool
 
 
-class _Target(SCS):  # type: ignore[misc]
+class _Target(SCS):
     """The end of CVXPY's chain: SCS's cones and row layout, integers too, nothing evaluated."""
 
     MIP_CAPABLE = True
@@ -101,7 +105,7 @@ def canonicalize(
     gp: bool = False,
     canon_backend: str | None = None,
 ) -> Canonical:
-    """Compile a problem whose parameters are all listed, or have values where they bound a variable.
+    """Compile a problem whose parameters are all listed, but for those in variables' bounds.
 
     Parameters
     ----------
@@ -122,7 +126,7 @@ def canonicalize(
             data, chain, inverse = problem.get_problem_data(
                 _Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
             )
-    except (cp.error.DCPError, cp.error.DGPError, cp.error.DPPError, cp.error.SolverError) as e:
+    except _REFUSALS as e:
         raise InvalidProblem(f"CVXPY cannot compile the problem: {e}") from e
     program, order = data["program"], data["order"]
     _check_understood(program)
@@ -235,9 +239,7 @@ class _Theta:
                 rows.append(column + np.arange(order.size))
                 cols.append(start + np.ravel(order, order="F").astype(int))
         where = (np.concatenate(rows), np.concatenate(cols))
-        self.picks = sp.csr_array(
-            (np.ones(len(where[0])), where), shape=(self.columns, starts[-1])
-        )
+        self.picks = sp.csr_array((np.ones(len(where[0])), where), shape=(self.columns, starts[-1]))
 
     def split(self, tensor: Any) -> tuple[np.ndarray, sp.csr_array]:
         """(constant part, map of theta) of a map of CVXPY's parameter vector."""
@@ -267,9 +269,7 @@ def _quadratic(tensor: Any, n: int, theta: _Theta) -> tuple[Pattern, Block]:
     return pattern, _block(np.arange(pattern.size), *theta.split(folded))
 
 
-def _rows(
-    tensor: Any, order: np.ndarray, n: int, theta: _Theta
-) -> tuple[Pattern, Block, Block]:
+def _rows(tensor: Any, order: np.ndarray, n: int, theta: _Theta) -> tuple[Pattern, Block, Block]:
     """A and b from the tensor of (A, b), rows i + m j, put into `order` and A's sign flipped."""
     m = len(order)
     old = np.abs(order).astype(np.int64) - 1
@@ -284,9 +284,7 @@ def _rows(
         np.searchsorted(pattern.flat, j.astype(np.int64) * m + rows),
         pattern.size + rows,
     )
-    ordered = sp.csr_array(
-        (values, (where, entries.col)), shape=(pattern.size + m, theta.columns)
-    )
+    ordered = sp.csr_array((values, (where, entries.col)), shape=(pattern.size + m, theta.columns))
     base, matrix = theta.split(ordered)
     b = _block(np.arange(pattern.size, pattern.size + m), base, matrix)
     if not np.isfinite(b.base).all():

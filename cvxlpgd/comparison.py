@@ -301,12 +301,11 @@ class _Judge:
         flat, wanted = _flat(found), _flat(expected)
         along = np.array([_dot(found, direction) for direction in self.directions])
         taus = self.call.record.tau[np.isfinite(self.call.record.tau)]
-        is_lpgd = isinstance(derivative, LPGD)
         return Row(
             derivative=_name(derivative),
-            tau=float(np.median(taus)) if is_lpgd and taus.size else None,
-            automatic=is_lpgd and isinstance(derivative.tau, str),
-            side=derivative.side if is_lpgd else None,
+            tau=float(np.median(taus)) if taus.size else None,
+            automatic=isinstance(derivative, LPGD) and isinstance(derivative.tau, str),
+            side=derivative.side if isinstance(derivative, LPGD) else None,
             error_reference=_error(flat, wanted),
             cosine_reference=_cosine(flat, wanted),
             error_fd=_error(along, self.slopes),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +25,21 @@ _TRY = {
     Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
 }
 _LISTED = 8
+_INSIDE = str(Path(__file__).parent)
+
+
+def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
+    """Raise InvalidInput if a sample's values are outside their domains.
+
+    Parameters
+    ----------
+    faults
+        What is wrong with each sample of the batch flattened from `shape`; empty for nothing.
+    """
+    bad = [i for i, fault in enumerate(faults) if fault]
+    if bad:
+        listed = "; ".join(f"{_sample(i, shape)}{faults[i]}" for i in bad[:_LISTED])
+        raise InvalidInput(f"{_counted(np.array(bad), shape)} cannot be solved: {listed}")
 
 
 def say_solutions(
@@ -32,8 +49,6 @@ def say_solutions(
 
     Raises
     ------
-    InvalidInput
-        For values outside their domain.
     SolveFailed
         For samples without a solution.
     """
@@ -42,13 +57,12 @@ def say_solutions(
         worst = 0.0 if solution.residuals is None else float(
             np.max(np.asarray(solution.residuals.largest)[inaccurate])
         )  # fmt: skip
-        warnings.warn(
+        _warn(
             f"{_counted(inaccurate, shape)} solved short of the accuracy asked for (relative KKT "
-            f"residual up to {worst:.1e}); tighten eps, allow more iterations or try another solver",
+            f"residual up to {worst:.1e}); loosen eps, allow more iterations or try another solver",
             InaccurateSolutionWarning,
-            stacklevel=2,
         )
-    failed = np.flatnonzero(~solution.ok)
+    failed = [int(i) for i in np.flatnonzero(~solution.ok)]
     if not len(failed):
         return
     reasons = [faults[i] or _reason(solution, i) for i in failed]
@@ -56,14 +70,12 @@ def say_solutions(
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     statuses = tuple(str(solution.status[i]) for i in failed)
     tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
-    text = f"{_counted(failed, shape)} failed: {'; '.join(listed[:_LISTED])}{more}."
+    text = f"{_counted(np.array(failed), shape)} failed: {'; '.join(listed[:_LISTED])}{more}."
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
         text += ' Their rows are NaN and their gradients 0 (on_failure="nan").'
-        warnings.warn(text, FailedSampleWarning, stacklevel=2)
-    elif any(faults):
-        raise InvalidInput(text)
+        _warn(text, FailedSampleWarning)
     else:
         text += ' With on_failure="nan" the other samples go on.'
         raise SolveFailed(text, tuple(int(i) for i in failed), statuses)
@@ -80,7 +92,7 @@ def say_gradients(
     ok, messages
         For each of the `samples`, positions in the batch flattened from `shape`.
     """
-    bad = np.flatnonzero(~ok)
+    bad = [int(i) for i in np.flatnonzero(~ok)]
     if not len(bad):
         return
     listed = "; ".join(f"{_sample(samples[i], shape)}{messages[i]}" for i in bad[:_LISTED])
@@ -89,44 +101,57 @@ def say_gradients(
     text += "rho > 0."
     if policy == "nan":
         text += ' Their gradients are 0 (on_failure="nan").'
-        warnings.warn(text, FailedSampleWarning, stacklevel=2)
+        _warn(text, FailedSampleWarning)
     else:
-        raise SolveFailed(text, tuple(int(i) for i in samples[bad]), tuple(messages[i] for i in bad))
+        raise SolveFailed(
+            text, tuple(int(i) for i in samples[bad]), tuple(messages[i] for i in bad)
+        )
 
 
 def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> None:
     """Warn that linear systems or re-solves stayed short of their accuracy."""
-    warnings.warn(
+    _warn(
         f"the gradient of {_counted(samples, shape)} rests on systems or programs that were not "
         "solved to their accuracy; the solution may be degenerate: compare with LPGD(), or try "
         "another solver",
         InaccurateGradientWarning,
-        stacklevel=2,
     )
 
 
 def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], smaller: bool) -> None:
     """Warn that gradients are zero, or nothing but the solver's noise."""
     remedy = "a larger tau, LPGD(tau=...)" if smaller else "LPGD(), whose tau can be enlarged"
-    warnings.warn(
+    _warn(
         f"the gradient of {_counted(samples, shape)} is zero, or below what the solver's accuracy "
         "resolves, although the cotangent is not: the solution does not move with the parameters, "
         f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
         DegenerateGradientWarning,
-        stacklevel=2,
     )
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn at the caller's line: the first frame outside of this package and of torch."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _is_inside(filename: str) -> bool:
+    return filename.startswith(_INSIDE) or "/torch/" in filename.replace("\\", "/")
 
 
 def _reason(solution: Solution, i: int) -> str:
     message = f" ({solution.messages[i]})" if solution.messages[i] else ""
-    return f" {'is ' if solution.status[i] != Status.FAILED else ''}{solution.status[i]}{message}"
+    return f"{solution.status[i]}{message}"
 
 
 def _sample(i: int, shape: tuple[int, ...]) -> str:
+    """Which one, as in "sample 3: "; nothing where there is no batch."""
     if not shape:
-        return "it"
-    index = np.unravel_index(i, shape)
-    return f"sample {int(i) if len(shape) == 1 else tuple(int(k) for k in index)}"
+        return ""
+    index = tuple(int(k) for k in np.unravel_index(i, shape))
+    return f"sample {index[0] if len(shape) == 1 else index}: "
 
 
 def _counted(samples: np.ndarray, shape: tuple[int, ...]) -> str:

@@ -84,13 +84,13 @@ class Domain:
                 words[i] = words[i] or text
 
         axes = tuple(range(1, values.ndim))
-        finite = np.isfinite(values).all(axis=axes)
-        note(~finite, "has NaN or infinite entries")
+        finite = np.asarray(np.isfinite(values).all(axis=axes))
+        note(np.asarray(~finite), "has NaN or infinite entries")
         values = np.where(np.expand_dims(finite, axes), values, 1.0)
         size = np.abs(values).max(axis=axes, initial=0.0)
         slack = np.expand_dims(ACCEPTED * size, axes)
         if self.strict:
-            note((values <= 0).any(axis=axes), "must be positive")
+            note(np.asarray((values <= 0).any(axis=axes)), "must be positive")
         if self.lower is not None:
             note((values < self.lower - slack).any(axis=axes), "is below its lower bound")
         if self.upper is not None:
@@ -104,8 +104,9 @@ class Domain:
             skew = np.abs(values - np.swapaxes(values, -1, -2)) > slack
             note(skew.any(axis=axes), "must be symmetric")
         if self.definite:
-            note(~_semidefinite(self.definite * values, ACCEPTED * size),
-                 f"must be {'positive' if self.definite > 0 else 'negative'} semidefinite")  # fmt: skip
+            sign = "positive" if self.definite > 0 else "negative"
+            definite = _semidefinite(self.definite * values, ACCEPTED * size)
+            note(~definite, f"must be {sign} semidefinite")
         return words
 
     def symmetrized(self, values: np.ndarray) -> np.ndarray:

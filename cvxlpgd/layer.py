@@ -20,7 +20,7 @@ import numpy as np
 from cvxlpgd import failure
 from cvxlpgd.canonical import canonicalize
 from cvxlpgd.derivatives import LPGD, Derivative, Info
-from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
 from cvxlpgd.problem import check_dpp, checked, substituted
 from cvxlpgd.program import ConeProgram, Data, Point, Residuals, Solution, Status
@@ -28,7 +28,7 @@ from cvxlpgd.record import Record
 from cvxlpgd.solvers._choose import resolved
 from cvxlpgd.solvers._executor import OnExecutor
 from cvxlpgd.solvers._protocol import Solver, solve
-from cvxlpgd.spellings import DEFAULT, understood
+from cvxlpgd.spellings import DEFAULT, as_mapping, checked_limit, understood
 from cvxlpgd.witness import Witness
 
 _witnessing = threading.Lock()
@@ -87,6 +87,10 @@ class Layer:
         time_limit: float | None = None,
         executor: Executor | None = None,
     ) -> None:
+        if isinstance(derivative, type) or not callable(getattr(derivative, "vjp", None)):
+            raise InvalidOption(f"derivative must be a value such as LPGD(), not {derivative!r}")
+        if executor is not None and not isinstance(executor, Executor):
+            raise InvalidOption(f"executor must be a concurrent.futures.Executor, not {executor!r}")
         if on_failure not in ("raise", "nan"):
             raise InvalidOption(f'on_failure must be "raise" or "nan", not {on_failure!r}')
         parameters, variables = checked(problem, parameters, variables, gp)
@@ -99,8 +103,8 @@ class Layer:
         self._solver, self._derivative, self._executor = solver, derivative, executor
         self._always: dict[str, Any] = {"verbose": True} if verbose else {}
         if time_limit is not None:
-            self._always["time_limit"] = time_limit
-        self._args = dict(solver_args or {})
+            self._always["time_limit"] = checked_limit(time_limit)
+        self._args = as_mapping(solver_args)
         self._on_failure = on_failure
         structure = self._canonical.structure
         self._fallback = None if fallback is None else resolved(fallback, structure, {})
@@ -112,10 +116,17 @@ class Layer:
     @property
     def info(self) -> Record:
         """This thread's newest record."""
-        record = getattr(self._local, "record", None)
+        record: Record | None = getattr(self._local, "record", None)
         if record is None:
-            raise AttributeError("this thread has not called the layer yet")
+            raise CvxlpgdError("info is of a call, and this thread has not called the layer yet")
         return record
+
+    def __repr__(self) -> str:
+        """What goes in, what comes out, and how."""
+        ins = ", ".join(f"{d.name} {d.shape}" for d in self.domains)
+        outs = ", ".join(f"{o.name} {o.shape}" for o in self._canonical.variables.outputs)
+        solver, derivative = self._setting
+        return f"parameters=[{ins}], variables=[{outs}], solver={solver.name}, {derivative}"
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
@@ -151,6 +162,8 @@ class Layer:
         batch = batched(self.domains, values)
         derivative = derivative.fixed(batch.shape)
         faults = self._faults(batch)
+        if self._on_failure == "raise":
+            failure.raise_faults(faults, batch.shape)
         samples = np.flatnonzero([not fault for fault in faults])
         flat = [_taken(value, samples, batch.samples) for value in self._flat(batch)]
         program, offset = self._program(flat, len(samples))
@@ -182,7 +195,7 @@ class Layer:
         solver, derivative = self._resolve(solver_args) if solver_args else self._setting
         batch = batched(self.domains, values)
         flat = self._flat(batch)
-        program, offset = self._program(flat, batch.samples)
+        program, _ = self._program(flat, batch.samples)
         count = batch.samples
         status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
         nothing = np.zeros(count)
@@ -212,7 +225,8 @@ class Layer:
         SolveFailed
             Where a sample's derivative cannot be computed, unless on_failure="nan".
         """
-        active = np.flatnonzero(call.solution.ok)
+        finite = call.solution.ok & _finite(bars, call.batch.samples)[call.samples]
+        active, lost = np.flatnonzero(finite), call.samples[call.solution.ok & ~finite]
         where = call.samples[active]
         variables, parameters = self._canonical.variables, self._canonical.parameters
         point = call.solution.point.pick(active)
@@ -223,7 +237,7 @@ class Layer:
         entries = parameters.entries(needed)
         flat = [_taken(v, active, len(call.samples)) for v in call.flat]
         found: list[Any] = [None] * len(flat)
-        if len(active):
+        if len(active) and any(needed):
             w_bar, info = call.derivative.take(where).vjp(
                 _some(call.program, active), call.solution.take(active), point_bar, entries,
                 call.solver,
@@ -234,7 +248,7 @@ class Layer:
             found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
             self._say_degenerate(found, info, where, call)
         return [
-            self._gathered(call, k, found[k], where) if need else None
+            self._gathered(call, k, found[k], where, lost) if need else None
             for k, need in enumerate(needed)
         ]
 
@@ -245,9 +259,13 @@ class Layer:
             spread = domain.symmetrized(call.batch.spread(k, dot, domain.shape))
             flat = spread.reshape(len(spread), domain.size)
             tangents.append(_taken(flat, call.samples, call.batch.samples))
-        active = np.flatnonzero(call.solution.ok)
-        where, count = call.samples[active], len(call.samples)
+        count = len(call.samples)
+        finite = call.solution.ok & _finite(tangents, count)
+        active = np.flatnonzero(finite)
+        where = call.samples[active]
         found = [output * 0.0 for output in call.outputs]
+        for out in found:
+            out[call.samples[~finite]] = np.nan
         if len(active) and tangents:
             w_dot = self._canonical.parameters.tangent(
                 [_taken(v, active, count) for v in call.flat],
@@ -267,11 +285,13 @@ class Layer:
     def _resolve(self, solver_args: Mapping[str, Any]) -> tuple[Solver, Derivative]:
         """The solver and the derivative for these solver_args on top of the constructor's."""
         structure = self._canonical.structure
-        args = understood(self._args | dict(solver_args))
+        args = understood(self._args | as_mapping(solver_args))
         if args.derivative is not None and self._derivative is not DEFAULT:
             raise InvalidOption('"mode" in solver_args contradicts the derivative= of the layer')
         if args.solver is not None and self._solver is not None:
-            raise InvalidOption('"solve_method" in solver_args contradicts the solver= of the layer')
+            raise InvalidOption(
+                '"solve_method" in solver_args contradicts the solver= of the layer'
+            )
         wanted = self._solver if args.solver is None else args.solver
         solver = resolved(wanted, structure, self._always | args.options)
         if self._executor is not None:
@@ -288,22 +308,28 @@ class Layer:
                 if text:
                     touched = range(batch.samples) if len(value) == 1 else [i]
                     for k in touched:
-                        faults[k] = faults[k] or f": parameter {domain.name} {text}"
+                        faults[k] = faults[k] or f"parameter {domain.name} {text}"
         return faults
 
     def _flat(self, batch: Batch) -> list[np.ndarray]:
         """The values flattened, and symmetric where they must be."""
         pairs = zip(self.domains, batch.values, strict=True)
-        return [domain.symmetrized(value).reshape(len(value), domain.size) for domain, value in pairs]
+        return [
+            domain.symmetrized(value).reshape(len(value), domain.size) for domain, value in pairs
+        ]
 
     def _gathered(
-        self, call: Call, k: int, found: np.ndarray | None, where: np.ndarray
+        self, call: Call, k: int, found: np.ndarray | None, where: np.ndarray, lost: np.ndarray
     ) -> np.ndarray:
-        """The cotangent of parameter k in its own shape, from those of the samples at `where`."""
+        """The cotangent of parameter k in its own shape, from those of the samples at `where`.
+
+        NaN for those at `lost`.
+        """
         domain, batch = self.domains[k], call.batch
         full = np.zeros((batch.samples, domain.size))
         if found is not None:
             full[where] = found
+        full[lost] = np.nan
         shaped = domain.symmetrized(full.reshape(batch.samples, *domain.shape))
         return batch.gathered(k, shaped, domain.shape)
 
@@ -335,8 +361,8 @@ class Layer:
         point, structure = warm_start.point, self._canonical.structure
         if point.x.shape != (batch.samples, structure.n) or point.y.shape[1] != structure.m:
             raise InvalidInput(
-                f"warm_start is a solution of {len(point.x)} samples of another size; this call has "
-                f"{batch.samples} samples"
+                f"warm_start is a solution of {len(point.x)} samples, or of another problem; this "
+                f"call has {batch.samples} samples"
             )
         return warm_start
 
@@ -381,6 +407,14 @@ class Layer:
             self._warned = True
             is_lpgd = isinstance(call.derivative, LPGD)
             failure.say_degenerate(where[zero], call.batch.shape, is_lpgd)
+
+
+def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Which samples have no NaN or infinity in (samples or 1, size) arrays, bool (count,)."""
+    found = np.ones(count, dtype=bool)
+    for values in rows:
+        found &= np.isfinite(values).all(axis=1)
+    return found
 
 
 def _taken(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:

@@ -50,6 +50,9 @@ class CvxpyLayer:
             derivative, on_failure, fallback, time_limit, executor,
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        return f"CvxpyLayer({self._layer!r})"
+
     @property
     def info(self) -> Record:
         """This thread's newest call, sample by sample."""
@@ -91,13 +94,11 @@ class CvxpyLayer:
             if len(bars) != len(outputs):
                 raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
             flat = [
-                _double(np.broadcast_to(bar, out.shape)).reshape(call.batch.samples, size)
-                for bar, out, size in zip(bars, outputs, self._sizes, strict=True)
+                _spread(bar, out.shape, f"cotangent {i}").reshape(call.batch.samples, size)
+                for i, (bar, out, size) in enumerate(zip(bars, outputs, self._sizes, strict=True))
             ]
             found = self._layer.vjp(call, flat, [True] * len(values))
-            return tuple(
-                np.asarray(v, dtype=dtype) for v, dtype in zip(found, dtypes, strict=True)
-            )
+            return tuple(np.asarray(v, dtype=dtype) for v, dtype in zip(found, dtypes, strict=True))
 
         return outputs, pullback
 
@@ -113,8 +114,8 @@ class CvxpyLayer:
         if len(tangents) != len(values):
             raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
         dots = [
-            _double(np.broadcast_to(dot, np.shape(v)))
-            for dot, v in zip(tangents, values, strict=True)
+            _spread(dot, np.shape(v), f"tangent {i}")
+            for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
         ]
         found = self._layer.jvp(call, dots)
         return outputs, tuple(
@@ -129,12 +130,10 @@ class CvxpyLayer:
     def _forward(
         self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
     ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays = [np.asarray(v) for v in values]
-        for i, array in enumerate(arrays):
-            if array.dtype.kind not in "fiub":
-                raise InvalidInput(f"value {i} has dtype {array.dtype}; real numbers are needed")
+        arrays = [_real(v, f"value {i}") for i, v in enumerate(values)]
         dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
-        dtype = np.result_type(*dtypes) if dtypes else np.dtype(float)
+        floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
+        dtype = np.result_type(*floating) if floating else np.dtype(float)
         call = self._layer.forward([_double(v) for v in arrays], solver_args, warm)
         outputs = tuple(
             v.reshape(call.batch.shape + shape).astype(dtype)
@@ -143,5 +142,24 @@ class CvxpyLayer:
         return call, outputs, dtypes
 
 
+def _real(values: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(f"{what} cannot be made into an array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
+    return array
+
+
+def _spread(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    array = _real(values, what)
+    try:
+        return _double(np.broadcast_to(array, shape))
+    except ValueError:
+        raise InvalidInput(f"{what} has shape {array.shape}, expected {shape}") from None
+
+
 def _double(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values, dtype=np.float64)
+    """A copy: the caller may write to its own array before the pullback is called."""
+    return np.array(values, dtype=np.float64, order="C")

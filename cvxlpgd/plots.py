@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,22 +45,22 @@ def draw_comparison(comparison: Comparison, path: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _draw_errors(axis: object, comparison: Comparison, field: str) -> None:
-    rows = [row for row in comparison.rows if row.tau is not None and not row.automatic]
+def _draw_errors(axis: Any, comparison: Comparison, field: str) -> None:
+    rows = [row for row in comparison.rows if not row.automatic]
     for side, color in _COLORS.items():
-        points = sorted((r.tau, getattr(r, field)) for r in rows if r.side == side)
-        points = [(tau, error) for tau, error in points if np.isfinite(error) and error > 0]
+        found = [(r.tau, getattr(r, field)) for r in rows if r.side == side]
+        points = sorted((t, e) for t, e in found if t is not None and np.isfinite(e) and e > 0)
         if points:
-            axis.plot(*zip(*points, strict=True), "o-", color=color, label=f"LPGD {side}")  # type: ignore[attr-defined]
+            axis.plot(*zip(*points, strict=True), "o-", color=color, label=f"LPGD {side}")
     for row in comparison.rows:
         error = getattr(row, field)
         if not np.isfinite(error) or error <= 0:
             continue
         if row.automatic:
-            axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD auto", zorder=5)  # type: ignore[attr-defined]
-        elif row.tau is None and not (field == "error_reference"):
-            axis.axhline(error, color="gray", ls="--", label=row.derivative)  # type: ignore[attr-defined]
-    taus = np.array(sorted({row.tau for row in rows}))
+            axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD auto", zorder=5)
+        elif row.tau is None and field != "error_reference":
+            axis.axhline(error, color="gray", ls="--", label=row.derivative)
+    taus = np.array(sorted({row.tau for row in rows if row.tau is not None}))
     if len(taus) and np.isfinite(comparison.noise) and comparison.noise > 0:
         floor = comparison.noise / taus
-        axis.plot(taus, floor, ":", color="red", label="solver noise")  # type: ignore[attr-defined]
+        axis.plot(taus, floor, ":", color="red", label="solver noise")

@@ -31,10 +31,14 @@ def checked(
         ("variables", variables, cp.Variable),
     ):
         if not isinstance(listed, list | tuple):
-            raise InvalidProblem(f"{name} must be provided as a list or tuple, not {type(listed).__name__}")
+            raise InvalidProblem(
+                f"{name} must be provided as a list or tuple, not {type(listed).__name__}"
+            )
         for i, item in enumerate(listed):
             if not isinstance(item, kind):
-                raise InvalidProblem(f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}")
+                raise InvalidProblem(
+                    f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}"
+                )
         if len({item.id for item in listed}) < len(listed):
             raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")
     _check_members(problem, parameters, variables)

@@ -157,7 +157,7 @@ class Structure:
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """How far a point is from optimal, each an array (batch,), relative as DESIGNed for all solvers.
+    """How far a point is from optimal, relative, the same for all solvers; arrays (batch,).
 
     primal : max(|Ax + s - b|, distance of s to K) / (1 + |b|)
     dual : max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)

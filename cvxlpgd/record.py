@@ -55,13 +55,20 @@ class Record:
         """The record of a solution whose batch is flattened from `shape`."""
         r = solution.residuals
         assert r is not None
-        arrays = (
-            np.array([str(status) for status in solution.status], dtype="<U10"),
-            solution.ok, objective, solution.iterations, solution.seconds,
-            r.primal, r.dual, r.gap,
-            np.full(len(solution.status), np.nan), np.zeros(len(solution.status), dtype=int),
-        )  # fmt: skip
-        return cls(*(np.asarray(v).reshape(shape) for v in arrays), solution=solution)
+        count = len(solution.status)
+        return cls(
+            status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
+            ok=solution.ok.reshape(shape),
+            objective=objective.reshape(shape),
+            iterations=np.asarray(solution.iterations).reshape(shape),
+            seconds=np.asarray(solution.seconds).reshape(shape),
+            primal_residual=np.asarray(r.primal).reshape(shape),
+            dual_residual=np.asarray(r.dual).reshape(shape),
+            gap=np.asarray(r.gap).reshape(shape),
+            tau=np.full(count, np.nan).reshape(shape),
+            retries=np.zeros(count, dtype=int).reshape(shape),
+            solution=solution,
+        )
 
     def add(self, samples: np.ndarray, info: Info) -> None:
         """Note what a backward pass did for some samples of the flattened batch."""

@@ -32,7 +32,26 @@ class Arguments:
     derivative: Derivative | None
 
 
-def understood(solver_args: Mapping[str, Any] | None) -> Arguments:
+def as_mapping(solver_args: Any) -> dict[str, Any]:
+    """solver_args as a new dictionary; InvalidOption unless it is one with names for keys."""
+    if solver_args is None:
+        return {}
+    if not isinstance(solver_args, Mapping):
+        raise InvalidOption(f"solver_args must be a dict, not {type(solver_args).__name__}")
+    for name in solver_args:
+        if not isinstance(name, str):
+            raise InvalidOption(f"solver_args has the key {name!r}; names of options are strings")
+    return dict(solver_args)
+
+
+def checked_limit(time_limit: Any) -> float:
+    """A time limit in seconds; InvalidOption unless it is a number > 0."""
+    if isinstance(time_limit, int | float) and time_limit > 0:
+        return float(time_limit)
+    raise InvalidOption(f"time_limit must be a number of seconds > 0, not {time_limit!r}")
+
+
+def understood(solver_args: Mapping[str, Any]) -> Arguments:
     """Take solver_args apart.
 
     "solve_method" names the solver, "mode" with "derivative_kwargs" the derivative; numbers of
@@ -43,9 +62,7 @@ def understood(solver_args: Mapping[str, Any] | None) -> Arguments:
     InvalidOption
         For an unknown mode, or derivative_kwargs that the mode does not have.
     """
-    if solver_args is not None and not isinstance(solver_args, Mapping):
-        raise InvalidOption(f"solver_args must be a dict, not {type(solver_args).__name__}")
-    options = dict(solver_args or {})
+    options = dict(solver_args)
     name = options.pop("solve_method", None)
     if name is not None and not isinstance(name, str):
         raise InvalidOption(f'"solve_method" must be the name of a solver, not {name!r}')
@@ -56,12 +73,10 @@ def understood(solver_args: Mapping[str, Any] | None) -> Arguments:
         if settings is not None:
             raise InvalidOption('"derivative_kwargs" needs a "mode" beside it')
         return Arguments(name, options, None)
-    if mode not in _MODES:
+    if not isinstance(mode, str) or mode not in _MODES:
         raise InvalidOption(f'"mode" must be one of {", ".join(_MODES)}, not {mode!r}')
     try:
-        derivative: Any = type(_MODES[mode])(
-            **({k: v for k, v in vars(_MODES[mode]).items()} | dict(settings or {}))
-        )
+        derivative: Any = type(_MODES[mode])(**(vars(_MODES[mode]) | dict(settings or {})))
     except TypeError as error:
         raise InvalidOption(f'"derivative_kwargs" of mode {mode!r}: {error}') from None
     return Arguments(name, options, derivative)

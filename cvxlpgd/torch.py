@@ -13,6 +13,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
@@ -88,11 +89,16 @@ class CvxpyLayer(torch.nn.Module):
             derivative, on_failure, fallback, time_limit, executor,
         )  # fmt: skip
 
+    def extra_repr(self) -> str:
+        """What goes in, what comes out, and how."""
+        return repr(self._layer)
+
     @property
     def info(self) -> Record:
         """This thread's newest call, sample by sample."""
         return self._layer.info
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         *values: Tensor,
@@ -118,10 +124,7 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        tensors = tuple(v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values)
-        for i, tensor in enumerate(tensors):
-            if tensor.is_complex():
-                raise InvalidInput(f"value {i} is complex; real numbers are needed")
+        tensors = [_tensor(i, value) for i, value in enumerate(values)]
         run = _Run(self._layer, solver_args, warm_start)
         outputs = _Solve.apply(run, *tensors)
         return tuple(outputs[: len(self._layer.shapes)])
@@ -156,7 +159,7 @@ class _Solve(torch.autograd.Function):
     """values -> variables, and the canonical point (x, y, s) for the derivatives."""
 
     @staticmethod
-    def forward(run: _Run, *values: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(run: _Run, *values: Tensor) -> tuple[Tensor, ...]:
         layer = run.layer
         call = layer.forward([_array(v) for v in values], run.solver_args, run.warm_start)
         run.call = call
@@ -206,7 +209,7 @@ class _PullBack(torch.autograd.Function):
     """The variables' cotangents -> those of the values that need one."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         run: _Run, needed: tuple[bool, ...], count: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         values, point, bars = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
@@ -229,10 +232,11 @@ class _PullBack(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor) -> Any:
-        raise CvxlpgdError(
-            "a layer cannot be differentiated twice: its backward pass re-solves programs, which "
-            "torch does not see; drop create_graph=True, or detach the gradient"
-        )
+        raise _twice()
+
+    @staticmethod
+    def jvp(ctx: Any, *dots: Tensor) -> Any:
+        raise _twice()
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: _Run, needed: Any, count: int, *tensors: Tensor) -> Any:
@@ -247,7 +251,7 @@ class _PushForward(torch.autograd.Function):
     """The values' tangents -> the variables'."""
 
     @staticmethod
-    def forward(run: _Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(run: _Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
         call = run.at(values, point)
         found = run.layer.jvp(call, [_array(dot) for dot in dots])
@@ -263,7 +267,11 @@ class _PushForward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bars: Tensor) -> Any:
-        raise CvxlpgdError("a layer cannot be differentiated twice: detach its tangent")
+        raise _twice()
+
+    @staticmethod
+    def jvp(ctx: Any, *dots: Tensor) -> Any:
+        raise _twice()
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: _Run, count: int, *tensors: Tensor) -> Any:
@@ -272,6 +280,13 @@ class _PushForward(torch.autograd.Function):
             run, count, *_mapped(tensors, in_dims[2:], ranks, info.batch_size)
         )
         return found, (0,) * len(found)
+
+
+def _twice() -> CvxlpgdError:
+    return CvxlpgdError(
+        "a layer cannot be differentiated twice: its derivatives re-solve programs, which torch "
+        "does not see; drop create_graph=True, or detach the gradient or tangent"
+    )
 
 
 def _mapped(
@@ -296,7 +311,26 @@ def _mapped(
     return out
 
 
+def _tensor(i: int, value: Any) -> Tensor:
+    """The i-th value as a dense real tensor; arrays are copied, lists and numbers converted."""
+    try:
+        own = value.copy() if isinstance(value, np.ndarray) else value
+        tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
+    if tensor.is_complex():
+        raise InvalidInput(f"value {i} is complex; real numbers are needed")
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise InvalidInput(f"value {i} is a meta or sparse tensor; a dense one is needed")
+    return tensor
+
+
 def _array(tensor: Tensor) -> np.ndarray:
+    if get_proxy_mode() is not None:
+        raise CvxlpgdError(
+            "a layer cannot be traced by make_fx or torch.func.linearize, to which its solutions "
+            "would be constants; torch.func.jvp and torch.func.vjp see it"
+        )
     return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
 
 

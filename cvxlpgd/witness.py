@@ -6,6 +6,7 @@ residuals; it shows here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import cvxpy as cp
@@ -21,21 +22,14 @@ class Witness:
     """A private copy of a problem's constraints, variables and listed parameters."""
 
     def __init__(self, problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> None:
-        ids = {}
-        self._parameters = []
-        for parameter in parameters:
-            private = cp.Parameter(parameter.shape, name=parameter.name())
-            ids[id(parameter)] = private
-            self._parameters.append(private)
-        self._variables = []
-        for variable in problem.variables():
-            private = cp.Variable(variable.shape, name=variable.name())
-            ids[id(variable)] = private
-            self._variables.append(private)
-        self._constraints = [
-            constraint.tree_copy(id_objects=ids)
-            for constraint in problem.constraints + _domains(problem)
-        ]
+        variables = problem.variables()
+        self._parameters = [cp.Parameter(p.shape, name=p.name()) for p in parameters]
+        self._variables = [cp.Variable(v.shape, name=v.name()) for v in variables]
+        # what deepcopy is told it has copied already: leaves of ours, and constants to share
+        copied = {id(constant): constant for constant in problem.constants()}
+        copied |= {id(p): own for p, own in zip(parameters, self._parameters, strict=True)}
+        copied |= {id(v): own for v, own in zip(variables, self._variables, strict=True)}
+        self._constraints = copy.deepcopy(problem.constraints + _domains(problem), copied)
 
     def check(self, values: Sequence[np.ndarray], variables: Sequence[np.ndarray]) -> None:
         """Raise CvxlpgdError for a constraint that a solved sample violates.
@@ -53,9 +47,9 @@ class Witness:
             terms = [np.abs(np.asarray(a.value)).max(initial=0.0) for a in constraint.args]
             if violation > TOLERATED * (1 + max(terms, default=0.0)):
                 raise CvxlpgdError(
-                    f"the solution violates the constraint {constraint} by {violation:.2g}, although "
-                    "the cone program is solved: CVXPY's canonicalization and this version of "
-                    "cvxlpgd do not agree. Please report it; do not use this layer."
+                    f"the solution violates the constraint {constraint} by {violation:.2g}, "
+                    "although the cone program is solved: CVXPY and this version of cvxlpgd do not "
+                    "agree on the program. Please report it; do not use this layer."
                 )
 
 

@@ -54,15 +54,24 @@ def _power(x: np.ndarray, y: np.ndarray, a: float) -> np.ndarray:
 
 
 def _project_curved(x: np.ndarray, y: np.ndarray, z: np.ndarray, a: float) -> np.ndarray:
-    def coordinate(value: np.ndarray, weight: float, r: np.ndarray) -> np.ndarray:
-        root = np.sqrt(value**2 + 4 * weight * r * (z - r))
+    def coordinate(value: np.ndarray, weight: float, product: np.ndarray) -> np.ndarray:
+        root = np.sqrt(value**2 + 4 * weight * product)
         # for a negative value the sum cancels: multiply by its conjugate instead
         with np.errstate(all="ignore"):
-            conjugate = np.where(root > 0, 2 * weight * r * (z - r) / (root - value), 0.0)
+            conjugate = np.where(root > 0, 2 * weight * product / (root - value), 0.0)
         return np.where(value > 0, (value + root) / 2, conjugate)
 
-    def excess(r: np.ndarray) -> np.ndarray:
-        return r - _power(coordinate(x, a, r), coordinate(y, 1 - a, r), a)
+    def excess(r: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        return r - _power(coordinate(x, a, r * rest), coordinate(y, 1 - a, r * rest), a)
 
-    r = increasing_root(excess, np.zeros_like(z), z)
-    return np.stack([coordinate(x, a, r), coordinate(y, 1 - a, r), r], axis=-1)
+    # the smaller one of r and |z| - r is looked for, so that neither is lost in the difference
+    high = excess(z / 2, z / 2) < 0
+
+    def parts(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.where(high, z - u, u), np.where(high, u, z - u)
+
+    def increasing(u: np.ndarray) -> np.ndarray:
+        return np.where(high, -1, 1) * excess(*parts(u))
+
+    r, rest = parts(increasing_root(increasing, np.zeros_like(z), z / 2))
+    return np.stack([coordinate(x, a, r * rest), coordinate(y, 1 - a, r * rest), r], axis=-1)

@@ -8,19 +8,23 @@ from dataclasses import replace
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
+from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Status, norm
 from cvxlpgd.solvers._protocol import FINEST, Solver, solve
 from cvxlpgd.sparse import Array, product, transposed_product
 
-KAPPA = 1e-3  # the size of an automatic perturbation relative to what it perturbs
+# The size of an automatic perturbation relative to what it perturbs: not a round number, so that a
+# cotangent along the cost itself never cancels it exactly when tau grows tenfold.
+KAPPA = 1.2e-3
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
 
 Difference = Callable[[np.ndarray, np.ndarray], tuple[Data, Info]]
 
 
 def without_slack(program: ConeProgram, z_bar: Point) -> Point:
-    """s = b - Ax: the slack's cotangent is one of x, x_bar - A's_bar, and of b and A (below)."""
+    """S = b - Ax: the slack's cotangent is one of x, x_bar - A's_bar, and of b and A (below)."""
     folded = z_bar.x - transposed_product(program.structure.A, program.data.A, z_bar.s)
     return replace(z_bar, x=folded, s=z_bar.s * 0.0)
 
@@ -52,32 +56,35 @@ def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
 
 
 def cotangent_step(program: ConeProgram, z: Point, z_bar: Point, accuracy: float) -> np.ndarray:
-    """tau such that the perturbation of q and b is kappa times what it perturbs, (batch,).
+    """Tau such that the perturbation of q and b is kappa times what it perturbs, (batch,).
 
     tau = kappa max(|q|, |Px*|, |A'y*|) / |x_bar| over the user's variables, or kappa |b| / |y_bar|,
-    the smaller where both exist; a size of 0 counts as 1; kappa = max(1e-3, accuracy^(1/3)).
-    Where A'y* is nothing but cancelled noise, the size is taken before it cancels, |A|'|y*|.
+    the smaller where both exist; a size of 0 counts as 1; kappa = max(1.2e-3, accuracy^(1/3)).
+    Px* and A'y* within the solver's noise count as 0; where A'y* cancels, the size is taken before
+    it does, |A|'|y*|.
     """
     structure, w = program.structure, program.data
     xp = array_namespace(z.x)
     user = np.flatnonzero(structure.user)
     Px, Aty = product(structure.P, w.P, z.x), transposed_product(structure.A, w.A, z.y)
-    size = xp.maximum(xp.maximum(norm(w.q[:, user]), norm(Px[:, user])), norm(Aty[:, user]))
+    size = xp.maximum(norm(Px[:, user]), norm(Aty[:, user]))
     uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
-    size = xp.where(size > NOISE * max(accuracy, FINEST) * uncancelled, size, uncancelled)
+    noise = NOISE * max(accuracy, FINEST)
+    size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
+    size = xp.maximum(norm(w.q[:, user]), xp.where(size > noise, size, size * 0.0))
     return max(KAPPA, accuracy ** (1 / 3)) * _smallest(
         (size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y))
     )
 
 
 def tangent_step(program: ConeProgram, w_dot: Data, kappa: float) -> np.ndarray:
-    """tau such that no field of the data moves by more than kappa times its size, (batch,)."""
+    """Tau such that no field of the data moves by more than kappa times its size, (batch,)."""
     fields = program.data._items()
     return kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
 
 
 def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
-    """min size / perturbation over the pairs with a perturbation; 1 where there is none."""
+    """Min size / perturbation over the pairs with a perturbation; 1 where there is none."""
     smallest = np.asarray(np.inf)
     for size, perturbation in ratios:
         size, perturbation = _host(size), _host(perturbation)
@@ -108,12 +115,15 @@ def enlarged(difference: Difference, tau: np.ndarray, times: int) -> tuple[Data,
 
 
 def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
-    """Whether no field of high - low rises above the solver's accuracy, bool (batch,)."""
+    """Whether no field of high - low rises above the solver's accuracy, bool (batch,).
+
+    Relative to 1 + the field's size, as the accuracy itself is.
+    """
     noise: np.ndarray | bool = True
     for name, value in high._items():
         other = getattr(low, name)
         size = np.maximum(_host(norm(value)), _host(norm(other)))
-        noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
+        noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * (1 + size)
     return np.asarray(noise)
 
 
@@ -130,6 +140,38 @@ def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
             messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
             messages[i] += f"is {status[i]}"
     return replace(info, messages=tuple(messages))
+
+
+def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
+    """Names the failure that no tau mends: b - t y_bar outside the equality rows' range."""
+    equalities = [
+        np.arange(first, first + cone.rows * count)
+        for cone, first, count in program.structure.blocks
+        if isinstance(cone, Zero)
+    ]
+    if info.ok.all() or not equalities:
+        return info
+    rows, messages = np.concatenate(equalities), list(info.messages)
+    for i in np.flatnonzero(~info.ok):
+        values = _host(program.data.A)[i if len(program.data.A) > 1 else 0]
+        A = program.structure.A.matrix(values).toarray()[rows]
+        wanted = _host(z_bar.y)[i, rows]
+        rest = wanted - A @ np.linalg.lstsq(A, wanted, rcond=None)[0]
+        if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(wanted).max(initial=0.0):
+            messages[i] += (
+                " for every tau: equality rows are redundant, and the cotangent of their dual "
+                "variables is outside of their range; leave redundant equalities out"
+            )
+    return replace(info, messages=tuple(messages))
+
+
+def refuse_integer_rows(program: ConeProgram, entries: Data) -> None:
+    """Raise DerivativeFailed where constraint data of an integer program need a gradient."""
+    if program.structure.mixed_integer and len(entries.A) + len(entries.b):
+        raise DerivativeFailed(
+            "an integer program has no dual variables, so LPGD has gradients for parameters of its "
+            "objective only; a parameter of its constraints needs one here: detach it"
+        )
 
 
 def solved_along(

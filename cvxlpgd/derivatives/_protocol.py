@@ -41,9 +41,10 @@ class Info:
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
         """Nothing to report."""
-        no = np.zeros(batch, dtype=bool)
+        false = (np.zeros(batch, dtype=bool) for _ in range(3))
         taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
-        return cls(~no, ("",) * batch, taus, np.zeros(batch, dtype=int), no, no)
+        retries = np.zeros(batch, dtype=int)
+        return cls(~next(false), ("",) * batch, taus, retries, next(false), next(false))
 
 
 class Derivative(Protocol):

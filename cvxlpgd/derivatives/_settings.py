@@ -29,18 +29,20 @@ def check_tau(tau: Any) -> None:
     """Raise InvalidOption unless tau is "auto" or positive."""
     if isinstance(tau, str):
         if tau != "auto":
-            raise InvalidOption(f'tau must be "auto", a number > 0, an array or a callable, not {tau!r}')
+            raise InvalidOption(
+                f'tau must be "auto", a number > 0, an array or a callable, not {tau!r}'
+            )
         return
     try:
         values = np.asarray(tau, dtype=float)
-    except (TypeError, ValueError):
+    except (RuntimeError, TypeError, ValueError):  # torch raises the first
         raise InvalidOption(f"tau must be a number > 0, not {tau!r}") from None
     if not ((values > 0) & np.isfinite(values)).all():
         raise InvalidOption(f"tau must be > 0 and finite everywhere, not {tau!r}")
 
 
 def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
-    """tau read if it is a callable; an array spread over the flattened batch."""
+    """Tau read if it is a callable; an array spread over the flattened batch."""
     tau = tau() if callable(tau) else tau
     check_tau(tau)
     if isinstance(tau, str) or _is_number(tau):

@@ -72,12 +72,9 @@ class FiniteDifference:
                     mirror = program.structure.P.mirrored[varying.P[entry]]
                     unit[:, entry] = 0.5
                     unit[:, np.searchsorted(varying.P, mirror)] += 0.5
-                z_dot, info = self.jvp(
-                    program, solution, Data(**(nothing | {name: unit})), solver
-                )
+                z_dot, info = self.jvp(program, solution, Data(**(nothing | {name: unit})), solver)
                 columns[name][:, column] = sum(
-                    xp.sum(v * getattr(z_dot, field), axis=-1)
-                    for field, v in point_bar._items()
+                    xp.sum(v * getattr(z_dot, field), axis=-1) for field, v in point_bar._items()
                 )
                 total.ok[:] &= info.ok
                 total.inaccurate[:] |= info.inaccurate
@@ -88,9 +85,7 @@ class FiniteDifference:
     ) -> tuple[Point, Info]:
         """The point's tangent."""
         h = perturb.tangent_step(program, data_dot, self.step)
-        points, info = perturb.solved_along(
-            program, solution, data_dot, h, list(STENCIL), solver
-        )
+        points, info = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), solver)
         z_dot = points[0] * 0.0
         for z, weight in zip(points, STENCIL.values(), strict=True):
             z_dot = z_dot + z * weight

@@ -5,7 +5,7 @@ Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives._settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure, norm
 from cvxlpgd.solvers._each import sample
 from cvxlpgd.solvers._layout import Lift, lift, scs_cones
 from cvxlpgd.solvers._protocol import Solver
@@ -52,7 +52,7 @@ class Implicit:
         check_rho(self.rho)
 
     def require(self, structure: Structure, solver: Solver) -> None:
-        """diffcp must be installed; it knows no power cones, and integers have no derivative."""
+        """Diffcp must be installed; it knows no power cones, and integers have no derivative."""
         from importlib.util import find_spec
 
         if find_spec("diffcp") is None:
@@ -87,20 +87,22 @@ class Implicit:
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
         z, info = solution.point, Info.good(program.batch)
-        q_bar, b_bar = np.zeros_like(z.x), np.zeros_like(z.y)
+        q_bar: np.ndarray = np.zeros_like(z.x)
+        b_bar: np.ndarray = np.zeros_like(z.y)
         for i, embedding in enumerate(self._embeddings(program, z)):
             q_bar[i], b_bar[i] = embedding.vjp(
                 point_bar.x[i], point_bar.y[i], point_bar.s[i], self.mode, info, i
             )
         P, A = program.structure.P, program.structure.A
-        i, j = P.rows[entries.P], P.cols[entries.P]
-        rows, cols = A.rows[entries.A], A.cols[entries.A]
-        return Data(
-            P=(q_bar[:, i] * z.x[:, j] + z.x[:, i] * q_bar[:, j]) / 2,
+        row, col = P.rows[entries.P], P.cols[entries.P]
+        k, j = A.rows[entries.A], A.cols[entries.A]
+        w_bar = Data(
+            P=(q_bar[:, row] * z.x[:, col] + z.x[:, row] * q_bar[:, col]) / 2,
             q=q_bar[:, entries.q],
-            A=z.y[:, rows] * q_bar[:, cols] - b_bar[:, rows] * z.x[:, cols],
+            A=z.y[:, k] * q_bar[:, j] - b_bar[:, k] * z.x[:, j],
             b=b_bar[:, entries.b],
-        ), info
+        )
+        return w_bar, replace(info, unresolved=_is_flat(program, w_bar, z, point_bar) & info.ok)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
@@ -125,6 +127,19 @@ class Implicit:
     def _embeddings(self, program: ConeProgram, z: Point) -> Any:
         lifted = lift(program.proximal(self.rho, z.x))
         return (_embedding(program.structure, lifted, z, i) for i in range(program.batch))
+
+
+def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:
+    """Whether no field of w moves the loss by more than rounding, as q at a vertex, (batch,)."""
+    largest = np.zeros(program.batch)
+    for name, bar in w_bar._items():
+        largest = np.maximum(largest, norm(bar) * (1 + norm(getattr(program.data, name))))
+    size = sum((norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _paired(z_bar, z)), largest * 0.0)
+    return np.asarray(largest <= SOLVED * size)
+
+
+def _paired(z_bar: Point, z: Point) -> Any:
+    return zip(z_bar._items(), z._items(), strict=True)
 
 
 class _Embedding(NamedTuple):
@@ -211,11 +226,13 @@ def _solved(
         elif method == "lsmr":
             shape = (len(rhs), len(rhs))
             linear = sla.LinearOperator(shape, operator.matvec, operator.rmatvec)
-            trial = sla.lsmr(linear, rhs, atol=1e-14, btol=1e-14, conlim=0, maxiter=10 * len(rhs))[0]
+            trial = sla.lsmr(linear, rhs, atol=1e-14, btol=1e-14, conlim=0, maxiter=10 * len(rhs))[
+                0
+            ]
         else:
             M = embedding.dense()
             trial = np.linalg.lstsq(M.T if transpose else M, rhs, rcond=None)[0]
-        residual = np.linalg.norm(operator.matvec(trial) - rhs) / np.linalg.norm(rhs)
+        residual = float(np.linalg.norm(operator.matvec(trial) - rhs) / np.linalg.norm(rhs))
         if residual < least:
             best, least = trial, residual
         if least <= SOLVED:

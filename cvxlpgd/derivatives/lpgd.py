@@ -17,6 +17,7 @@ from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.solvers._choose import named
 from cvxlpgd.solvers._protocol import Solver, require, solve
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
@@ -45,21 +46,27 @@ class LPGD:
         biases the gradient, and makes a linear program quadratic.
     side : "average", "lower" or "upper"
         Average solves two programs, the others one.
-    solver : Solver, optional
+    solver : Solver or str, optional
         Another solver for the perturbed programs.
     """
 
     tau: str | float | np.ndarray | Callable[[], Any] = "auto"
     rho: float = 0.0
     side: Literal["average", "lower", "upper"] = "average"
-    solver: Solver | None = None
+    solver: Solver | str | None = None
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
 
     def require(self, structure: Structure, solver: Solver) -> None:
         """The re-solves need a solver that takes the program with its proximal term."""
-        require(self.solver or solver, structure.proximal if self.rho else structure)
+        require(self._again(solver), structure.proximal if self.rho else structure)
+
+    def _again(self, solver: Solver) -> Solver:
+        """The solver of the perturbed programs."""
+        if self.solver is None:
+            return solver
+        return named(self.solver) if isinstance(self.solver, str) else self.solver
 
     def fixed(self, batch_shape: tuple[int, ...]) -> LPGD:
         """The same with tau read, and spread over the flattened batch where it is an array."""
@@ -78,7 +85,8 @@ class LPGD:
         solver: Solver,
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries, each field (batch, entries)."""
-        again, auto = self.solver or solver, isinstance(self.tau, str)
+        again, auto = self._again(solver), isinstance(self.tau, str)
+        perturb.refuse_integer_rows(program, entries)
         z_bar = perturb.without_slack(program, point_bar)
         start = perturb.cotangent_step(program, solution.point, z_bar, again.accuracy)
         tau = start if auto else np.broadcast_to(np.asarray(self.tau, dtype=float), start.shape)
@@ -118,7 +126,7 @@ class LPGD:
         g_high = program.lagrangian_gradient(high, entries)
         g_low = program.lagrangian_gradient(low, entries)
         w_bar = (g_high - g_low) * (1.0 / (xp.asarray(tau) * (hi - lo)))[:, None]
-        info = perturb.report(again, ends, tau)
+        info = perturb.with_redundant_rows(perturb.report(again, ends, tau), program, z_bar)
         noise = perturb.is_noise(g_high, g_low, solver.accuracy)
         return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok)
 
@@ -126,7 +134,7 @@ class LPGD:
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
-        again = self.solver or solver
+        again = self._again(solver)
         kappa = max(perturb.KAPPA, again.accuracy ** (1 / 3))
         start = perturb.tangent_step(program, data_dot, kappa)
         fixed = not isinstance(self.tau, str)

@@ -1,8 +1,21 @@
-"""The solvers, one file each. Importing them loads none of them."""
+"""The solvers, one file each, and what it takes to write one. Importing them loads none of them."""
 
+from cvxlpgd.solvers._each import Answer, Sample, sample, solve_each
+from cvxlpgd.solvers._protocol import Solver, checked_options
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.scs import SCS
 
-__all__ = ["CVXPY", "ECOS", "SCS", "Clarabel"]
+__all__ = [
+    "CVXPY",
+    "ECOS",
+    "SCS",
+    "Answer",
+    "Clarabel",
+    "Sample",
+    "Solver",
+    "checked_options",
+    "sample",
+    "solve_each",
+]

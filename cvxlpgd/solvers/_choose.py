@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import Structure
 from cvxlpgd.solvers._cvxpy_options import TABLE
@@ -14,11 +15,14 @@ from cvxlpgd.solvers.cvxpy import CVXPY
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.scs import SCS
 
-OWN = {"CLARABEL": Clarabel, "SCS": SCS, "ECOS": ECOS}
+OWN: dict[str, Callable[[], Solver]] = {"CLARABEL": Clarabel, "SCS": SCS, "ECOS": ECOS}
 
 # solver=None takes the first of these that is installed, takes the structure and has the options.
-# An interior-point solver comes first: gradients are differences of solutions, so accuracy counts.
-PREFERRED = ("CLARABEL", "SCS", "ECOS", "HIGHS", "SCIP")
+# Gradients are differences of solutions, so what counts is how reproducible these are: on linear
+# and quadratic programs an interior point's are good to 1e-8, on curved cones to the square root
+# of its gap, 1e-6 at best, where SCS, warm-started, stays below 1e-8.
+POLYHEDRAL = ("CLARABEL", "SCS", "ECOS", "HIGHS", "SCIP")
+CURVED = ("SCS", "CLARABEL", "ECOS", "SCIP")
 
 
 def named(name: str) -> Solver:
@@ -37,7 +41,9 @@ def known() -> Iterator[tuple[Solver, bool, bool]]:
         yield solver, name in OWN, is_installed(solver)
 
 
-def resolved(solver: str | Solver | None, structure: Structure, options: Mapping[str, Any]) -> Solver:
+def resolved(
+    solver: str | Solver | None, structure: Structure, options: Mapping[str, Any]
+) -> Solver:
     """The solver to use, with the options.
 
     Raises
@@ -48,16 +54,19 @@ def resolved(solver: str | Solver | None, structure: Structure, options: Mapping
     if isinstance(solver, str):
         solver = named(solver)
     if solver is not None:
-        if not callable(getattr(solver, "solve", None)):
+        if isinstance(solver, type) or not callable(getattr(solver, "solve", None)):
             raise InvalidOption(
                 f"solver must be None, a name or a solver such as Clarabel(), not {solver!r}"
             )
         require(solver, structure)
         return solver.with_options(options) if options else solver
-    preferred = map(named, PREFERRED)
+    curved = any(not isinstance(cone, Zero | NonNeg) for cone in structure.cones)
+    preferred = map(named, CURVED if curved else POLYHEDRAL)
     suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
-    refusals = []
+    refusals: list[str] = []
     for candidate in suitable:
+        if refusals and candidate.name not in OWN:
+            continue  # CVXPY passes on any option: that says nothing about this one
         try:
             return candidate.with_options(options)
         except InvalidOption as error:

@@ -18,9 +18,12 @@ Reader = Callable[[], np.ndarray]
 
 
 class Written:
-    """One sample as a CVXPY problem, with q and b as parameters."""
+    """One sample as a CVXPY problem, with q and b as parameters.
 
-    def __init__(self, structure: Structure, w: Sample) -> None:
+    Where `pinned`, it has an equality row in any case: 0'x = 0 if no other.
+    """
+
+    def __init__(self, structure: Structure, w: Sample, pinned: bool) -> None:
         n, m = structure.n, structure.m
         self.q, self.b = cp.Parameter(n), cp.Parameter(m)
         self.x = cp.Variable(
@@ -32,6 +35,8 @@ class Written:
         if w.P.count_nonzero():
             objective += cp.quad_form(self.x, w.P, assume_PSD=True) / 2
         constraints: list[Any] = []
+        if pinned and not any(isinstance(cone, Zero) for cone in structure.cones):
+            constraints.append(sp.csr_array((1, n)) @ self.x == 0)
         self.readers: list[Reader] = []
         rows_of_A = sp.csr_array(w.A)
         for cone, first, count in structure.blocks:
@@ -48,7 +53,7 @@ class Written:
 
 
 def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Reader]:
-    """b - Ax in a run of equal cones, and how to read its dual."""
+    """B - Ax in a run of equal cones, and how to read its dual."""
     if isinstance(cone, Zero):
         zero = Ax == b
         return [zero], lambda: np.ravel(zero.dual_value)
@@ -73,11 +78,12 @@ def _semidefinite(cone: PSD, count: int, s: Any) -> tuple[list[Any], Reader]:
     order = cone.order
     i, j = triangle(order)
     scale = np.where(i == j, 1.0, np.sqrt(0.5))
-    entries, places = np.tile(np.arange(cone.rows), 2), np.concatenate([i + order * j, j + order * i])
+    entries, places = (
+        np.tile(np.arange(cone.rows), 2),
+        np.concatenate([i + order * j, j + order * i]),
+    )
     # both copies of an off-diagonal entry; a diagonal one is met twice and halved
     weights = np.tile(np.where(i == j, 0.5, scale), 2)
     unfold = sp.csr_array((weights, (places, entries)), shape=(order * order, cone.rows))
-    written = [
-        cp.reshape(unfold @ s[:, k], (order, order), order="F") >> 0 for k in range(count)
-    ]
+    written = [cp.reshape(unfold @ s[:, k], (order, order), order="F") >> 0 for k in range(count)]
     return written, lambda: np.concatenate([c.dual_value[i, j] / scale for c in written])

@@ -113,14 +113,12 @@ def lift(program: ConeProgram) -> Lift:
     kinds = (Zero, NonNeg, SOC)
     first = sum(cone.rows for cone in structure.cones if isinstance(cone, kinds))
     before = sum(isinstance(cone, kinds) for cone in structure.cones)
-    cones = structure.cones[:before] + (SOC(k + 2),) + structure.cones[before:]
+    cones = (*structure.cones[:before], SOC(k + 2), *structure.cones[before:])
     rows = np.concatenate([np.arange(first), np.arange(first, m) + k + 2])
     lifted = first + np.arange(k + 2)
 
     batch = max(len(w.A), len(w.P))
-    new_rows = np.concatenate(
-        [rows[structure.A.rows], lifted[:2], np.repeat(lifted[2:], k)]
-    )
+    new_rows = np.concatenate([rows[structure.A.rows], lifted[:2], np.repeat(lifted[2:], k)])
     new_cols = np.concatenate([structure.A.cols, [n, n], np.tile(active, k)])
     pattern = Pattern.of((m + k + 2, n + 1), new_rows, new_cols)
     entries = np.concatenate(

@@ -53,7 +53,8 @@ class Solver(Protocol):
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options: its own names, and "eps" for all tolerances,
-        "verbose", "time_limit" in seconds. Raises InvalidOption for a name it does not have."""
+        "verbose", "time_limit" in seconds. Raises InvalidOption for a name it does not have.
+        """
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, from `start` where that helps. Never raises on a bad status."""
@@ -76,7 +77,7 @@ def checked_options(
     options = dict(given)
     if "eps" in options and "eps" not in known:
         eps = options.pop("eps")
-        options = {tolerance: eps for tolerance in tolerances} | options
+        options = dict.fromkeys(tolerances, eps) | options
     limit = options.pop("time_limit", None) if "time_limit" not in known else None
     if limit is not None:
         if time_limit is None:
@@ -154,7 +155,10 @@ def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solutio
     """
     with np.errstate(all="ignore"):
         residuals = program.residuals(solution.point)
-    worst = residuals.primal if program.structure.mixed_integer else residuals.largest
+    worst = residuals.largest
+    if program.structure.mixed_integer:
+        worst, none = residuals.primal, residuals.primal * np.nan
+        residuals = replace(residuals, dual=none, gap=none)
     worst = np.asarray(to_device(worst, "cpu"))
     status = solution.status.copy()
     usable = solution.ok

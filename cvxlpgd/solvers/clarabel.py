@@ -1,4 +1,4 @@
-"""Clarabel: an interior-point solver for all cones, quadratic objectives too. clarabel.org"""
+"""Clarabel: an interior-point solver for all cones, quadratic objectives too (https://clarabel.org)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers._each import Answer, sample, solve_each
 from cvxlpgd.solvers._layout import upper_triangle
@@ -28,9 +29,14 @@ _SURE = ("Solved", "PrimalInfeasible", "DualInfeasible")
 _TOLERANCES = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
 # An interior point's distance from the solution is about the square root of its gap.
 _DEFAULTS = {
-    "verbose": False, "max_threads": 1, "tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-10,
-}  # fmt: skip
-_CLOSE, _LOOSER = 1e-7, 1e-8  # a solve that breaks off farther away is made again at the latter
+    "verbose": False,
+    "max_threads": 1,
+    "tol_gap_abs": 1e-12,
+    "tol_gap_rel": 1e-12,
+    "tol_feas": 1e-10,
+}
+_LADDER = (1e-10, 1e-8)  # a solve that breaks off far from its tolerances is made again at these
+_CLOSE = 1e-6  # of the estimated distance
 
 
 @dataclass(frozen=True, init=False)
@@ -39,7 +45,7 @@ class Clarabel:
 
     Options are the fields of clarabel.DefaultSettings, and `eps` for tol_gap_abs, tol_gap_rel and
     tol_feas together. By default the gap's are 1e-12 and tol_feas is 1e-10; a sample that breaks
-    off far from them is solved again at 1e-8. It cannot be warm-started.
+    off far from them is solved again at 1e-10 and 1e-8. It cannot be warm-started.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -51,14 +57,16 @@ class Clarabel:
     arrays = "numpy"
     option_names = frozenset(
         "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
-        "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs reduced_tol_gap_rel "
-        "reduced_tol_feas reduced_tol_infeas_abs reduced_tol_infeas_rel reduced_tol_ktratio "
-        "equilibrate_enable equilibrate_max_iter equilibrate_min_scaling equilibrate_max_scaling "
-        "linesearch_backtrack_step min_switch_step_length min_terminate_step_length max_threads "
-        "direct_kkt_solver direct_solve_method static_regularization_enable "
+        "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs "
+        "reduced_tol_gap_rel reduced_tol_feas reduced_tol_infeas_abs "
+        "reduced_tol_infeas_rel reduced_tol_ktratio equilibrate_enable "
+        "equilibrate_max_iter equilibrate_min_scaling equilibrate_max_scaling "
+        "linesearch_backtrack_step min_switch_step_length min_terminate_step_length "
+        "max_threads direct_kkt_solver direct_solve_method static_regularization_enable "
         "static_regularization_constant static_regularization_proportional "
-        "dynamic_regularization_enable dynamic_regularization_eps dynamic_regularization_delta "
-        "iterative_refinement_enable iterative_refinement_reltol iterative_refinement_abstol "
+        "dynamic_regularization_enable dynamic_regularization_eps "
+        "dynamic_regularization_delta iterative_refinement_enable "
+        "iterative_refinement_reltol iterative_refinement_abstol "
         "iterative_refinement_max_iter iterative_refinement_stop_ratio presolve_enable "
         "input_sparse_dropzeros chordal_decomposition_enable "
         "chordal_decomposition_merge_method chordal_decomposition_compact "
@@ -86,20 +94,25 @@ class Clarabel:
         order = upper_triangle(program.structure)
         ordered = order.program(program)
         options = _DEFAULTS | dict(self.options)
-        tried = [_settings(clarabel, options)]
-        if min(options[name] for name in _TOLERANCES) < _LOOSER:
-            looser = {name: max(options[name], _LOOSER) for name in _TOLERANCES}
-            tried.append(_settings(clarabel, options | looser))
+        tightest = min(options[name] for name in _TOLERANCES)
+        ladder = [options] + [
+            options | {name: max(options[name], rung) for name in _TOLERANCES}
+            for rung in _LADDER
+            if rung > tightest
+        ]
+        tried = [_settings(clarabel, rung) for rung in ladder]
         cones = [_translated(clarabel, cone) for cone in program.structure.cones]
 
         def one(i: int) -> Answer:
             P, q, A, b = sample(ordered, i)
             upper = sp.triu(P, format="csc")
+            answers = []
             for settings in tried:
-                answer = clarabel.DefaultSolver(upper, q, A, b, cones, settings).solve()
-                message = str(answer.status)
-                if message in _SURE or _residual(answer) <= _CLOSE:
+                answers.append(clarabel.DefaultSolver(upper, q, A, b, cones, settings).solve())
+                if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
                     break
+            answer = min(reversed(answers), key=_distance)  # the last one if none has a point
+            message = str(answer.status)
             status = _STATUS.get(message, Status.FAILED)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=answer.iterations, message=message)
@@ -109,15 +122,21 @@ class Clarabel:
         return solve_each(program, one)
 
 
-def _residual(answer: Any) -> float:
+def _distance(answer: Any) -> float:
+    """About how far a point is from the solution; infinite for a status without a point."""
+    if _STATUS.get(str(answer.status)) not in (Status.SOLVED, Status.INACCURATE):
+        return np.inf
     gap = abs(answer.obj_val - answer.obj_val_dual) / (1 + abs(answer.obj_val))
-    return max(answer.r_prim, answer.r_dual, gap)
+    return float(max(answer.r_prim, answer.r_dual, gap**0.5))
 
 
 def _settings(clarabel: Any, options: Mapping[str, Any]) -> Any:
     settings = clarabel.DefaultSettings()
     for name, value in options.items():
-        setattr(settings, name, value)
+        try:
+            setattr(settings, name, value)
+        except (OverflowError, TypeError) as error:
+            raise InvalidOption(f"CLARABEL: {name} cannot be {value!r}: {error}") from None
     return settings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import cvxpy as cp
 import numpy as np
@@ -31,7 +31,8 @@ _STATUS = {
     cp.UNBOUNDED: Status.UNBOUNDED,
     cp.UNBOUNDED_INACCURATE: Status.UNBOUNDED,
 }
-_USUAL_ACCURACY = 1e-6  # of solvers whose tolerances the table does not know
+_ALL = (Zero, NonNeg, SOC, PSD, Exp, Pow)
+_USUAL_ACCURACY = 1e-6  # of tolerances that the table does not know
 
 
 @dataclass(frozen=True, init=False)
@@ -64,9 +65,13 @@ class CVXPY:
                 f"cvxlpgd does not know what {self.name} calls its tolerances; give them by the "
                 "names in its own documentation instead of eps"
             )
-        names = own.names or frozenset(given) - {"eps", "time_limit"} | {*own.tolerances, "verbose"}
-        known = names if own.time_limit is None else names | {own.time_limit}
-        chosen = checked_options(self.name, given, known, own.tolerances, own.time_limit)
+        known = {*own.tolerances, *([own.time_limit] if own.time_limit else [])}
+        if own.names is None or self.name not in _installed():
+            known |= {"verbose", *given} - {"eps", "time_limit"}
+        elif given:
+            names = own.names()
+            known |= names | {name for name in given if name.partition(":")[0] in names}
+        chosen = checked_options(self.name, given, frozenset(known), own.tolerances, own.time_limit)
         object.__setattr__(self, "options", tuple(sorted(chosen.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
@@ -76,30 +81,31 @@ class CVXPY:
     @property
     def requires(self) -> tuple[str, ...]:
         """CVXPY, and what to install where CVXPY does not find the solver."""
-        if self.name in cp.installed_solvers():
+        if self.name in _installed():
             return ("cvxpy",)
         return ("cvxpy", self._own.install or self.name.lower())
 
     @property
     def cones(self) -> frozenset[type]:
         """The cones that CVXPY compiles for this solver."""
-        return _abilities(self.name).cones
+        return frozenset(cone for cone in _ALL if _takes(self.name, frozenset({cone})))
 
     @property
     def quadratic(self) -> bool:
         """Whether CVXPY compiles a quadratic objective for it."""
-        return _abilities(self.name).quadratic
+        return _takes(self.name, frozenset({NonNeg}), quadratic=True)
 
     @property
     def integer(self) -> bool:
         """Whether CVXPY compiles integer variables for it."""
-        return _abilities(self.name).integer
+        return _takes(self.name, frozenset({NonNeg}), integer=True)
 
     @property
     def accuracy(self) -> float:
-        """The largest of its tolerances, 1e-6 where their names are not known."""
-        settings = self._own.defaults | dict(self.options)
-        return float(max((settings[t] for t in self._own.tolerances), default=_USUAL_ACCURACY))
+        """The largest of its tolerances, 1e-6 where they are not known."""
+        settings, names = self._own.defaults | dict(self.options), self._own.tolerances
+        known = [settings.get(name, _USUAL_ACCURACY) for name in names]
+        return float(max(known, default=_USUAL_ACCURACY))
 
     @property
     def _own(self) -> Options:
@@ -113,20 +119,23 @@ class CVXPY:
         UnsuitableSolver
             Where CVXPY cannot compile the program for this solver.
         """
-        w, mixed_integer = program.data, program.structure.mixed_integer
-        written = Written(program.structure, sample(program, 0))
-        try:
-            self._compiled(written, sample(program, 0))
-        except cp.error.SolverError as error:
-            raise UnsuitableSolver(f"{error} Choose another solver.") from error
-        shared, problems = len(w.P) == len(w.A) == 1, {0: written}
+        structure, data = program.structure, program.data
+        kinds = frozenset(type(cone) for cone in structure.cones)
+        if not _takes(self.name, kinds, structure.P.size > 0, structure.mixed_integer):
+            raise UnsuitableSolver(
+                f"CVXPY cannot compile for {self.name} what the program needs at once: "
+                f"{', '.join(sorted(kind.__name__ for kind in kinds))} cones"
+                f"{', a quadratic objective' * (structure.P.size > 0)}"
+                f"{', integer variables' * structure.mixed_integer}; choose another solver"
+            )
+        shared, problems = len(data.P) == len(data.A) == 1, dict[int, Written]()
 
         def one(i: int) -> Answer:
-            w = sample(program, i)
-            if not shared and i not in problems:
+            w, key = sample(program, i), 0 if shared else i
+            if key not in problems:
                 problems.clear()
-                problems[i] = Written(program.structure, w)
-            written = problems[0 if shared else i]
+                problems[key] = Written(structure, w, self._own.pinned)
+            written = problems[key]
             solution = self._solved(written, w)
             message = str(solution.status)
             if message == cp.settings.INFEASIBLE_OR_UNBOUNDED:
@@ -138,21 +147,21 @@ class CVXPY:
             iterations = int(solution.attr.get(cp.settings.NUM_ITERS) or 0)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=iterations, message=message)
-            written.problem.unpack(solution)
-            x = written.x.value
-            y = np.zeros(len(w.b)) if mixed_integer else written.y()
+            x, y = np.ravel(solution.primal_vars[written.x.id]), np.zeros(len(w.b))
+            if not structure.mixed_integer:
+                written.problem.unpack(solution)
+                y = written.y()
             return Answer(status, x, y, w.b - w.A @ x, iterations, message)
 
         # One after the other: CVXPY and some of the solvers keep state of the whole process.
         return solve_each(program, one, parallel=False)
 
-    def _compiled(self, written: Written, w: Sample) -> tuple[Any, Any, Any]:
-        written.q.value, written.b.value = w.q, w.b
-        return written.problem.get_problem_data(self.name, solver_opts=self._settings())
-
     def _solved(self, written: Written, w: Sample) -> Any:
         """CVXPY's solution; Problem.solve would also warn, where the residuals are to judge."""
-        data, chain, inverse = self._compiled(written, w)
+        written.q.value, written.b.value = w.q, w.b
+        data, chain, inverse = written.problem.get_problem_data(
+            self.name, solver_opts=self._settings()
+        )
         options = self._settings()
         verbose = bool(options.pop("verbose", False))
         raw = chain.solve_via_data(
@@ -164,24 +173,26 @@ class CVXPY:
         return nested(self._own.defaults | dict(self.options))
 
 
+@cache
+def _installed() -> tuple[str, ...]:
+    """CVXPY tries to import every solver that it knows, so it is asked once."""
+    return tuple(cp.installed_solvers())
+
+
 def _known(name: str) -> str:
     """CVXPY's spelling of a solver's name."""
-    upper, installed = name.upper(), cp.installed_solvers()
+    upper, installed = name.upper(), _installed()
     if upper in installed or upper in TABLE or getattr(cp, upper, None) == upper:
         return upper
     raise InvalidOption(f"CVXPY has no solver {name!r}; installed are {', '.join(installed)}")
 
 
-class _Abilities(NamedTuple):
-    cones: frozenset[type]
-    quadratic: bool
-    integer: bool
-
-
 @cache
-def _abilities(name: str) -> _Abilities:
-    """What CVXPY can compile for a solver, found out by small problems."""
-    x, X, k = cp.Variable(3), cp.Variable((2, 2), symmetric=True), cp.Variable(3, integer=True)
+def _takes(
+    name: str, cones: frozenset[type], quadratic: bool = False, integer: bool = False
+) -> bool:
+    """Whether CVXPY can compile a small problem of this kind for the solver."""
+    x, X = cp.Variable(3, integer=integer), cp.Variable((2, 2), symmetric=True)
     samples = {
         Zero: x == 1,
         NonNeg: x >= 1,
@@ -190,16 +201,9 @@ def _abilities(name: str) -> _Abilities:
         Exp: cp.ExpCone(x[0], x[1], x[2]),
         Pow: cp.PowCone3D(x[0], x[1], x[2], 0.3),
     }
-
-    def compiles(objective: Any, constraint: Any) -> bool:
-        try:
-            cp.Problem(cp.Minimize(objective), [constraint]).get_problem_data(name)
-        except cp.error.SolverError:
-            return False
-        return True
-
-    return _Abilities(
-        frozenset(cone for cone, constraint in samples.items() if compiles(x[0], constraint)),
-        compiles(cp.sum_squares(x), x >= 1),
-        compiles(k[0], k >= 1),
-    )
+    objective = cp.Minimize(cp.sum_squares(x) if quadratic else cp.sum(x))
+    try:
+        cp.Problem(objective, [samples[cone] for cone in cones]).get_problem_data(name)
+    except cp.error.SolverError:
+        return False
+    return True

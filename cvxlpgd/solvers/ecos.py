@@ -27,7 +27,8 @@ _STATUS = {
     12: Status.UNBOUNDED,
 }
 _TOLERANCES = ("feastol", "abstol", "reltol")
-_DEFAULTS = {"verbose": False} | dict.fromkeys(_TOLERANCES, 1e-9)
+# feastol also says how surely a program is infeasible or unbounded: tighter, and ECOS gives up
+_DEFAULTS = {"verbose": False, "feastol": 1e-9, "abstol": 1e-12, "reltol": 1e-12}
 
 
 @dataclass(frozen=True, init=False)
@@ -35,7 +36,9 @@ class ECOS:
     """ECOS with its own options, such as `ECOS(abstol=1e-6, max_iters=50)`.
 
     Options are those of ecos.solve, and `eps` for feastol, abstol and reltol together. By default
-    these are 1e-9. It cannot be warm-started and takes no P: that is lifted to a second-order cone.
+    they are 1e-9, 1e-12 and 1e-12. It cannot be warm-started. It takes no P: that is lifted to a
+    second-order cone, which costs accuracy (the relative KKT residual is about 1e-7 then) and a
+    second solve.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -72,33 +75,57 @@ class ECOS:
         linear = lifted.program if lifted else program
         order = exponential(linear.structure, (0, 2, 1))
         ordered = order.program(linear)
-        settings = _DEFAULTS | dict(self.options)
-        cones = scs_cones(linear.structure)
-        zeros, dims = cones["z"], {"l": cones["l"], "q": cones["q"], "e": cones["ep"]}
         # where the original rows are among ECOS's
         places = order.places[lifted.rows] if lifted else order.places
+        settings = _DEFAULTS | dict(self.options)
+        cones, n = scs_cones(linear.structure), program.structure.n
 
-        def one(i: int) -> Answer:
-            _, q, A, b = sample(ordered, i)
-            rows, rhs = sp.csr_matrix(A), b.copy()
-            G, h, cones_of_G = rows[zeros:], rhs[zeros:], dims
-            if not len(h):  # ECOS calls a program without G unsolvable, not unbounded: 0 x <= 1
-                G, h, cones_of_G = sp.csr_matrix((1, len(q))), np.ones(1), dims | {"l": 1}
-            equalities = (_entered(rows[:zeros]), rhs[:zeros]) if zeros else (None, None)
-            answer = ecos.solve(q.copy(), _entered(G), h, cones_of_G, *equalities, **settings)
-            info = answer["info"]
-            status = _STATUS.get(info["exitFlag"], Status.FAILED)
+        def around(i: int, center: np.ndarray) -> Answer:
+            """The solution as center + x: q + P center, b - A center, and P as it is."""
+            w, (_, q, A, b) = sample(program, i), sample(ordered, i)
+            q, b = q.copy(), b.copy()
+            q[:n] += w.P @ center
+            b[places] -= w.A @ center
+            status, x, y, s, info = _solved(ecos, q, A, b, cones, settings)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=info["iter"], message=info["infostring"])
-            m = len(b) - zeros
-            y = np.concatenate([answer["y"], answer["z"][:m]])[places]
-            s = np.concatenate([np.zeros(zeros), answer["s"][:m]])[places]
-            x = answer["x"][: program.structure.n]
-            return Answer(status, x, y, s, info["iter"], info["infostring"])
+            x = center + x[:n]
+            return Answer(status, x, y[places], s[places], info["iter"], info["infostring"])
+
+        def one(i: int) -> Answer:
+            answer = around(i, np.zeros(n))
+            if lifted is None or answer.x is None:
+                return answer
+            # The lift is accurate where x'Px is small: once more around the first solution.
+            again = around(i, answer.x)
+            if again.x is None:
+                return answer
+            return again._replace(iterations=answer.iterations + again.iterations)
 
         # Each solve installs a handler for Ctrl-C and puts the former one back at its end: solves
         # that overlap in threads would leave ECOS's own behind.
         return solve_each(program, one, parallel=False)
+
+
+def _solved(
+    ecos: Any,
+    q: np.ndarray,
+    A: sp.csc_matrix,
+    b: np.ndarray,
+    cones: dict[str, Any],
+    settings: dict[str, Any],
+) -> tuple[Status, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """(status, x, y, s, info): zero rows are ECOS's A and b, the others its G and h."""
+    zeros, rows = cones["z"], sp.csr_matrix(A)
+    G, h, dims = rows[zeros:], b[zeros:], {"l": cones["l"], "q": cones["q"], "e": cones["ep"]}
+    if not len(h):  # without G an unbounded program is a numerical problem to ECOS: 0 x <= 1
+        G, h, dims = sp.csr_matrix((1, len(q))), np.ones(1), dims | {"l": 1}
+    equalities = (_entered(rows[:zeros]), b[:zeros]) if zeros else (None, None)
+    answer = ecos.solve(q, _entered(G), h, dims, *equalities, **settings)
+    y = np.concatenate([answer["y"], answer["z"]])[: len(b)]
+    s = np.concatenate([np.zeros(zeros), answer["s"]])[: len(b)]
+    info = answer["info"]
+    return _STATUS.get(info["exitFlag"], Status.FAILED), answer["x"], y, s, info
 
 
 def _entered(matrix: sp.csr_matrix) -> sp.csc_matrix:

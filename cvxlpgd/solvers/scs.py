@@ -1,4 +1,4 @@
-"""SCS: a first-order solver for all cones, quadratic objectives too. https://www.cvxgrp.org/scs"""
+"""SCS: a first-order solver for all cones, quadratic objectives too (https://www.cvxgrp.org/scs)."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class SCS:
     arrays = "numpy"
     option_names = frozenset(
         "normalize scale adaptive_scale rho_x max_iters eps_abs eps_rel eps_infeas alpha "
-        "time_limit_secs verbose acceleration_lookback acceleration_interval write_data_filename "
-        "log_csv_filename linear_solver".split()
+        "time_limit_secs verbose acceleration_lookback acceleration_interval "
+        "write_data_filename log_csv_filename linear_solver".split()
     )
 
     def __init__(self, **options: Any) -> None:
