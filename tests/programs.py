@@ -1,0 +1,37 @@
+"""Small programs written down directly."""
+
+import numpy as np
+
+from cvxlpgd.cones import Cone, NonNeg, Zero
+from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.sparse import Pattern
+
+
+def dense(
+    q: np.ndarray,
+    A: np.ndarray,
+    b: np.ndarray,
+    cones: tuple[Cone, ...],
+    P: np.ndarray | None = None,
+) -> ConeProgram:
+    """A batch of programs from full arrays, each (batch or 1, ...), all entries stored."""
+    m, n = A.shape[1:]
+
+    def pattern(rows: int, cols: int) -> Pattern:
+        return Pattern.of((rows, cols), *np.indices((rows, cols)).reshape(2, -1))
+
+    none = np.zeros(0, dtype=int)
+    quadratic = pattern(n, n) if P is not None else Pattern.of((n, n), [], [])
+    entries = np.zeros((1, 0)) if P is None else np.swapaxes(P, 1, 2).reshape(len(P), -1)
+    structure = Structure(
+        quadratic, pattern(m, n), cones, none, none, Data(none, none, none, none), np.ones(n)
+    )
+    return ConeProgram(structure, Data(entries, q, np.swapaxes(A, 1, 2).reshape(len(A), -1), b))
+
+
+def orthant(q: list[list[float]], b: list[list[float]], quadratic: bool) -> ConeProgram:
+    """min q'x (+ x_1²/2), x_0 <= b_0, -x_0 <= b_1, x_1 = b_2."""
+    A = np.array([[[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]])
+    P = np.array([[[0.0, 0.0], [0.0, 1.0]]]) if quadratic else None
+    rows = np.array(b, dtype=float)[:, [2, 0, 1]]
+    return dense(np.array(q, dtype=float), A, rows, (Zero(1), NonNeg(2)), P)

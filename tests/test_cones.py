@@ -1,0 +1,141 @@
+"""Cones: projections are projections, at every scale and on every boundary."""
+
+import numpy as np
+import pytest
+
+from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero, distance, dual_distance
+from cvxlpgd.cones.psd import triangle
+
+CONES = (Zero(2), NonNeg(3), SOC(1), SOC(2), SOC(4), PSD(1), PSD(3), Exp(), Pow(0.3), Pow(0.9))
+every_cone = pytest.mark.parametrize("cone", CONES, ids=str)
+ROUNDING = 2e-12  # relative to the largest entry
+
+
+def points(cone: Cone, count: int = 2000) -> np.ndarray:
+    """Points of sizes 1e-4 to 1e4, some with zeros, some on boundaries, some in the polar cone."""
+    rng = np.random.default_rng(0)
+    v = rng.normal(size=(count, cone.rows)) * 10 ** rng.uniform(-4, 4, size=(count, 1))
+    zeros = rng.uniform(size=v.shape) < 0.3
+    v[: count // 4][zeros[: count // 4]] = 0.0
+    sizes = 10 ** rng.uniform(-4, 4, (count // 4, cone.rows))
+    mixed = rng.normal(size=sizes.shape) * sizes
+    boundary = cone.project(v)
+    polar = v - boundary
+    return np.concatenate([v, mixed, boundary, polar, np.zeros((1, cone.rows))])
+
+
+def size(v: np.ndarray) -> np.ndarray:
+    return np.abs(v).max(axis=-1)
+
+
+def assert_small(difference: np.ndarray, scale: np.ndarray) -> None:
+    """Each difference is rounding only, relative to its scale."""
+    relative = np.abs(difference) / np.where(scale > 0, scale, 1.0)
+    assert relative.max() <= ROUNDING
+
+
+@every_cone
+def test_projections_are_idempotent(cone: Cone) -> None:
+    v = points(cone)
+    p = cone.project(v)
+    assert np.isfinite(p).all()
+    assert_small(size(cone.project(p) - p), size(v))
+    assert_small(distance(cone, p), size(v))
+
+
+@every_cone
+def test_what_is_left_is_polar_and_orthogonal(cone: Cone) -> None:
+    v = points(cone)
+    p = cone.project(v)
+    rest = v - p
+    # -rest is in the dual cone: Moreau's decomposition characterizes the projection
+    assert_small(dual_distance(cone, -rest), size(v))
+    assert_small((p * rest).sum(axis=-1), size(v) ** 2)
+
+
+@every_cone
+def test_projections_are_of_degree_one(cone: Cone) -> None:
+    v = points(cone, 200)
+    for factor in (1e-3, 7.0):
+        difference = cone.project(factor * v) - factor * cone.project(v)
+        assert_small(size(difference), size(factor * v))
+
+
+@every_cone
+def test_any_leading_axes(cone: Cone) -> None:
+    v = points(cone, 24)[:24].reshape(2, 3, 4, cone.rows)
+    p = cone.project(v)
+    assert p.shape == v.shape
+    np.testing.assert_allclose(p[1, 2, 3], cone.project(v[1, 2, 3]), rtol=1e-12, atol=1e-12)
+    assert distance(cone, v).shape == (2, 3, 4)
+    assert dual_distance(cone, v).shape == (2, 3, 4)
+    assert cone.project(v[:0]).shape == (0, 3, 4, cone.rows)
+
+
+@every_cone
+def test_nothing_is_written_to_and_nan_stays_nan(cone: Cone) -> None:
+    v = points(cone, 24)
+    v.flags.writeable = False
+    cone.project(v)
+    broken = v.copy()
+    broken[3] = np.nan
+    with np.errstate(all="ignore"):
+        p = cone.project(broken)
+    assert np.isnan(p[3]).any()
+    np.testing.assert_array_equal(np.delete(p, 3, axis=0), np.delete(cone.project(v), 3, axis=0))
+
+
+@every_cone
+def test_torch_tensors(cone: Cone) -> None:
+    torch = pytest.importorskip("torch")
+    v = points(cone, 50)
+    tensor = torch.from_numpy(v)
+    p = cone.project(tensor)
+    assert isinstance(p, torch.Tensor)
+    assert p.dtype == torch.float64
+    bound = ROUNDING * size(v)[:, None]
+    assert (np.abs(p.numpy() - cone.project(v)) <= bound).all()
+    np.testing.assert_allclose(
+        distance(cone, tensor).numpy(), distance(cone, v), rtol=1e-9, atol=ROUNDING * size(v).max()
+    )
+
+
+def inside(cone: Cone, v: np.ndarray) -> np.ndarray:
+    """Membership by the definition, loosely."""
+    slack = 1e-9 * size(v)
+    match cone:
+        case Zero():
+            return size(v) <= slack
+        case NonNeg():
+            return v.min(axis=-1) >= -slack
+        case SOC():
+            return np.linalg.norm(v[:, 1:], axis=-1) <= v[:, 0] + slack
+        case PSD():
+            rows, cols = triangle(cone.order)
+            matrix = np.zeros((len(v), cone.order, cone.order))
+            matrix[:, rows, cols] = v * np.where(rows == cols, 1.0, np.sqrt(0.5))
+            return np.linalg.eigvalsh(matrix, UPLO="L")[:, 0] >= -slack
+        case Exp():
+            x, y, z = v.T
+            with np.errstate(all="ignore"):
+                curved = (y > 0) & (y * np.exp(x / y) <= z + slack)
+            return curved | ((np.abs(y) <= slack) & (x <= slack) & (z >= -slack))
+        case Pow():
+            x, y, z = v.T
+            inner = np.maximum(x, 0) + slack, np.maximum(y, 0) + slack
+            power = inner[0] ** cone.alpha * inner[1] ** (1 - cone.alpha)
+            return (np.minimum(x, y) >= -slack) & (np.abs(z) <= power + slack)
+    raise TypeError(cone)
+
+
+@every_cone
+def test_projections_meet_the_definition(cone: Cone) -> None:
+    assert inside(cone, cone.project(points(cone))).all()
+
+
+def test_a_matrix_and_its_vector_have_the_same_norm() -> None:
+    rows, cols = triangle(3)
+    matrix = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 5.0], [3.0, 5.0, 6.0]])
+    v = matrix[rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2.0))
+    assert list(matrix[rows, cols]) == [1, 2, 3, 4, 5, 6]  # the lower triangle, column by column
+    assert np.linalg.norm(v) == pytest.approx(np.linalg.norm(matrix))
