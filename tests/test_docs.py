@@ -1,0 +1,69 @@
+"""The Python blocks of README.md and docs/ run, and the links between the pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [page for page in PAGES if page.exists()]
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio")
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that git hosts give to a page's headings."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+def _needed(blocks: list[str]) -> list[str]:
+    """Optional libraries that the blocks name, in an import or in an argument."""
+    words = set(re.findall(r"\w+", "\n".join(blocks)))
+    named = {"diffcp" if "Implicit" in words else "", "ecos" if "ECOS" in words else ""}
+    return [library for library in OPTIONAL if library in words | named]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_python_blocks_run(page, tmp_path, monkeypatch):
+    """All blocks of a page, in order, in one namespace, in an empty folder."""
+    text = page.read_text(encoding="utf-8")
+    blocks = list(BLOCK.finditer(text))
+    for library in _needed([block[1] for block in blocks]):
+        if find_spec(library) is None:
+            pytest.skip(f"{_name(page)} uses {library}, which is not installed")
+    monkeypatch.chdir(tmp_path)
+    module = ModuleType(f"blocks_of_{page.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for block in blocks:
+        before = "\n" * text[: block.start(1)].count("\n")  # tracebacks name the page's line
+        code = compile(before + block[1], str(page), "exec", dont_inherit=True)
+        exec(code, vars(module))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_links_lead_somewhere(page):
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    for link in LINK.findall(text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{_name(page)} links to {link}"
+        if anchor and target.suffix == ".md":
+            assert anchor in _anchors(target), f"{_name(page)} links to {link}"
