@@ -17,7 +17,7 @@ from cvxlpgd.errors import (
     InvalidInput,
     SolveFailed,
 )
-from cvxlpgd.program import Solution, Status
+from cvxlpgd.solution import Solution, Status
 
 _TRY = {
     Status.INFEASIBLE: "check that the parameter values leave a feasible point",

@@ -18,13 +18,13 @@ import cvxpy as cp
 import numpy as np
 
 from cvxlpgd import failure
-from cvxlpgd.canonical import canonicalize
+from cvxlpgd.canonical import canonicalize, check_dpp, checked, substituted
 from cvxlpgd.derivatives import LPGD, Derivative, Info
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
-from cvxlpgd.problem import check_dpp, checked, substituted
-from cvxlpgd.program import ConeProgram, Data, Point, Residuals, Solution, Status
+from cvxlpgd.program import ConeProgram, Data, Point, Residuals
 from cvxlpgd.record import Record
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._choose import resolved
 from cvxlpgd.solvers._executor import OnExecutor
 from cvxlpgd.solvers._protocol import Solver, solve

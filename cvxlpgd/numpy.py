@@ -12,8 +12,8 @@ import numpy as np
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Call, Layer
-from cvxlpgd.program import Solution
 from cvxlpgd.record import Record
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
 

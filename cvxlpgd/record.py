@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import Info
-from cvxlpgd.program import Solution
+from cvxlpgd.solution import Solution
 
 
 @dataclass(eq=False)

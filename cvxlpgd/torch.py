@@ -18,8 +18,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
 from cvxlpgd.layer import Call, Layer
-from cvxlpgd.program import Point, Solution
+from cvxlpgd.program import Point
 from cvxlpgd.record import Record
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
 
@@ -165,9 +166,9 @@ class _Solve(torch.autograd.Function):
         run.call = call
         dtype, device = _dtype(values), values[0].device if values else None
         outputs = [
-            torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
+            torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
             for v, shape in zip(call.outputs, layer.shapes, strict=True)
-        ]
+        ]  # copies: the backward pass reads call.outputs, and the caller may write to a tensor
         z = call.record.solution.point
         point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
         return (*outputs, *point)

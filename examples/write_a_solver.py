@@ -16,7 +16,8 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.numpy import CvxpyLayer
-from cvxlpgd.program import ConeProgram, Solution, Status
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import Answer, sample, solve_each
 
 

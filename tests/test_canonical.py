@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from zoo import ROWS, Row, assign, canonical, flattened, program, row_named, solved_by_cvxpy
 
-from cvxlpgd.canonical import canonicalize
+from cvxlpgd.canonical import canonicalize, substituted
 from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.maps import FIELDS
-from cvxlpgd.problem import substituted
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
 from cvxlpgd.solvers._protocol import Solver, solve

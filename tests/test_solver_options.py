@@ -9,7 +9,8 @@ from zoo import ROWS, canonical, program, row_named
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
-from cvxlpgd.program import Data, Status
+from cvxlpgd.program import Data
+from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
 from cvxlpgd.solvers._cvxpy_problem import Written
 from cvxlpgd.solvers._protocol import is_installed, require, solve

@@ -13,7 +13,7 @@ from zoo import ROWS, Row, canonical, flattened, program, row_named, solved_by_c
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import Solution, Status
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
 from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, solve
 

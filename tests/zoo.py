@@ -12,8 +12,7 @@ import zoo_conic
 import zoo_linear
 from zoo_row import REGISTERED, Row, assign
 
-from cvxlpgd.canonical import Canonical, canonicalize
-from cvxlpgd.problem import substituted
+from cvxlpgd.canonical import Canonical, canonicalize, substituted
 from cvxlpgd.program import ConeProgram
 
 __all__ = [

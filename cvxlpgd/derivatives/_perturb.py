@@ -11,7 +11,8 @@ from array_api_compat import array_namespace, to_device
 from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.errors import DerivativeFailed
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Status, norm
+from cvxlpgd.program import ConeProgram, Data, Point, norm
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import FINEST, Solver, solve
 from cvxlpgd.sparse import Array, product, transposed_product
 

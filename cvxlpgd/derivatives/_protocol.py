@@ -7,7 +7,8 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 
 

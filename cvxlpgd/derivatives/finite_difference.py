@@ -10,7 +10,8 @@ from array_api_compat import array_namespace
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver, require
 
 STENCIL = {1.0: 8 / 12, -1.0: -8 / 12, 2.0: -1 / 12, -2.0: 1 / 12}

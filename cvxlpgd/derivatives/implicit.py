@@ -16,7 +16,8 @@ from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives._settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure, norm
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._each import sample
 from cvxlpgd.solvers._layout import Lift, lift, scs_cones
 from cvxlpgd.solvers._protocol import Solver

@@ -16,7 +16,8 @@ from array_api_compat import array_namespace
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._choose import named
 from cvxlpgd.solvers._protocol import Solver, require, solve
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.program import ConeProgram, Point, Solution, Status
+from cvxlpgd.program import ConeProgram, Point
+from cvxlpgd.solution import Solution, Status
 
 
 class Answer(NamedTuple):

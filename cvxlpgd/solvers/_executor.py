@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Point, Solution
+from cvxlpgd.program import ConeProgram, Point
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, to_device
 
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Data, Point, Solution, Status, Structure
+from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.sparse import Array
 
 # A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms

@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Solution, Status
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._each import Answer, sample, solve_each
 from cvxlpgd.solvers._layout import upper_triangle
 from cvxlpgd.solvers._protocol import checked_options

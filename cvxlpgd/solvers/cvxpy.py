@@ -16,7 +16,8 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Solution, Status
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._cvxpy_options import TABLE, Options, flat, nested
 from cvxlpgd.solvers._cvxpy_problem import Written
 from cvxlpgd.solvers._each import Answer, Sample, sample, solve_each

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Solution, Status
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._each import Answer, sample, solve_each
 from cvxlpgd.solvers._layout import exponential, lift, scs_cones
 from cvxlpgd.solvers._protocol import checked_options

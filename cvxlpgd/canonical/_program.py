@@ -1,0 +1,180 @@
+"""The parametrized cone program as structure and affine maps; here A's sign is flipped."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
+from cvxlpgd.canonical._target import Target, check_understood
+from cvxlpgd.canonical._theta import Theta
+from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
+from cvxlpgd.errors import InvalidProblem
+from cvxlpgd.maps import Block, Output, ParameterMap, VariableMap
+from cvxlpgd.program import Data, Structure
+from cvxlpgd.sparse import Pattern
+
+# What CVXPY raises for a problem; a ValueError too, as for an unknown backend.
+_REFUSALS = (
+    cp.error.DCPError, cp.error.DGPError, cp.error.DPPError, cp.error.SolverError, ValueError
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Canonical:
+    """A canonicalized problem.
+
+    Parameters
+    ----------
+    structure : Structure
+    parameters : ParameterMap
+        Listed parameters, flattened row by row, to data.
+    variables, everything : VariableMap
+        Points to the returned variables, and to all of the problem's variables.
+    sign : float
+        -1 where the user maximizes.
+    exponential : bool
+        Whether the objective is the exponential of the canonical one (gp=True).
+    """
+
+    structure: Structure
+    parameters: ParameterMap
+    variables: VariableMap
+    everything: VariableMap
+    sign: float
+    exponential: bool
+
+
+def canonicalize(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[cp.Variable],
+    gp: bool = False,
+    canon_backend: str | None = None,
+) -> Canonical:
+    """Compile a problem whose parameters are all listed, but for those in variables' bounds.
+
+    Parameters
+    ----------
+    problem : cp.Problem
+        DPP (with gp: DPP in the sense of geometric programs).
+    parameters, variables
+        Inputs and outputs of the layer; a variable may be a constraint's dual variable.
+
+    Raises
+    ------
+    InvalidProblem
+        Where CVXPY cannot compile it, or hands over something unknown.
+    """
+    try:
+        with warnings.catch_warnings():
+            # CVXPY reads its own sparse variables in a way that it warns against
+            warnings.filterwarnings("ignore", "Reading from a sparse CVXPY", RuntimeWarning)
+            data, chain, inverse = problem.get_problem_data(
+                Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
+            )
+    except _REFUSALS as e:
+        raise InvalidProblem(f"CVXPY cannot compile the problem: {e}") from e
+    program, order = data["program"], data["order"]
+    check_understood(program)
+    theta = Theta(program, chain, parameters)
+    n, m = program.x.size, len(order)
+
+    P, P_block = _quadratic(program.P, n, theta)
+    A, A_block, b_block = _rows(program.A, order, n, theta)
+    q = theta.split(program.q)
+    blocks = {
+        "P": P_block,
+        "q": _block(np.arange(n), q[0][:n], q[1][:n]),
+        "A": A_block,
+        "b": b_block,
+        "offset": _block(np.arange(1), q[0][n:], q[1][n:]),
+    }
+    primal = {v.id: primal_recovery(v, program, chain) for v in problem.variables()}
+    structure = Structure(
+        P=P,
+        A=A,
+        cones=_cones(program.cone_dims),
+        integer=np.array([i for (i,) in program.x.integer_idx], dtype=np.int64),
+        boolean=np.array([i for (i,) in program.x.boolean_idx], dtype=np.int64),
+        varying=Data(**{name: blocks[name].varying for name in ("P", "q", "A", "b")}),
+        user=np.asarray(sum((abs(r).sum(axis=0) for r in primal.values()), np.zeros(n))).ravel(),
+    )
+    duals = dual_recovery(problem, variables, primal, chain, inverse, n, m)
+    recovered = primal | duals
+
+    def outputs(wanted: Sequence[cp.Variable]) -> VariableMap:
+        return VariableMap(tuple(
+            Output(v.name(), v.shape, v.id in duals, gp and v.id in primal, recovered[v.id])
+            for v in wanted
+        ))  # fmt: skip
+
+    return Canonical(
+        structure,
+        ParameterMap(blocks, theta.sources, theta.starts),
+        outputs(variables),
+        outputs(problem.variables()),
+        -1.0 if isinstance(problem.objective, cp.Maximize) else 1.0,
+        gp,
+    )
+
+
+def _cones(dims: Any) -> tuple[Cone, ...]:
+    cones: list[Cone] = []
+    if dims.zero:
+        cones.append(Zero(dims.zero))
+    if dims.nonneg:
+        cones.append(NonNeg(dims.nonneg))
+    cones += [SOC(k) for k in dims.soc] + [PSD(k) for k in dims.psd]
+    return tuple(cones + [Exp()] * dims.exp + [Pow(float(a)) for a in dims.p3d])
+
+
+def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:
+    """The block of the entries base[order] and rows matrix[order]."""
+    matrix = sp.csr_array(matrix[order])
+    matrix.eliminate_zeros()
+    varying = np.flatnonzero(np.diff(matrix.indptr))
+    return Block(np.asarray(base[order])[None], varying, sp.csr_array(matrix[varying]))
+
+
+def _quadratic(tensor: Any, n: int, theta: Theta) -> tuple[Pattern, Block]:
+    """P from its tensor, rows i + n j, made symmetric: (P + P')/2."""
+    if tensor is None:
+        tensor = sp.csc_array((n * n, theta.columns))
+    entries = sp.coo_array(tensor)
+    i, j = entries.row % n, entries.row // n
+    rows, cols = np.concatenate([i, j]), np.concatenate([j, i])
+    pattern = Pattern.of((n, n), rows, cols)
+    where = np.searchsorted(pattern.flat, cols.astype(np.int64) * n + rows)
+    halves, columns = np.tile(entries.data / 2, 2), np.tile(entries.col, 2)
+    folded = sp.csr_array((halves, (where, columns)), shape=(pattern.size, theta.columns))
+    return pattern, _block(np.arange(pattern.size), *theta.split(folded))
+
+
+def _rows(tensor: Any, order: np.ndarray, n: int, theta: Theta) -> tuple[Pattern, Block, Block]:
+    """A and b from the tensor of (A, b), rows i + m j, put into `order` and A's sign flipped."""
+    m = len(order)
+    old = np.abs(order).astype(np.int64) - 1
+    new, sign = np.argsort(old), np.sign(order)[np.argsort(old)]
+    entries = sp.coo_array(tensor)
+    i, j = (entries.row % m, entries.row // m) if m else (entries.row, entries.row)
+    values = entries.data * sign[i] * np.where(j < n, -1.0, 1.0)
+    rows = new[i]
+    pattern = Pattern.of((m, n), rows[j < n], j[j < n])
+    where = np.where(
+        j < n,
+        np.searchsorted(pattern.flat, j.astype(np.int64) * m + rows),
+        pattern.size + rows,
+    )
+    ordered = sp.csr_array((values, (where, entries.col)), shape=(pattern.size + m, theta.columns))
+    base, matrix = theta.split(ordered)
+    b = _block(np.arange(pattern.size, pattern.size + m), base, matrix)
+    if not np.isfinite(b.base).all():
+        raise InvalidProblem("a constraint has an infinite constant; leave the constraint out")
+    return pattern, _block(np.arange(pattern.size), base, matrix), b

@@ -1,0 +1,118 @@
+"""What a solver made of a batch of programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from cvxlpgd.program import Point, Residuals
+from cvxlpgd.sparse import Array
+
+
+class Status(StrEnum):
+    """What became of a sample."""
+
+    SOLVED = "solved"
+    INACCURATE = "inaccurate"
+    INFEASIBLE = "infeasible"
+    UNBOUNDED = "unbounded"
+    FAILED = "failed"
+
+
+USABLE = (Status.SOLVED, Status.INACCURATE)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver made of a batch of programs.
+
+    Parameters
+    ----------
+    point : Point
+        NaN where a sample has none.
+    status : object array (batch,) of Status
+    iterations, seconds : arrays (batch,)
+    messages : tuple of str (batch,)
+        The solver's own words, empty where it had none.
+    residuals : Residuals or None
+        Filled in by the library, not by the solver.
+    workspace : object
+        The solver's own prepared state; nobody else looks inside; None where there is none.
+    """
+
+    point: Point
+    status: np.ndarray
+    iterations: np.ndarray
+    seconds: np.ndarray
+    messages: tuple[str, ...]
+    residuals: Residuals | None = None
+    workspace: Any = None
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Which samples have a usable point, bool (batch,)."""
+        return np.isin(self.status, USABLE)
+
+    def take(self, index: np.ndarray) -> Solution:
+        """These samples' solutions, as starts for another batch."""
+        return Solution(
+            self.point.pick(index),
+            self.status[index],
+            self.iterations[index],
+            self.seconds[index],
+            tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
+            workspace=self.workspace,
+        )
+
+    def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
+        """The same with the samples at `index` taken from `other`, where that is `better`."""
+        source = np.arange(len(self.messages))
+        source[index[better]] = len(source) + np.flatnonzero(better)
+
+        def joined(mine: Array, others: Array) -> Array:
+            return array_namespace(mine).concat([mine, others])[source]
+
+        messages = self.messages + other.messages
+        r, t = self.residuals, other.residuals
+        return replace(
+            self,
+            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point._items())),
+            status=np.concatenate([self.status, other.status])[source],
+            iterations=joined(self.iterations, other.iterations),
+            seconds=joined(self.seconds, other.seconds),
+            messages=tuple(messages[i] for i in source),
+            residuals=r and t and Residuals(*(
+                joined(getattr(r, k), getattr(t, k)) for k in ("primal", "dual", "gap")
+            )),
+        )  # fmt: skip
+
+    def scatter(self, index: np.ndarray, batch: int, messages: tuple[str, ...]) -> Solution:
+        """A solution of `batch` samples, these at `index`, the others failed with `messages`."""
+        if len(index) == batch:
+            return self
+        xp = array_namespace(self.point.x)
+
+        def spread(v: Array) -> Array:
+            out = xp.full((batch, *v.shape[1:]), xp.nan, dtype=v.dtype, device=v.device)
+            out[index] = v
+            return out
+
+        status = np.full(batch, Status.FAILED, dtype=object)
+        status[index] = self.status
+        texts = list(messages)
+        for position, text in zip(index, self.messages, strict=True):
+            texts[position] = text
+        r = self.residuals
+        return replace(
+            self,
+            point=Point(spread(self.point.x), spread(self.point.y), spread(self.point.s)),
+            status=status,
+            iterations=spread(self.iterations),
+            seconds=spread(self.seconds),
+            messages=tuple(texts),
+            residuals=r and Residuals(spread(r.primal), spread(r.dual), spread(r.gap)),
+        )
