@@ -96,8 +96,8 @@ class Domain:
         if self.upper is not None:
             note((values > self.upper + slack).any(axis=axes), "is above its upper bound")
         if self.pattern is not None:
-            outside = (np.abs(values[:, ~self.pattern]) > 0).any(axis=1)
-            note(outside, "has entries outside its sparsity pattern")
+            outside = np.abs(values[:, ~self.pattern]) > ACCEPTED * size[:, None]
+            note(outside.any(axis=1), "has entries outside its sparsity pattern")
         if self.integral:
             note((np.abs(values - np.rint(values)) > slack).any(axis=axes), "must be integer")
         if self.symmetric:

@@ -31,13 +31,13 @@ requests = 4 * torch.rand(32, 5)
 (observed,) = layer(requests, true_capacity)
 
 guess = torch.full((3,), 1.0, requires_grad=True)
-optimizer = torch.optim.Adam([guess], lr=0.1)
-for step in range(201):
+optimizer = torch.optim.Adam([guess], lr=0.05)
+for step in range(301):
     (fitted,) = layer(requests, guess)
     loss = ((fitted - observed) ** 2).mean()
     optimizer.zero_grad()
     loss.backward()
-    if step % 50 == 0:
+    if step % 60 == 0:
         hours = " ".join(f"{hour:.3f}" for hour in guess.tolist())
         print(f"step {step:3d}   loss {loss.item():.2e}   capacities {hours}")
     optimizer.step()

@@ -4,7 +4,7 @@ What one learns: an adapter is a frozen value that declares what it can take and
 `solve` translates the rows in, calls, and translates the answer back, one sample at a time; the
 batch, the residuals, the statuses and every derivative are done for it.
 
-The layer assigns three workers to three jobs. Its costs are learned from one observed assignment.
+The layer assigns three workers to three jobs; its costs are learned from an observed assignment.
 """
 
 from collections.abc import Mapping
@@ -55,8 +55,7 @@ class Simplex:
             answer = linprog(q, *upper, *equal, (None, None), "highs-ds", options=options)
             if answer.status != 0:
                 return Answer(statuses.get(answer.status, Status.FAILED), message=answer.message)
-            marginals = np.concatenate([answer.eqlin.marginals, answer.ineqlin.marginals])
-            y = -marginals  # d objective / d b = -y
+            y = -np.r_[answer.eqlin.marginals, answer.ineqlin.marginals]  # d objective / d b = -y
             return Answer(Status.SOLVED, answer.x, y, b - A @ answer.x, answer.nit)
 
         return solve_each(program, one, parallel=False)

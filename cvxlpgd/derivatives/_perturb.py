@@ -132,14 +132,15 @@ def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
     """What became of re-solves at t = end tau, one batch for each end after the other."""
     info = Info.good(len(tau), tau)
     messages = list(info.messages)
-    for end, status in zip(ends, again.status.reshape(len(ends), -1), strict=True):
+    said = np.array(again.messages, dtype=object).reshape(len(ends), -1)
+    for end, status, words in zip(ends, again.status.reshape(said.shape), said, strict=True):
         usable = np.isin(status, (Status.SOLVED, Status.INACCURATE))
         info.inaccurate[:] |= status == Status.INACCURATE
         info.ok[:] &= usable
         for i in np.flatnonzero(~usable):
             side = "lower" if end > 0 else "upper"
             messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
-            messages[i] += f"is {status[i]}"
+            messages[i] += f"is {status[i]}" + (f" ({words[i]})" if words[i] else "")
     return replace(info, messages=tuple(messages))
 
 

@@ -25,6 +25,7 @@ from cvxlpgd.sparse import product, transposed_product
 
 MODES = ("lsqr", "lsmr", "dense")
 SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
+REST = 1e-2  # share of a cotangent that its system's right-hand side is taken for, at least
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,10 @@ class _Embedding(NamedTuple):
         x_wide = np.append(x_bar, np.zeros(len(self.x) - len(x_bar)))
         w_bar = -(self.x @ x_wide + self.y @ y_wide + self.s @ s_wide)
         v_bar = self.projection.rmatvec(y_wide + s_wide) - s_wide
-        r = _solved(self, np.concatenate([x_wide, v_bar, [w_bar]]), True, mode, info, i)
+        rhs = np.concatenate([x_wide, v_bar, [w_bar]])
+        # where a cotangent meets nothing but noise, as at an inactive row, the rhs is noise as well
+        least = REST * float(np.linalg.norm(np.concatenate([x_bar, y_bar, s_bar])))
+        r = _solved(self, rhs, least, True, mode, info, i)
         n = len(self.x)
         q_bar, b_bar = self.x * r[-1] - r[:n], self.y * r[-1] - r[n:-1]
         return q_bar[: len(x_bar)], b_bar[self.rows]
@@ -177,7 +181,7 @@ class _Embedding(NamedTuple):
         wide[self.rows] = b_dot
         c = np.append(q_dot, np.zeros(n - len(q_dot)))
         rhs = np.concatenate([c, wide, [-(c @ self.x) - wide @ self.y]])
-        dz = _solved(self, rhs, False, mode, info, i)
+        dz = _solved(self, rhs, 0.0, False, mode, info, i)
         u, v, w = dz[:n], dz[n:-1], dz[-1]
         moved = self.projection.matvec(v)
         x_dot = -(u - self.x * w)[: len(q_dot)]
@@ -212,14 +216,24 @@ def _embedding(structure: Structure, lifted: Lift, z: Point, i: int) -> _Embeddi
 
 
 def _solved(
-    embedding: _Embedding, rhs: np.ndarray, transpose: bool, mode: str, info: Info, i: int
+    embedding: _Embedding,
+    rhs: np.ndarray,
+    least_size: float,
+    transpose: bool,
+    mode: str,
+    info: Info,
+    i: int,
 ) -> np.ndarray:
-    """Solve with M or M', each solution checked by its residual; notes in `info` if none holds."""
+    """Solve with M or M', each solution checked by its residual; notes in `info` if none holds.
+
+    Residuals are relative to the right-hand side, or to `least_size` where that is larger.
+    """
     from diffcp import _diffcp
 
     if not rhs.any():
         return rhs * 0.0
     operator = embedding.M.transpose() if transpose else embedding.M
+    size = max(float(np.linalg.norm(rhs)), least_size)
     best, least = rhs * 0.0, np.inf
     for method in MODES[MODES.index(mode) :]:
         if method == "lsqr":
@@ -233,7 +247,7 @@ def _solved(
         else:
             M = embedding.dense()
             trial = np.linalg.lstsq(M.T if transpose else M, rhs, rcond=None)[0]
-        residual = float(np.linalg.norm(operator.matvec(trial) - rhs) / np.linalg.norm(rhs))
+        residual = float(np.linalg.norm(operator.matvec(trial) - rhs)) / size
         if residual < least:
             best, least = trial, residual
         if least <= SOLVED:
