@@ -32,6 +32,7 @@ RANKS = {
     "layer": 5,
     "torch": 6,
     "numpy": 6,
+    "judge": 6,
     "comparison": 6,
     "plots": 6,
     "__init__": 7,

@@ -46,7 +46,8 @@ class Clarabel:
 
     Options are the fields of clarabel.DefaultSettings, and `eps` for tol_gap_abs, tol_gap_rel and
     tol_feas together. By default the gap's are 1e-12 and tol_feas is 1e-10; a sample that breaks
-    off far from them is solved again without equilibration, then at 1e-10 and 1e-8. It cannot be warm-started.
+    off far from them is solved again without equilibration, then at 1e-10 and 1e-8. It cannot be
+    warm-started.
     """
 
     options: tuple[tuple[str, Any], ...]
