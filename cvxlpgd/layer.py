@@ -178,7 +178,7 @@ class Layer:
         objective[samples] = self._objective(program.objective(solution.point.x) + offset)
         record = self._local.record = Record.of(full, objective, batch.shape)
         failure.say_solutions(full, faults, batch.shape, self._on_failure)
-        self._bear_witness(batch, full)
+        self._bear_witness(batch, full, objective)
         if warm_start is True:
             self._starts[batch.shape] = full
         return Call(
@@ -374,8 +374,8 @@ class Layer:
         second = solve(self._fallback, _some(program, again))
         return solution.replaced(again, second, second.status == Status.SOLVED)
 
-    def _bear_witness(self, batch: Batch, solution: Solution) -> None:
-        """On the first call with a solved sample, evaluate the user's own constraints there."""
+    def _bear_witness(self, batch: Batch, solution: Solution, objective: np.ndarray) -> None:
+        """On the first call with a solved sample, evaluate the user's own problem there."""
         witness, solved = self._witness, np.flatnonzero(solution.status == Status.SOLVED)
         if witness is None or not len(solved):
             return
@@ -386,7 +386,11 @@ class Layer:
         shapes = [output.shape for output in everything.outputs]
         found = everything.values(point)
         with _witnessing:
-            witness.check(values, [v.reshape(s) for v, s in zip(found, shapes, strict=True)])
+            witness.check(
+                values,
+                [v.reshape(shape) for v, shape in zip(found, shapes, strict=True)],
+                float(objective[i]),
+            )
         self._witness = None
 
     def _say(self, info: Info, where: np.ndarray, shape: tuple[int, ...]) -> None:

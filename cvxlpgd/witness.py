@@ -1,7 +1,8 @@
-"""The user's own constraints, evaluated at a solution on a private copy.
+"""The user's own objective and constraints, evaluated at a solution on a private copy.
 
-A constraint that was lost on the way to the cone program leaves no trace in the program's
-residuals; it shows here.
+A constraint that was lost on the way to the cone program, or an objective that was compiled wrongly
+(CVXPY before 1.9.3 does so to quadratic objectives of symmetric variables), leaves no trace in the
+program's residuals; it shows here.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from cvxlpgd.errors import CvxlpgdError
 
 TOLERATED = 1e-4  # violation relative to the constraint's own terms, at a solved sample
 
+_DISAGREE = (
+    f"CVXPY {cp.__version__} and this version of cvxlpgd do not agree on what the problem is. "
+    "Upgrade CVXPY; if that does not help, please report it, and do not use this layer."
+)
+
 
 class Witness:
-    """A private copy of a problem's constraints, variables and listed parameters."""
+    """A private copy of a problem: its objective, constraints, variables and listed parameters."""
 
     def __init__(self, problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> None:
         variables = problem.variables()
@@ -29,27 +35,37 @@ class Witness:
         copied = {id(constant): constant for constant in problem.constants()}
         copied |= {id(p): own for p, own in zip(parameters, self._parameters, strict=True)}
         copied |= {id(v): own for v, own in zip(variables, self._variables, strict=True)}
-        self._constraints = copy.deepcopy(problem.constraints + _domains(problem), copied)
+        mine = (problem.objective.expr, problem.constraints + _domains(problem))
+        self._objective, self._constraints = copy.deepcopy(mine, copied)
 
-    def check(self, values: Sequence[np.ndarray], variables: Sequence[np.ndarray]) -> None:
-        """Raise CvxlpgdError for a constraint that a solved sample violates.
+    def check(
+        self, values: Sequence[np.ndarray], variables: Sequence[np.ndarray], objective: float
+    ) -> None:
+        """Raise CvxlpgdError for a constraint that a solved sample violates, or another objective.
 
         Parameters
         ----------
         values, variables : arrays of the parameters' and of all variables' shapes
+        objective : float
+            The solved program's.
         """
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.save_value(value)
         for variable, value in zip(self._variables, variables, strict=True):
             variable.save_value(value)
+        stated = float(np.asarray(self._objective.value).item())
+        if not abs(stated - objective) <= TOLERATED * (1 + abs(objective)):
+            raise CvxlpgdError(
+                f"the objective is {stated:.6g} at the solution, but {objective:.6g} in the cone "
+                f"program: {_DISAGREE}"
+            )
         for constraint in self._constraints:
             violation = float(np.max(constraint.violation(), initial=0.0))
             terms = [np.abs(np.asarray(a.value)).max(initial=0.0) for a in constraint.args]
             if violation > TOLERATED * (1 + max(terms, default=0.0)):
                 raise CvxlpgdError(
                     f"the solution violates the constraint {constraint} by {violation:.2g}, "
-                    "although the cone program is solved: CVXPY and this version of cvxlpgd do not "
-                    "agree on the program. Please report it; do not use this layer."
+                    f"although the cone program is solved: {_DISAGREE}"
                 )
 
 
