@@ -6,7 +6,8 @@ import argparse
 import json
 import runpy
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("solvers", help="list the solvers: installed or not, and what they take")
     chosen = parser.parse_args(arguments)
     try:
-        return _compare(chosen) if chosen.command == "compare" else _solvers()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned
+            return _compare(chosen) if chosen.command == "compare" else _solvers()
     except CvxlpgdError as error:
         print(f"cvxlpgd: {error}", file=sys.stderr)
         return 1
+
+
+def _warned(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"cvxlpgd: warning: {message}", file=sys.stderr)
 
 
 def _compare(chosen: argparse.Namespace) -> int:
@@ -52,7 +59,7 @@ def _compare(chosen: argparse.Namespace) -> int:
         given["variables"],
         given["values"],
         cotangents=given.get("cotangents"),
-        loss=given.get("loss"),
+        loss=_guarded(given.get("loss"), chosen.file),
         solver=chosen.solver,
         taus=chosen.tau,
         gp=bool(given.get("gp", False)),
@@ -74,12 +81,27 @@ def _executed(file: Path) -> dict[str, Any]:
         raise InvalidInput(f"there is no file {file}")
     try:
         given = runpy.run_path(str(file), run_name="cvxlpgd_compare")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidInput(f"{file} fails: {type(error).__name__}: {error}") from error
     missing = [k for k in ("problem", "parameters", "variables", "values") if k not in given]
     if missing:
         raise InvalidInput(f"{file} does not define {', '.join(missing)}")
     return given
+
+
+def _guarded(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | None:
+    """The file's loss, whose own errors name the file."""
+    if loss is None:
+        return None
+
+    def guarded(*variables: Any) -> Any:
+        try:
+            return loss(*variables)
+        except Exception as error:
+            text = f"the loss of {file} fails: {type(error).__name__}: {error}"
+            raise InvalidInput(text) from error
+
+    return guarded
 
 
 def _solvers() -> int:

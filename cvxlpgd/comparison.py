@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference, Implicit
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput
+from cvxlpgd.inputs import real
 from cvxlpgd.judge import Judge, Row, named
 from cvxlpgd.judge import cotangents as loss_cotangents
 from cvxlpgd.layer import Call, Layer
@@ -78,11 +79,7 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain numbers and strings, for JSON; what is not a number is null."""
         plain = asdict(self)
-        plain["rows"] = [
-            {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-            for row in plain["rows"]
-        ]
-        return plain
+        return _finite(plain) | {"rows": [_finite(row) for row in plain["rows"]]}
 
     def plot(self, path: str) -> None:
         """Draw error against tau, for each side, with the solver's noise, to a file."""
@@ -132,11 +129,15 @@ def compare(
         As a layer would.
     """
     layer = Layer(problem, parameters, variables, solver, gp, on_failure="nan")
-    arrays = [np.asarray(v, dtype=float) for v in values]
+    if not isinstance(values, list | tuple):
+        raise InvalidInput(f"values must be a list, one for each parameter, not {values!r}")
+    arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
     call = layer.forward(arrays)
     if not call.record.ok.any():
         raise InvalidInput("no sample has a solution, so there is nothing to compare")
     bars = loss_cotangents(layer, call, cotangents, loss)
+    if not (arrays and any(bar[call.record.ok.reshape(-1)].any() for bar in bars)):
+        raise InvalidInput("there is nothing to compare: no parameter, or cotangents that are zero")
     judge = Judge(layer, call, arrays, bars)
     chosen, name = _reference(layer, call, reference)
     with warnings.catch_warnings():
@@ -152,6 +153,13 @@ def compare(
     size = sum(domain.size for domain in layer.domains)
     samples = call.batch.samples
     return Comparison(rows, name, noise, call.solver.name, samples, size)
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with None for what is not a finite number."""
+    return {
+        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in fields.items()
+    }
 
 
 def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:

@@ -38,7 +38,7 @@ def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
     """
     bad = [i for i, fault in enumerate(faults) if fault]
     if bad:
-        listed = "; ".join(f"{_sample(i, shape)}{faults[i]}" for i in bad[:_LISTED])
+        listed = _listed(bad, [faults[i] for i in bad], shape)
         raise InvalidInput(f"{_counted(np.array(bad), shape)} cannot be solved: {listed}")
 
 
@@ -65,12 +65,10 @@ def say_solutions(
     failed = [int(i) for i in np.flatnonzero(~solution.ok)]
     if not len(failed):
         return
-    reasons = [faults[i] or _reason(solution, i) for i in failed]
-    listed = [f"{_sample(i, shape)}{reason}" for i, reason in zip(failed, reasons, strict=True)]
-    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+    listed = _listed(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
     statuses = tuple(str(solution.status[i]) for i in failed)
     tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
-    text = f"{_counted(np.array(failed), shape)} failed: {'; '.join(listed[:_LISTED])}{more}."
+    text = f"{_counted(np.array(failed), shape)} failed: {listed}."
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
@@ -95,7 +93,7 @@ def say_gradients(
     bad = [int(i) for i in np.flatnonzero(~ok)]
     if not len(bad):
         return
-    listed = "; ".join(f"{_sample(samples[i], shape)}{messages[i]}" for i in bad[:_LISTED])
+    listed = _listed(samples[bad].tolist(), [messages[i] for i in bad], shape)
     text = f"no gradient for {_counted(samples[bad], shape)}: {listed}. What to try: "
     text += 'the other side (side="lower" or "upper"), a smaller tau, or, where it is unbounded, '
     text += "rho > 0."
@@ -144,6 +142,13 @@ def _is_inside(filename: str) -> bool:
 def _reason(solution: Solution, i: int) -> str:
     message = f" ({solution.messages[i]})" if solution.messages[i] else ""
     return f"{solution.status[i]}{message}"
+
+
+def _listed(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
+    """The first samples, each with its text, and how many more there are."""
+    pairs = list(zip(samples, texts, strict=True))
+    more = f" and {len(pairs) - _LISTED} more" if len(pairs) > _LISTED else ""
+    return "; ".join(f"{_sample(i, shape)}{text}" for i, text in pairs[:_LISTED]) + more
 
 
 def _sample(i: int, shape: tuple[int, ...]) -> str:

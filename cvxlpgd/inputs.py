@@ -132,6 +132,26 @@ def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
     return np.ones(len(values), dtype=bool)
 
 
+def real(values: Any, what: str) -> np.ndarray:
+    """An array of real numbers; InvalidInput, naming `what`, for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(f"{what} cannot be made into an array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
+    return array
+
+
+def spread(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A view of an array of real numbers that has this shape."""
+    array = real(values, what)
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise InvalidInput(f"{what} has shape {array.shape}, expected {shape}") from None
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Values with their batch axes flattened to one.

@@ -14,6 +14,7 @@ import numpy as np
 
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
+from cvxlpgd.inputs import spread
 from cvxlpgd.layer import Call, Layer
 
 DIRECTIONS = 32  # random directions along which finite differences are taken
@@ -135,8 +136,10 @@ def cotangents(
     if loss is not None:
         found = _torch_gradient(loss, outputs) if find_spec("torch") else _slopes(loss, outputs)
     elif given is not None:
-        found = [np.broadcast_to(np.asarray(g, float), o.shape)
-                 for g, o in zip(given, outputs, strict=True)]  # fmt: skip
+        if len(given) != len(outputs):
+            raise InvalidInput(f"received {len(given)} cotangents, expected {len(outputs)}")
+        pairs = enumerate(zip(given, outputs, strict=True))
+        found = [spread(bar, o.shape, f"cotangent {i}").astype(float) for i, (bar, o) in pairs]
     else:
         rng = np.random.default_rng(0)
         found = [rng.normal(size=output.shape) for output in outputs]
@@ -148,6 +151,8 @@ def _torch_gradient(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> 
 
     tensors = [torch.tensor(output, requires_grad=True) for output in outputs]
     value = loss(*tensors)
+    if not (isinstance(value, torch.Tensor) and value.requires_grad):
+        raise InvalidInput("loss must return a torch tensor that is computed from the variables")
     gradients = torch.autograd.grad(value.sum(), tensors, allow_unused=True)
     return [np.zeros(o.shape) if g is None else g.numpy()
             for o, g in zip(outputs, gradients, strict=True)]  # fmt: skip

@@ -185,17 +185,15 @@ class Layer:
             batch, samples, flat, program, solution, outputs, record, solver, derivative
         )  # fmt: skip
 
-    def resumed(
-        self, values: Sequence[np.ndarray], z: Point, solver_args: Mapping[str, Any] | None
-    ) -> Call:
-        """The call that led to this point, for derivatives elsewhere than in the forward's batch.
+    def resumed(self, call: Call, values: Sequence[np.ndarray], z: Point) -> Call:
+        """A call that led to this point, for derivatives with more batch axes than `call` has.
 
         Its record is its own: nobody sees it.
         """
-        solver, derivative = self._resolve(solver_args) if solver_args else self._setting
         batch = batched(self.domains, values)
         flat = self._flat(batch)
-        program, _ = self._program(flat, batch.samples)
+        with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
+            program, _ = self._program(flat, batch.samples)
         count = batch.samples
         status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
         nothing = np.zeros(count)
@@ -206,8 +204,8 @@ class Layer:
         record = Record.of(solution, nothing, batch.shape)
         samples = np.arange(count)
         return Call(
-            batch, samples, flat, program, solution, outputs, record, solver,
-            derivative.fixed(batch.shape),
+            batch, samples, flat, program, solution, outputs, record, call.solver,
+            call.derivative.fixed(batch.shape),
         )  # fmt: skip
 
     def vjp(
@@ -237,7 +235,7 @@ class Layer:
         entries = parameters.entries(needed)
         flat = [_taken(v, active, len(call.samples)) for v in call.flat]
         found: list[Any] = [None] * len(flat)
-        if len(active) and any(needed):
+        if len(active) and any(len(v) for _, v in entries._items()):
             w_bar, info = call.derivative.take(where).vjp(
                 _some(call.program, active), call.solution.take(active), point_bar, entries,
                 call.solver,

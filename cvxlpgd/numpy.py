@@ -11,6 +11,7 @@ import numpy as np
 
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
+from cvxlpgd.inputs import real, spread
 from cvxlpgd.layer import Call, Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
@@ -94,7 +95,7 @@ class CvxpyLayer:
             if len(bars) != len(outputs):
                 raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
             flat = [
-                _spread(bar, out.shape, f"cotangent {i}").reshape(call.batch.samples, size)
+                _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
                 for i, (bar, out, size) in enumerate(zip(bars, outputs, self._sizes, strict=True))
             ]
             found = self._layer.vjp(call, flat, [True] * len(values))
@@ -114,7 +115,7 @@ class CvxpyLayer:
         if len(tangents) != len(values):
             raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
         dots = [
-            _spread(dot, np.shape(v), f"tangent {i}")
+            _double(spread(dot, np.shape(v), f"tangent {i}"))
             for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
         ]
         found = self._layer.jvp(call, dots)
@@ -130,7 +131,7 @@ class CvxpyLayer:
     def _forward(
         self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
     ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays = [_real(v, f"value {i}") for i, v in enumerate(values)]
+        arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
         dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
         floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
         dtype = np.result_type(*floating) if floating else np.dtype(float)
@@ -140,24 +141,6 @@ class CvxpyLayer:
             for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
         )
         return call, outputs, dtypes
-
-
-def _real(values: Any, what: str) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise InvalidInput(f"{what} cannot be made into an array: {error}") from None
-    if array.dtype.kind not in "fiub":
-        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
-    return array
-
-
-def _spread(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    array = _real(values, what)
-    try:
-        return _double(np.broadcast_to(array, shape))
-    except ValueError:
-        raise InvalidInput(f"{what} has shape {array.shape}, expected {shape}") from None
 
 
 def _double(values: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ turns the mapped axis into one more batch axis, so transforms nest in any order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -99,7 +99,6 @@ class CvxpyLayer(torch.nn.Module):
         """This thread's newest call, sample by sample."""
         return self._layer.info
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(
         self,
         *values: Tensor,
@@ -125,6 +124,9 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
+        if torch.compiler.is_compiling():  # a graph break: solvers cannot be traced
+            eager: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(self.forward)
+            return eager(*values, solver_args=solver_args, warm_start=warm_start)
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
         run = _Run(self._layer, solver_args, warm_start)
         outputs = _Solve.apply(run, *tensors)
@@ -147,13 +149,12 @@ class _Run:
 
     def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
         """The call for these values: the forward's own, or made anew at its solution."""
-        if self.call is not None and all(
-            tuple(v.shape) == b + d.shape
-            for v, b, d in zip(values, self.call.batch.own, self.layer.domains, strict=True)
-        ):
+        assert self.call is not None
+        shapes = zip(values, self.call.batch.own, self.layer.domains, strict=True)
+        if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
             return self.call
         z = Point(*(_array(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.layer.resumed([_array(v) for v in values], z, self.solver_args)
+        return self.layer.resumed(self.call, [_array(v) for v in values], z)
 
 
 class _Solve(torch.autograd.Function):

@@ -45,6 +45,8 @@ def checked(
     for leaf in problem.parameters() + problem.variables():
         if leaf.is_complex():
             raise InvalidProblem(f"{_named(leaf)} is complex; write real and imaginary parts")
+        if not leaf.size:
+            raise InvalidProblem(f"{_named(leaf)} has no entries; leave it out")
     _check_disciplined(problem, gp)
     return list(parameters), list(variables)
 

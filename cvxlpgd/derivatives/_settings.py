@@ -42,14 +42,14 @@ def check_tau(tau: Any) -> None:
 
 
 def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
-    """Tau read if it is a callable; an array spread over the flattened batch."""
+    """Tau read if it is a callable; an array spread over the batch."""
     tau = tau() if callable(tau) else tau
     check_tau(tau)
     if isinstance(tau, str) or _is_number(tau):
         return tau
     values = np.asarray(tau, dtype=float)
     try:
-        return np.broadcast_to(values, batch_shape).reshape(-1)
+        return np.broadcast_to(values, batch_shape).copy()
     except ValueError:
         raise InvalidOption(
             f"tau has shape {values.shape}, which does not fit the batch shape {batch_shape}"

@@ -70,12 +70,14 @@ class LPGD:
         return named(self.solver) if isinstance(self.solver, str) else self.solver
 
     def fixed(self, batch_shape: tuple[int, ...]) -> LPGD:
-        """The same with tau read, and spread over the flattened batch where it is an array."""
+        """The same with tau read, and spread over the batch where it is an array."""
         return replace(self, tau=settings.fixed_tau(self.tau, batch_shape))
 
     def take(self, index: np.ndarray) -> LPGD:
         """The same for some samples."""
-        return replace(self, tau=self.tau[index]) if isinstance(self.tau, np.ndarray) else self
+        if not isinstance(self.tau, np.ndarray):
+            return self
+        return replace(self, tau=self.tau.reshape(-1)[index])
 
     def vjp(
         self,

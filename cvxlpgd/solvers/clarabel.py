@@ -28,13 +28,15 @@ _STATUS = {
 }
 _SURE = ("Solved", "PrimalInfeasible", "DualInfeasible")
 _TOLERANCES = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
-# An interior point's distance from the solution is about the square root of its gap.
+# An interior point's distance from the solution is about the square root of its gap. At Clarabel's
+# own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as infeasible.
 _DEFAULTS = {
     "verbose": False,
     "max_threads": 1,
     "tol_gap_abs": 1e-12,
     "tol_gap_rel": 1e-12,
     "tol_feas": 1e-10,
+    "tol_infeas_rel": 1e-12,
 }
 _LADDER = (1e-10, 1e-8)  # a solve that breaks off far from its tolerances is made again at these
 _CLOSE = 1e-6  # of the estimated distance
@@ -45,9 +47,9 @@ class Clarabel:
     """Clarabel with its own options, such as `Clarabel(tol_gap_abs=1e-6, max_iter=100)`.
 
     Options are the fields of clarabel.DefaultSettings, and `eps` for tol_gap_abs, tol_gap_rel and
-    tol_feas together. By default the gap's are 1e-12 and tol_feas is 1e-10; a sample that breaks
-    off far from them is solved again without equilibration, then at 1e-10 and 1e-8. It cannot be
-    warm-started.
+    tol_feas together. By default the gap's and tol_infeas_rel are 1e-12 and tol_feas is 1e-10; a
+    sample that breaks off far from them is solved again without equilibration, then at 1e-10 and
+    1e-8. It cannot be warm-started.
     """
 
     options: tuple[tuple[str, Any], ...]
