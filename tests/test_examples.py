@@ -16,7 +16,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # file -> (optional libraries it needs, what it prints)
 EXPECTED = {
     "first_layer_numpy.py": ((), ["solutions (6, 4)", "<x_bar, J p_dot>"]),
-    "first_layer_torch.py": (("torch",), ["step 200", "statuses: {'solved'}"]),
+    "first_layer_torch.py": (("torch",), ["step 300", "statuses: {'solved'}"]),
     "migrate_from_cvxpylayers.py": (
         ("torch", "diffcp"),
         ["exact derivative:  target reached after None steps", "LPGD, tau chosen:"],

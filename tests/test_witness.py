@@ -17,7 +17,9 @@ LOST = {
     "a constraint": cp.Problem(LOOSE.objective, [*LOOSE.constraints, cp.norm(x) <= 1]),
     "a cone": cp.Problem(LOOSE.objective, [*LOOSE.constraints, cp.diag(x) << 0.5 * np.eye(3)]),
     "an equality": cp.Problem(LOOSE.objective, [*LOOSE.constraints, x[0] == x[1]]),
-    "part of the objective": cp.Problem(LOOSE.objective + cp.Minimize(cp.sum(x)), LOOSE.constraints),
+    "part of the objective": cp.Problem(
+        LOOSE.objective + cp.Minimize(cp.sum(x)), LOOSE.constraints
+    ),
 }
 VALUE = np.array([1.0, 2.0, 3.0])
 
