@@ -12,12 +12,13 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
+from cvxlpgd.call import Call
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference, Implicit
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput
 from cvxlpgd.inputs import real
 from cvxlpgd.judge import Judge, Row, named
 from cvxlpgd.judge import cotangents as loss_cotangents
-from cvxlpgd.layer import Call, Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.solvers._protocol import Solver
 
 SIDES = ("lower", "upper", "average")

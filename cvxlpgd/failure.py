@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ _TRY = {
 }
 _LISTED = 8
 _INSIDE = str(Path(__file__).parent)
+
+
+@dataclass
+class Once:
+    """Whether something was said already that is to be said once."""
+
+    said: bool = False
 
 
 def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:

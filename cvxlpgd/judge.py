@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.call import Call
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
 from cvxlpgd.inputs import spread
-from cvxlpgd.layer import Call, Layer
+from cvxlpgd.layer import Layer
 
 DIRECTIONS = 32  # random directions along which finite differences are taken
 TINY = 1e-6  # of the automatic tau, where a difference is mostly the solver's noise
@@ -79,9 +80,10 @@ class Judge:
             self.slopes = np.array([self._slope(direction) for direction in self.directions])
 
     def gradient(self, derivative: Derivative) -> Gradient:
-        """The parameters' gradients."""
+        """The parameters' gradients; the record has their tau, and no earlier one's."""
+        self.call.record.tau[...] = np.nan
         call = replace(self.call, derivative=derivative.fixed(self.call.batch.shape))
-        found = self.layer.vjp(call, self.bars, [True] * len(self.layer.domains))
+        found = call.vjp(self.bars, [True] * len(self.layer.domains))
         return [g for g in found if g is not None]
 
     def row(self, derivative: Derivative, expected: Gradient) -> Row:
@@ -118,7 +120,7 @@ class Judge:
 
     def _slope(self, direction: Gradient) -> float:
         call = replace(self.call, derivative=FiniteDifference(STEP))
-        dots = self.layer.jvp(call, direction)
+        dots = call.jvp(direction)
         ok = np.flatnonzero(self.call.record.solution.ok)
         return float(sum(np.sum(b[ok] * d[ok]) for b, d in zip(self.bars, dots, strict=True)))
 

@@ -9,10 +9,11 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from cvxlpgd.call import Call
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.inputs import real, spread
-from cvxlpgd.layer import Call, Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
@@ -98,7 +99,7 @@ class CvxpyLayer:
                 _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
                 for i, (bar, out, size) in enumerate(zip(bars, outputs, self._sizes, strict=True))
             ]
-            found = self._layer.vjp(call, flat, [True] * len(values))
+            found = call.vjp(flat, [True] * len(values))
             return tuple(np.asarray(v, dtype=dtype) for v, dtype in zip(found, dtypes, strict=True))
 
         return outputs, pullback
@@ -118,7 +119,7 @@ class CvxpyLayer:
             _double(spread(dot, np.shape(v), f"tangent {i}"))
             for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
         ]
-        found = self._layer.jvp(call, dots)
+        found = call.jvp(dots)
         return outputs, tuple(
             np.asarray(v.reshape(out.shape), dtype=out.dtype)
             for v, out in zip(found, outputs, strict=True)

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from cvxlpgd.call import Call
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
-from cvxlpgd.layer import Call, Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.program import Point
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
@@ -154,7 +155,7 @@ class _Run:
         if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
             return self.call
         z = Point(*(_array(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.layer.resumed(self.call, [_array(v) for v in values], z)
+        return self.call.resumed([_array(v) for v in values], z)
 
 
 class _Solve(torch.autograd.Function):
@@ -221,7 +222,7 @@ class _PullBack(torch.autograd.Function):
             _array(bar).reshape(call.batch.samples, size)
             for bar, size in zip(bars, sizes, strict=True)
         ]
-        found = run.layer.vjp(call, flat, needed)
+        found = call.vjp(flat, needed)
         return tuple(
             torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
             for v, g in zip(values, found, strict=True)
@@ -256,7 +257,7 @@ class _PushForward(torch.autograd.Function):
     def forward(run: _Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
         call = run.at(values, point)
-        found = run.layer.jvp(call, [_array(dot) for dot in dots])
+        found = call.jvp([_array(dot) for dot in dots])
         dtype, device = _dtype(values), values[0].device
         return tuple(
             torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)

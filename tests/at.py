@@ -8,8 +8,9 @@ import numpy as np
 from zoo_row import Row
 
 from cvxlpgd import LPGD
+from cvxlpgd.call import Call
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.layer import Call, Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.solvers import SCS, Clarabel
 
 # A row counts as solved at this relative KKT residual, by the first of the solvers that gets there.
@@ -35,11 +36,11 @@ class At:
 
     def vjp(self, derivative) -> list[np.ndarray]:
         """The parameters' gradients for `bars`."""
-        return self.layer.vjp(self._call(derivative), self.bars, [True] * len(self.values))
+        return self._call(derivative).vjp(self.bars, [True] * len(self.values))
 
     def jvp(self, derivative, dots=None) -> list[np.ndarray]:
         """The variables' tangents for `dots`."""
-        return self.layer.jvp(self._call(derivative), self.dots if dots is None else dots)
+        return self._call(derivative).jvp(self.dots if dots is None else dots)
 
     def slope(self, derivative, dots) -> float:
         """The loss' slope along a tangent of the parameters, in forward mode."""

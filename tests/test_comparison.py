@@ -123,6 +123,13 @@ def test_a_loss_of_some_outputs():
     assert found.rows[1].error_reference < 1e-3
 
 
+def test_samples_without_a_cotangent_have_no_say_in_tau():
+    found = of("scalars", 4, cotangents=[np.array([1.0, 0.0, 0.0, 0.0])], taus=[0.1])
+    alone = of("scalars", 1, cotangents=[1.0], taus=[0.1])
+    assert found.rows[1].tau == alone.rows[1].tau
+    assert found.rows[0].tau is None
+
+
 def test_options():
     found = of("log_log_convex", 1, taus=[1e-3], solver=SCS(eps=1e-10), derivatives=[LPGD()])
     assert found.solver == "SCS"

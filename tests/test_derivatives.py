@@ -139,7 +139,7 @@ def test_cotangents_of_all_of_a_point(name):
         w_bar, _ = derivative.vjp(program, solution, bars, entries, solver)
         for seed in range(3):
             values = at.tangent(np.random.default_rng(seed))
-            w_dot = at.layer._canonical.parameters.tangent(
+            w_dot = at.call.compiled.canonical.parameters.tangent(
                 at.call.flat, [v.reshape(len(v), -1) for v in values]
             )
             z_dot, _ = JUDGE.jvp(program, solution, w_dot, solver)

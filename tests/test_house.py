@@ -29,6 +29,8 @@ RANKS = {
     "spellings": 4,
     "record": 4,
     "failure": 4,
+    "compiled": 4,
+    "call": 4,
     "layer": 5,
     "torch": 6,
     "numpy": 6,

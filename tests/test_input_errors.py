@@ -21,6 +21,9 @@ H = cp.Parameter((2, 2), hermitian=True, name="H")
 above, elsewhere = x >= b, x >= 7
 QP = cp.Problem(cp.Minimize(cp.sum_squares(x - a)), [above])
 
+k = cp.Variable(2, integer=True)
+INTEGER = cp.Problem(cp.Minimize(cp.norm1(k - a)), [k >= 0])
+
 
 def problem(cost, *constraints) -> cp.Problem:
     return cp.Problem(cp.Minimize(cost), list(constraints))
@@ -48,6 +51,8 @@ PROBLEMS = {
     "no entries": ((problem(cp.norm(x - a) + cp.sum(cp.Variable(0, name="none"))), [a], [x]),
                    ["variable 'none'", "no entries"]),
     "unknown variable": ((QP, [a, b], [other]), ["variables[0]", "'other'", "(3,)"]),
+    "dual of an integer program": ((INTEGER, [a], [k, INTEGER.constraints[0].dual_variables[0]]),
+                                   ["integer program", "no dual variables"]),
     "dual of another problem": ((QP, [a, b], [x, elsewhere.dual_variables[0]]), ["variables[1]"]),
     "unknown parameter": ((QP, [a, b, free], [x]), ["parameters[2]", "'free'", "'a'"]),
     "parameter twice": ((QP, [a, b, a], [x]), ["parameters", "twice"]),

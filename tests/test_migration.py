@@ -238,7 +238,7 @@ def test_the_exact_gradient_is_zero_there(build):
 
 
 @pytest.mark.parametrize("loss_scale", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("cost_scale", [1e-6, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("cost_scale", [1e-3, 1e3, 1e6])
 @pytest.mark.parametrize("build", [simplex, box])
 def test_the_automatic_tau_follows_the_scales(build, cost_scale, loss_scale):
     """The gradient is another multiple of the same."""

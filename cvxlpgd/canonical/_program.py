@@ -107,6 +107,8 @@ def canonicalize(
         user=np.asarray(sum((abs(r).sum(axis=0) for r in primal.values()), np.zeros(n))).ravel(),
     )
     duals = dual_recovery(problem, variables, primal, chain, inverse, n, m)
+    if duals and structure.mixed_integer:
+        raise InvalidProblem("an integer program has no dual variables to return")
     recovered = primal | duals
 
     def outputs(wanted: Sequence[cp.Variable]) -> VariableMap:

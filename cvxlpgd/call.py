@@ -1,0 +1,191 @@
+"""One forward pass, and the derivatives of its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd import failure
+from cvxlpgd.compiled import Compiled, some, taken
+from cvxlpgd.derivatives import LPGD, Derivative, Info
+from cvxlpgd.inputs import Batch, batched
+from cvxlpgd.program import ConeProgram, Point, Residuals
+from cvxlpgd.record import Record
+from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._protocol import Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One forward pass, all that its derivatives need.
+
+    Parameters
+    ----------
+    compiled : Compiled
+    batch : Batch
+        The parameters' values.
+    samples : int array
+        The samples that were handed to the solver: those whose values are in their domains.
+    flat : list of arrays (samples or 1, size)
+        Their values, flattened, and symmetric where they must be.
+    program : ConeProgram
+    solution : Solution
+        Of these samples.
+    outputs : list of arrays (batch, size)
+        Of the whole batch, NaN where a sample failed.
+    record : Record
+    solver : Solver
+    derivative : Derivative
+        With all that may change between calls read.
+    policy : "raise" or "nan"
+        What becomes of samples without a derivative.
+    once : Once
+        Whether the layer has warned of degenerate gradients.
+    """
+
+    compiled: Compiled
+    batch: Batch
+    samples: np.ndarray
+    flat: list[np.ndarray]
+    program: ConeProgram
+    solution: Solution
+    outputs: list[np.ndarray]
+    record: Record
+    solver: Solver
+    derivative: Derivative
+    policy: str
+    once: failure.Once
+
+    def resumed(self, values: Sequence[np.ndarray], z: Point) -> Call:
+        """A call that led to this point, for derivatives with more batch axes than this one has.
+
+        Its record is its own: nobody sees it.
+        """
+        batch = batched(self.compiled.domains, values)
+        flat, count = self.compiled.flat(batch.values), batch.samples
+        with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
+            program, _ = self.compiled.program(flat, count)
+        status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
+        nothing = np.zeros(count)
+        residuals = Residuals(nothing, nothing, nothing)
+        solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
+        return replace(
+            self,
+            batch=batch,
+            samples=np.arange(count),
+            flat=flat,
+            program=program,
+            solution=solution,
+            outputs=self.compiled.canonical.variables.values(z),
+            record=Record.of(solution, nothing, batch.shape),
+            derivative=self.derivative.fixed(batch.shape),
+        )
+
+    def vjp(self, bars: Sequence[np.ndarray], needed: Sequence[bool]) -> list[np.ndarray | None]:
+        """Parameters' cotangents, each of its parameter's shape, for the variables' cotangents.
+
+        Parameters
+        ----------
+        bars : arrays (batch, size)
+        needed : which parameters' cotangents are wanted; the others are None
+
+        Raises
+        ------
+        SolveFailed
+            Where a sample's derivative cannot be computed, unless the policy is "nan".
+        """
+        finite = self.solution.ok & _finite(bars, self.batch.samples)[self.samples]
+        active, lost = np.flatnonzero(finite), self.samples[self.solution.ok & ~finite]
+        where = self.samples[active]
+        variables = self.compiled.canonical.variables
+        parameters = self.compiled.canonical.parameters
+        outputs = [output[where] for output in self.outputs]
+        point_bar = variables.cotangent(
+            outputs, [bar[where] for bar in bars], self.solution.point.pick(active)
+        )
+        moving = np.flatnonzero(point_bar.any())
+        active, where, point_bar = active[moving], where[moving], point_bar.pick(moving)
+        entries = parameters.entries(needed)
+        found: list[Any] = [None] * len(needed)
+        if len(active) and any(len(v) for _, v in entries._items()):
+            w_bar, info = self.derivative.take(where).vjp(
+                some(self.program, active), self.solution.take(active), point_bar, entries,
+                self.solver,
+            )  # fmt: skip
+            self._note(info, where)
+            flat = [taken(v, active, len(self.samples)) for v in self.flat]
+            found = parameters.cotangents(flat, w_bar, entries, needed)
+            found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
+            self._warn_of_degenerate(found, info, where)
+        return [
+            self._gathered(k, found[k], where, lost) if need else None
+            for k, need in enumerate(needed)
+        ]
+
+    def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
+        domains, count = self.compiled.domains, len(self.samples)
+        spread = [self.batch.spread(k, dot, domains[k].shape) for k, dot in enumerate(dots)]
+        tangents = [taken(v, self.samples, self.batch.samples) for v in self.compiled.flat(spread)]
+        finite = self.solution.ok & _finite(tangents, count)
+        active = np.flatnonzero(finite)
+        where = self.samples[active]
+        found = [output * 0.0 for output in self.outputs]
+        for out in found:
+            out[self.samples[~finite]] = np.nan
+        if len(active) and tangents:
+            w_dot = self.compiled.canonical.parameters.tangent(
+                [taken(v, active, count) for v in self.flat],
+                [taken(v, active, count) for v in tangents],
+            )
+            z_dot, info = self.derivative.take(where).jvp(
+                some(self.program, active), self.solution.take(active), w_dot, self.solver
+            )
+            self._note(info, where)
+            outputs = [output[where] for output in self.outputs]
+            values = self.compiled.canonical.variables.tangents(outputs, z_dot)
+            for out, value in zip(found, values, strict=True):
+                out[where] = np.where(info.ok[:, None], value, np.nan)
+        return found
+
+    def _gathered(
+        self, k: int, found: np.ndarray | None, where: np.ndarray, lost: np.ndarray
+    ) -> np.ndarray:
+        """The cotangent of parameter k, from those of the samples at `where`; NaN at `lost`."""
+        full = np.zeros((self.batch.samples, self.compiled.domains[k].size))
+        if found is not None:
+            full[where] = found
+        full[lost] = np.nan
+        return self.compiled.gathered(k, full, self.batch)
+
+    def _note(self, info: Info, where: np.ndarray) -> None:
+        """Add a derivative to the record, and say what went wrong with it."""
+        self.record.add(where, info)
+        failure.say_gradients(info.ok, info.messages, where, self.batch.shape, self.policy)
+        if info.inaccurate.any():
+            failure.say_inaccurate_gradients(where[info.inaccurate], self.batch.shape)
+
+    def _warn_of_degenerate(
+        self, found: list[np.ndarray | None], info: Info, where: np.ndarray
+    ) -> None:
+        """Warn, once, of gradients that are zero or noise although the cotangent is not zero."""
+        if self.once.said or self.program.structure.mixed_integer:
+            return
+        zero = info.unresolved.copy()
+        zero |= ~np.any([v.any(axis=1) for v in found if v is not None] or [info.ok], axis=0)
+        zero &= info.ok
+        if zero.any():
+            self.once.said = True
+            is_lpgd = isinstance(self.derivative, LPGD)
+            failure.say_degenerate(where[zero], self.batch.shape, is_lpgd)
+
+
+def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """Which samples have no NaN or infinity in (samples or 1, size) arrays, bool (count,)."""
+    found = np.ones(count, dtype=bool)
+    for values in rows:
+        found &= np.isfinite(values).all(axis=1)
+    return found
