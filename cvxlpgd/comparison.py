@@ -53,7 +53,7 @@ class Comparison:
         """A readable table."""
         head = [
             "derivative", "tau", "side", "error (reference)", "cosine", "error (differences)",
-            "cosine", "ms", "zeros", "failed",
+            "cosine", "size", "ms", "zeros", "failed",
         ]  # fmt: skip
         body = [
             [
@@ -64,6 +64,7 @@ class Comparison:
                 f"{row.cosine_reference:.4f}",
                 f"{row.error_fd:.1e}",
                 f"{row.cosine_fd:.4f}",
+                f"{row.size:.1e}",
                 f"{1e3 * row.seconds:.1f}",
                 f"{row.zeros:.0%}",
                 row.failed or "",

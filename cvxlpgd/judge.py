@@ -42,6 +42,8 @@ class Row:
         The same against central differences, both projected on random directions.
     seconds : float
         Wall time of the backward pass.
+    size : float
+        |g|; relative errors say nothing where the reference's is noise, as at a vertex.
     zeros : float
         Share of the gradient's entries that are exactly 0.
     failed : int
@@ -57,6 +59,7 @@ class Row:
     error_fd: float
     cosine_fd: float
     seconds: float
+    size: float
     zeros: float
     failed: int
 
@@ -109,6 +112,7 @@ class Judge:
             error_fd=_error(along, self.slopes),
             cosine_fd=_cosine(along, self.slopes),
             seconds=median(tried),
+            size=float(np.linalg.norm(flat)),
             zeros=float(np.mean(flat == 0)) if flat.size else 0.0,
             failed=int(np.sum(~self.call.record.ok)),
         )

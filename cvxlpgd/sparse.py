@@ -68,6 +68,12 @@ class Pattern:
         """For a symmetric pattern, where the entry across the diagonal stands."""
         return np.searchsorted(self.flat, self.rows * self.shape[0] + self.cols)
 
+    @cached_property
+    def upper(self) -> tuple[np.ndarray, Pattern]:
+        """The entries on and above the diagonal: where they stand here, and their pattern."""
+        chosen = np.flatnonzero(self.rows <= self.cols)
+        return chosen, Pattern(self.shape, self.rows[chosen], self.cols[chosen])
+
     def index(self, other: Pattern) -> np.ndarray:
         """Where each entry of `other`, whose positions are all stored here, stands here."""
         return np.searchsorted(self.flat, other.flat)

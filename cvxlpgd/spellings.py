@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cvxlpgd.derivatives import LPGD, Derivative, Implicit
@@ -12,7 +12,7 @@ from cvxlpgd.errors import InvalidOption
 DEFAULT = LPGD()
 
 # cvxpylayers' and diffcp's modes; their "right" perturbs towards +tau
-_MODES = {
+_MODES: dict[str, Implicit | LPGD] = {
     "lsqr": Implicit("lsqr"),
     "lsmr": Implicit("lsmr"),
     "dense": Implicit("dense"),
@@ -76,7 +76,9 @@ def understood(solver_args: Mapping[str, Any]) -> Arguments:
     if not isinstance(mode, str) or mode not in _MODES:
         raise InvalidOption(f'"mode" must be one of {", ".join(_MODES)}, not {mode!r}')
     try:
-        derivative: Any = type(_MODES[mode])(**(vars(_MODES[mode]) | dict(settings or {})))
+        if {"side", "mode"} & set(settings or {}):
+            raise TypeError("the mode itself says which side or method it is")
+        derivative: Any = replace(_MODES[mode], **dict(settings or {}))
     except TypeError as error:
         raise InvalidOption(f'"derivative_kwargs" of mode {mode!r}: {error}') from None
     return Arguments(name, options, derivative)

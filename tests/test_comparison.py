@@ -17,7 +17,7 @@ from cvxlpgd.solvers import SCS
 
 FIELDS = {
     "derivative", "tau", "automatic", "side", "error_reference", "cosine_reference", "error_fd",
-    "cosine_fd", "seconds", "zeros", "failed",
+    "cosine_fd", "seconds", "size", "zeros", "failed",
 }  # fmt: skip
 
 

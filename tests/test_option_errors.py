@@ -195,3 +195,15 @@ def test_solver_args_of_a_call(solver, args, parts):
         layer(ones, ones, solver_args=args)
     contains(caught.value, parts)
     layer(ones, ones)  # the layer is as it was
+
+
+@pytest.mark.parametrize("settings", [{"side": "upper"}, {"mode": "dense"}, {"kappa": 1.0}, 3])
+def test_a_mode_has_settings_of_its_own_only(settings):
+    with pytest.raises(InvalidOption, match="derivative_kwargs"):
+        args = {"mode": "lpgd_left", "derivative_kwargs": settings}
+        CvxpyLayer(QP, [a, b], [x], solver_args=args)
+
+
+def test_true_is_no_tau():
+    with pytest.raises(InvalidOption, match="tau"):
+        LPGD(tau=True)

@@ -34,7 +34,7 @@ def check_tau(tau: Any) -> None:
             )
         return
     try:
-        values = np.asarray(tau, dtype=float)
+        values = np.asarray(None if isinstance(tau, bool) else tau, dtype=float)
     except (RuntimeError, TypeError, ValueError):  # torch raises the first
         raise InvalidOption(f"tau must be a number > 0, not {tau!r}") from None
     if not ((values > 0) & np.isfinite(values)).all():

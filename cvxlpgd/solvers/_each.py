@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One sample's program: P with both triangles."""
+    """One sample's program."""
 
     P: sp.csc_matrix
     q: np.ndarray
@@ -36,14 +36,33 @@ class Sample(NamedTuple):
 
 
 def sample(program: ConeProgram, i: int) -> Sample:
-    """The i-th program of a batch; nothing is copied."""
-    w, structure = program.data, program.structure
-    return Sample(
-        structure.P.matrix(_row(w.P, i)),
-        _row(w.q, i),
-        structure.A.matrix(_row(w.A, i)),
-        _row(w.b, i),
-    )
+    """The i-th program of a batch, P with both triangles; nothing is copied."""
+    return sampler(program)(i)
+
+
+def sampler(program: ConeProgram, upper: bool = False) -> Callable[[int], Sample]:
+    """A function i -> the i-th program; matrices that the batch shares are made once.
+
+    Parameters
+    ----------
+    upper : bool
+        Whether P is to have its upper triangle only.
+    """
+    w, A = program.data, program.structure.A
+    everything = (slice(None), program.structure.P)
+    chosen, P = program.structure.P.upper if upper else everything
+    shared_P = P.matrix(w.P[0, chosen]) if len(w.P) == 1 else None
+    shared_A = A.matrix(w.A[0]) if len(w.A) == 1 else None
+
+    def of(i: int) -> Sample:
+        return Sample(
+            P.matrix(w.P[i, chosen]) if shared_P is None else shared_P,
+            _row(w.q, i),
+            A.matrix(w.A[i]) if shared_A is None else shared_A,
+            _row(w.b, i),
+        )
+
+    return of
 
 
 def _row(values: np.ndarray, i: int) -> np.ndarray:

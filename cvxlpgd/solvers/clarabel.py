@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer, sample, solve_each
+from cvxlpgd.solvers._each import Answer, sampler, solve_each
 from cvxlpgd.solvers._layout import upper_triangle
 from cvxlpgd.solvers._protocol import checked_options
 
@@ -108,12 +107,13 @@ class Clarabel:
         tried = [_settings(clarabel, rung) for rung in ladder]
         cones = [_translated(clarabel, cone) for cone in program.structure.cones]
 
+        program_of = sampler(ordered, upper=True)
+
         def one(i: int) -> Answer:
-            P, q, A, b = sample(ordered, i)
-            upper = sp.triu(P, format="csc")
+            P, q, A, b = program_of(i)
             answers = []
             for settings in tried:
-                answers.append(clarabel.DefaultSolver(upper, q, A, b, cones, settings).solve())
+                answers.append(clarabel.DefaultSolver(P, q, A, b, cones, settings).solve())
                 if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
                     break
             answer = min(reversed(answers), key=_distance)  # the last one if none has a point

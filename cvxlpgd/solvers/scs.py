@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer, sample, solve_each
+from cvxlpgd.solvers._each import Answer, sampler, solve_each
 from cvxlpgd.solvers._layout import scs_cones
 from cvxlpgd.solvers._protocol import checked_options
 
@@ -70,12 +70,14 @@ class SCS:
         cones = scs_cones(program.structure)
         settings = _DEFAULTS | dict(self.options)
 
+        program_of = sampler(program, upper=True)
+
         def one(i: int) -> Answer:
-            P, q, A, b = sample(program, i)
+            P, q, A, b = program_of(i)
             warm = {}
             if start is not None and start.ok[i]:
                 warm = {"x": start.point.x[i], "y": start.point.y[i], "s": start.point.s[i]}
-            data, own_cones = {"P": sp.triu(P, format="csc"), "c": q, "A": A, "b": b}, cones
+            data, own_cones = {"P": P, "c": q, "A": A, "b": b}, cones
             if not len(b):  # SCS wants a row: 0 x <= 1
                 data |= {"A": sp.csc_matrix((1, len(q))), "b": np.ones(1)}
                 own_cones, warm = cones | {"l": 1}, {}
