@@ -21,7 +21,8 @@ from cvxlpgd.errors import (
 from cvxlpgd.solution import Solution, Status
 
 _TRY = {
-    Status.INFEASIBLE: "check that the parameter values leave a feasible point",
+    Status.INFEASIBLE: "check that the parameter values leave a feasible point, and that the data "
+    "are well scaled",
     Status.UNBOUNDED: "bound the variables, or check the sign of the objective",
     Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
 }

@@ -199,8 +199,8 @@ def test_solver_args_of_a_call(solver, args, parts):
 
 @pytest.mark.parametrize("settings", [{"side": "upper"}, {"mode": "dense"}, {"kappa": 1.0}, 3])
 def test_a_mode_has_settings_of_its_own_only(settings):
+    args = {"mode": "lpgd_left", "derivative_kwargs": settings}
     with pytest.raises(InvalidOption, match="derivative_kwargs"):
-        args = {"mode": "lpgd_left", "derivative_kwargs": settings}
         CvxpyLayer(QP, [a, b], [x], solver_args=args)
 
 

@@ -82,8 +82,9 @@ def _check_disciplined(problem: cp.Problem, gp: bool) -> None:
 def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
     """A problem of our own in which parameters that are not listed are their present values.
 
-    Constraints keep their identity, so their dual variables can be asked for. A parameter in a
-    variable's bounds stays, as it is linear there; its value is read when the map is built.
+    Constraints and variables keep their identities, so they and their dual variables can be asked
+    for. A parameter that CVXPY keeps where a copy does not reach, such as an exponent, stays; its
+    value is read when the map is built.
 
     Raises
     ------
@@ -105,10 +106,26 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
         constants[id(parameter)] = wrap(constant) if wrap else constant
     if not constants:
         return cp.Problem(problem.objective, problem.constraints)
+    for variable in problem.variables():
+        bounds = variable.attributes["bounds"]
+        if bounds is not None and any(isinstance(bound, cp.Expression) for bound in bounds):
+            fixed = [_fixed(bound, constants) for bound in bounds]
+            attributes = variable.attributes | {"bounds": fixed}
+            constants[id(variable)] = cp.Variable(
+                variable.shape, name=variable.name(), var_id=variable.id, **attributes
+            )
     return cp.Problem(
         problem.objective.tree_copy(id_objects=constants),
         [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
     )
+
+
+def _fixed(bound: Any, constants: dict[int, Any]) -> Any:
+    """A variable's bound with the constants in it; a plain array if no parameter is left."""
+    if not isinstance(bound, cp.Expression):
+        return bound
+    copied = bound.tree_copy(id_objects=constants)
+    return copied if copied.parameters() else copied.value
 
 
 def check_dpp(problem: cp.Problem, gp: bool) -> None:
