@@ -32,6 +32,7 @@ RANKS = {
     "compiled": 4,
     "call": 4,
     "layer": 5,
+    "_autograd": 6,
     "torch": 6,
     "numpy": 6,
     "judge": 6,
