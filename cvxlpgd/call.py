@@ -80,7 +80,7 @@ class Call:
             program=program,
             solution=solution,
             outputs=self.compiled.canonical.variables.values(z),
-            record=Record.of(solution, nothing, batch.shape),
+            record=Record.of(self.solver.name, solution, nothing, batch.shape),
             derivative=self.derivative.fixed(batch.shape),
         )
 

@@ -64,7 +64,7 @@ class DegenerateGradientWarning(CvxlpgdWarning):
 
 
 class InaccurateGradientWarning(CvxlpgdWarning):
-    """A linear system of the exact derivative was not solved to its tolerance."""
+    """A linear system or a perturbed program of a derivative was not solved to its tolerance."""
 
 
 class FailedSampleWarning(CvxlpgdWarning):

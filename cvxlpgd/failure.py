@@ -119,8 +119,8 @@ def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> Non
     """Warn that linear systems or re-solves stayed short of their accuracy."""
     _warn(
         f"the gradient of {_counted(samples, shape)} rests on systems or programs that were not "
-        "solved to their accuracy; the solution may be degenerate: compare with LPGD(), or try "
-        "another solver",
+        "solved to their accuracy; the solution may be degenerate: allow the solver more "
+        "iterations, try another one, or compare with another derivative",
         InaccurateGradientWarning,
     )
 

@@ -145,7 +145,7 @@ class Layer:
         objective = np.full(batch.samples, np.nan)
         value = program.objective(solution.point.x) + offset
         objective[samples] = self._compiled.objective(value)
-        record = self._local.record = Record.of(full, objective, batch.shape)
+        record = self._local.record = Record.of(solver.name, full, objective, batch.shape)
         failure.say_solutions(full, faults, batch.shape, self._on_failure)
         self._bear_witness(batch, full, objective)
         if warm_start is True:

@@ -16,10 +16,13 @@ from cvxlpgd.solution import Solution
 class Record:
     """One forward pass, sample by sample; its backward pass adds `tau` and `retries`.
 
-    All but `solution` are NumPy arrays of the batch shape, read as attributes or by name.
+    All but `solver` and `solution` are NumPy arrays of the batch shape; all are read as attributes
+    or by name.
 
     Attributes
     ----------
+    solver : str
+        The solver that was asked; an option that only another one has can change it.
     status : array of str
         "solved", "inaccurate", "infeasible", "unbounded" or "failed".
     ok : bool array
@@ -38,6 +41,7 @@ class Record:
         To start another call from, as `warm_start=`.
     """
 
+    solver: str
     status: np.ndarray
     ok: np.ndarray
     objective: np.ndarray
@@ -51,12 +55,15 @@ class Record:
     solution: Solution
 
     @classmethod
-    def of(cls, solution: Solution, objective: np.ndarray, shape: tuple[int, ...]) -> Record:
+    def of(
+        cls, solver: str, solution: Solution, objective: np.ndarray, shape: tuple[int, ...]
+    ) -> Record:
         """The record of a solution whose batch is flattened from `shape`."""
         r = solution.residuals
         assert r is not None
         count = len(solution.status)
         return cls(
+            solver=solver,
             status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
             ok=solution.ok.reshape(shape),
             objective=objective.reshape(shape),
@@ -75,6 +82,13 @@ class Record:
         with _adding:
             self.tau.reshape(-1)[samples] = info.tau
             self.retries.reshape(-1)[samples] = info.retries
+
+    def __repr__(self) -> str:
+        """A line: which solver, how many samples of each status, how accurate."""
+        counts = ", ".join(f"{np.sum(self.status == s)} {s}" for s in np.unique(self.status))
+        worst = np.nanmax([*map(np.ravel, (self.primal_residual, self.dual_residual, self.gap))],
+                          initial=0.0)  # fmt: skip
+        return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.__dataclass_fields__:

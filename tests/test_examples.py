@@ -19,7 +19,7 @@ EXPECTED = {
     "first_layer_torch.py": (("torch",), ["step 300", "statuses: {'solved'}"]),
     "migrate_from_cvxpylayers.py": (
         ("torch", "diffcp"),
-        ["exact derivative:  target reached after None steps", "LPGD, tau chosen:"],
+        ["exact derivative:  target not reached in 50 steps", "LPGD, tau chosen:"],
     ),
     "portfolio.py": (("torch", "skfolio"), ["2022-11-30", "solved 8 of 8"]),
     "write_a_solver.py": ((), ["step 0: 3 of 3 jobs", "0 of 3 jobs"]),

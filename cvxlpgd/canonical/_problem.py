@@ -36,8 +36,11 @@ def checked(
             )
         for i, item in enumerate(listed):
             if not isinstance(item, kind):
+                hint = ""
+                if isinstance(item, cp.constraints.Constraint):
+                    hint = "; a constraint's dual variable is constraint.dual_variables[0]"
                 raise InvalidProblem(
-                    f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}"
+                    f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}{hint}"
                 )
         if len({item.id for item in listed}) < len(listed):
             raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")

@@ -140,7 +140,9 @@ def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
         for i in np.flatnonzero(~usable):
             side = "lower" if end > 0 else "upper"
             messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
-            messages[i] += f"is {status[i]}" + (f" ({words[i]})" if words[i] else "")
+            messages[i] += f"is {status[i]}" + (
+                f" ({words[i]})" if words[i] and status[i] in tuple(Status) else ""
+            )
     return replace(info, messages=tuple(messages))
 
 

@@ -72,7 +72,10 @@ def resolved(
         except InvalidOption as error:
             refusals.append(str(error))
     if refusals:
-        raise InvalidOption("no suitable solver has all these options. " + " ".join(refusals))
+        others = [s.name for s in suitable if s.name in OWN][1:]
+        given = ", ".join(sorted(repr(option) for option in options))
+        also = f"; nor has {' or '.join(others)} all of {given}" if others else ""
+        raise InvalidOption(f"{refusals[0]}{also}")
     kinds = sorted({type(cone).__name__ for cone in structure.cones})
     raise UnsuitableSolver(
         f"no installed solver takes this program (cones {', '.join(kinds)}"

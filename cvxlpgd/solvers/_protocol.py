@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any, Protocol, Self
 
@@ -84,10 +85,12 @@ def checked_options(
         if time_limit is None:
             raise InvalidOption(f"{name} has no time limit; use a solver that has one")
         options[time_limit] = limit
-    unknown = options.keys() - known
+    unknown = sorted(map(str, options.keys() - known))
     if unknown:
+        close = [match for word in unknown for match in get_close_matches(word, known)]
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise InvalidOption(
-            f"{name} has no option {', '.join(map(repr, sorted(unknown)))}; "
+            f"{name} has no option {', '.join(map(repr, unknown))}; {hint}"
             f"it has eps and {', '.join(sorted(known))}"
         )
     for tolerance in tolerances:
