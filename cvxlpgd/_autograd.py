@@ -96,6 +96,17 @@ class Solve(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
+def _kept_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """The context of a function that has no derivative of its own."""
+
+
+def _refused(ctx: Any, *tensors: Tensor) -> Any:
+    raise CvxlpgdError(
+        "a layer cannot be differentiated twice: its derivatives re-solve programs, which torch "
+        "does not see; drop create_graph=True, or detach the gradient or tangent"
+    )
+
+
 class PullBack(torch.autograd.Function):
     """The variables' cotangents -> those of the values that need one."""
 
@@ -117,17 +128,8 @@ class PullBack(torch.autograd.Function):
             if g is not None
         )
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept: there is no second derivative."""
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> Any:
-        raise _twice()
-
-    @staticmethod
-    def jvp(ctx: Any, *dots: Tensor) -> Any:
-        raise _twice()
+    setup_context = staticmethod(_kept_nothing)
+    backward = jvp = staticmethod(_refused)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, needed: Any, count: int, *tensors: Tensor) -> Any:
@@ -152,17 +154,8 @@ class PushForward(torch.autograd.Function):
             for v, shape in zip(found, run.layer.shapes, strict=True)
         )
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept: there is no second derivative."""
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> Any:
-        raise _twice()
-
-    @staticmethod
-    def jvp(ctx: Any, *dots: Tensor) -> Any:
-        raise _twice()
+    setup_context = staticmethod(_kept_nothing)
+    backward = jvp = staticmethod(_refused)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, count: int, *tensors: Tensor) -> Any:
@@ -171,13 +164,6 @@ class PushForward(torch.autograd.Function):
             run, count, *_mapped(tensors, in_dims[2:], ranks, info.batch_size)
         )
         return found, (0,) * len(found)
-
-
-def _twice() -> CvxlpgdError:
-    return CvxlpgdError(
-        "a layer cannot be differentiated twice: its derivatives re-solve programs, which torch "
-        "does not see; drop create_graph=True, or detach the gradient or tangent"
-    )
 
 
 def _mapped(

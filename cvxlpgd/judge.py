@@ -83,8 +83,8 @@ class Judge:
             self.slopes = np.array([self._slope(direction) for direction in self.directions])
 
     def gradient(self, derivative: Derivative) -> Gradient:
-        """The parameters' gradients; the record has their tau, and no earlier one's."""
-        self.call.record.tau[...] = np.nan
+        """The parameters' gradients; the record has what became of them, and of no earlier ones."""
+        self.call.record.tau[...], self.call.record.differentiated[...] = np.nan, True
         call = replace(self.call, derivative=derivative.fixed(self.call.batch.shape))
         found = call.vjp(self.bars, [True] * len(self.layer.domains))
         return [g for g in found if g is not None]
@@ -114,7 +114,7 @@ class Judge:
             seconds=median(tried),
             size=float(np.linalg.norm(flat)),
             zeros=float(np.mean(flat == 0)) if flat.size else 0.0,
-            failed=int(np.sum(~self.call.record.ok)),
+            failed=int(np.sum(~(self.call.record.ok & self.call.record.differentiated))),
         )
 
     def noise(self, tau: float, expected: Gradient) -> float:

@@ -37,6 +37,8 @@ class Record:
         The perturbation that the newest backward pass used, NaN before it.
     retries : int array
         How often that was enlarged.
+    differentiated : bool array
+        False where the newest backward pass failed (and was not asked to raise).
     solution : Solution
         To start another call from, as `warm_start=`.
     """
@@ -52,6 +54,7 @@ class Record:
     gap: np.ndarray
     tau: np.ndarray
     retries: np.ndarray
+    differentiated: np.ndarray
     solution: Solution
 
     @classmethod
@@ -74,6 +77,7 @@ class Record:
             gap=np.asarray(r.gap).reshape(shape),
             tau=np.full(count, np.nan).reshape(shape),
             retries=np.zeros(count, dtype=int).reshape(shape),
+            differentiated=np.ones(count, dtype=bool).reshape(shape),
             solution=solution,
         )
 
@@ -82,12 +86,13 @@ class Record:
         with _adding:
             self.tau.reshape(-1)[samples] = info.tau
             self.retries.reshape(-1)[samples] = info.retries
+            self.differentiated.reshape(-1)[samples] = info.ok
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""
         counts = ", ".join(f"{np.sum(self.status == s)} {s}" for s in np.unique(self.status))
-        worst = np.nanmax([*map(np.ravel, (self.primal_residual, self.dual_residual, self.gap))],
-                          initial=0.0)  # fmt: skip
+        residuals = np.ravel([self.primal_residual, self.dual_residual, self.gap])
+        worst = np.max(residuals[np.isfinite(residuals)], initial=0.0)
         return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
 
     def __getitem__(self, name: str) -> Any:

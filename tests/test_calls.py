@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
@@ -12,14 +13,19 @@ import zoo
 from layers import copies, gradients, layer_of, loss, same, tensors
 
 from cvxlpgd import LPGD, Implicit
-from cvxlpgd.errors import CvxlpgdError, InaccurateSolutionWarning, SolveFailed
+from cvxlpgd.errors import (
+    CvxlpgdError,
+    FailedSampleWarning,
+    InaccurateSolutionWarning,
+    SolveFailed,
+)
 from cvxlpgd.solvers import SCS
 from cvxlpgd.torch import CvxpyLayer
 
 QUADRATIC = "quadratic_constrained"
 ARRAYS = (
     "status", "ok", "objective", "iterations", "seconds", "primal_residual", "dual_residual", "gap",
-    "tau", "retries",
+    "tau", "retries", "differentiated",
 )  # fmt: skip
 
 
@@ -218,3 +224,15 @@ def test_nothing_of_the_callers_is_written_to(name):
     assert [dict(v.attributes) for v in leaves] == attributes
     assert lists == (parameters, variables)
     assert options == {"eps": 1e-9}
+
+
+def test_info_prints_as_one_line():
+    layer = layer_of(QUADRATIC)
+    layer(*tensors(QUADRATIC, 3))
+    assert repr(layer.info).startswith("Record(CLARABEL: 3 solved; KKT residual <= ")
+    x, b = cp.Variable(), cp.Parameter()
+    nothing = cp.Problem(cp.Minimize(x), [x >= b, x <= 1])
+    infeasible = CvxpyLayer(nothing, [b], [x], on_failure="nan")
+    with pytest.warns(FailedSampleWarning):
+        infeasible(torch.tensor([2.0, 3.0]))
+    assert "2 infeasible" in repr(infeasible.info)

@@ -72,6 +72,15 @@ def test_the_same_numbers_again(quadratic):
         assert one.error_fd == other.error_fd
 
 
+def test_failed_backward_passes_are_counted():
+    """Perturbed by 10 the cost turns negative and the program is unbounded."""
+    x, c = cp.Variable(2), cp.Parameter(2)
+    problem, ones = cp.Problem(cp.Minimize(c @ x), [x >= 0]), np.ones((3, 2))
+    settings = [LPGD(tau=10.0), LPGD(tau=0.1)]
+    found = compare(problem, [c], [x], [ones], derivatives=settings, cotangents=[ones])
+    assert [row.failed for row in found.rows] == [3, 0]
+
+
 def test_a_vertex_has_zeros():
     found = of("simplex_vertex", taus=[1e-3, 10.0], solver="HIGHS", reference=FiniteDifference())
     judge, automatic, *grid = found.rows

@@ -44,6 +44,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     """All blocks of a page, in order, in one namespace, in an empty folder."""
     text = page.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
+    assert len(blocks) == text.count("```python"), "a block that is not found would not run"
     for library in _needed([block[1] for block in blocks]):
         if find_spec(library) is None:
             pytest.skip(f"{_name(page)} uses {library}, which is not installed")

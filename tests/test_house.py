@@ -112,7 +112,7 @@ def test_optional_libraries_are_extras():
         assert any(requirement.startswith(name) for requirement in extras[name])
 
 
-def test_nothing_is_skipped_in_silence(request):
+def test_nothing_is_skipped_in_silence():
     """Libraries of the test extra are installed, so that no test of theirs is skipped."""
     for module in ("torch", "diffcp", "ecos", "matplotlib", "skfolio"):
         assert find_spec(module) is not None, f"{module} is not installed; its tests would skip"

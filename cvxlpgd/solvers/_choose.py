@@ -18,9 +18,9 @@ from cvxlpgd.solvers.scs import SCS
 OWN: dict[str, Callable[[], Solver]] = {"CLARABEL": Clarabel, "SCS": SCS, "ECOS": ECOS}
 
 # solver=None takes the first of these that is installed, takes the structure and has the options.
-# Gradients are differences of solutions, so what counts is how reproducible these are: on linear
-# and quadratic programs an interior point's are good to 1e-8, on curved cones to the square root
-# of its gap, 1e-6 at best, where SCS, warm-started, stays below 1e-8.
+# Gradients are differences of solutions, so what counts is how reproducible these are. An interior
+# point is as far from the solution as the square root of its gap on curved cones, which SCS,
+# warm-started, is not; tests/test_derivatives.py holds the defaults against the exact derivative.
 POLYHEDRAL = ("CLARABEL", "SCS", "ECOS", "HIGHS", "SCIP")
 CURVED = ("SCS", "CLARABEL", "ECOS", "SCIP")
 

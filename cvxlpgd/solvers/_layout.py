@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
@@ -142,8 +141,3 @@ def lift(program: ConeProgram) -> Lift:
     q = np.concatenate([w.q, np.ones((len(w.q), 1))], axis=1)
     data = Data(np.zeros((1, 0)), q, entries[:, order], b)
     return Lift(ConeProgram(lifted_structure, data), rows, lifted, roots)
-
-
-def sample_matrix(pattern: Pattern, values: np.ndarray, rows: np.ndarray) -> sp.csc_matrix:
-    """Some rows of one sample's matrix."""
-    return sp.csc_matrix(pattern.matrix(values).tocsr()[rows])
