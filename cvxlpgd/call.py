@@ -34,6 +34,8 @@ class Call:
     program : ConeProgram
     solution : Solution
         Of these samples.
+    full : Solution
+        Of the whole batch: the record has it as long as this call exists.
     outputs : list of arrays (batch, size)
         Of the whole batch, NaN where a sample failed.
     record : Record
@@ -52,6 +54,7 @@ class Call:
     flat: list[np.ndarray]
     program: ConeProgram
     solution: Solution
+    full: Solution
     outputs: list[np.ndarray]
     record: Record
     solver: Solver
@@ -79,6 +82,7 @@ class Call:
             flat=flat,
             program=program,
             solution=solution,
+            full=solution,
             outputs=self.compiled.canonical.variables.values(z),
             record=Record.of(self.solver.name, solution, nothing, batch.shape),
             derivative=self.derivative.fixed(batch.shape),

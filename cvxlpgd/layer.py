@@ -145,13 +145,15 @@ class Layer:
         objective = np.full(batch.samples, np.nan)
         value = program.objective(solution.point.x) + offset
         objective[samples] = self._compiled.objective(value)
-        record = self._local.record = Record.of(solver.name, full, objective, batch.shape)
+        lasting = warm_start is not False
+        record = Record.of(solver.name, full, objective, batch.shape, lasting)
+        self._local.record = record
         failure.say_solutions(full, faults, batch.shape, self._on_failure)
         self._bear_witness(batch, full, objective)
         if warm_start is True:
             self._starts[batch.shape] = full
         return Call(
-            self._compiled, batch, samples, flat, program, solution, outputs, record, solver,
+            self._compiled, batch, samples, flat, program, solution, full, outputs, record, solver,
             derivative, self._on_failure, self._once,
         )  # fmt: skip
 

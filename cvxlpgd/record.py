@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,14 @@ class Record:
         How often that was enlarged.
     differentiated : bool array
         False where the newest backward pass failed (and was not asked to raise).
+    setups : array
+        How often matrices were set up (factored, scaled, ...) for the sample, by the forward pass
+        and all of its backward passes.
+    resolve_iterations : array
+        The iterations of the newest backward pass, over all of its re-solves.
     solution : Solution
-        To start another call from, as `warm_start=`.
+        To start another call from, as `warm_start=`. What the solver keeps for that, such as
+        factorizations, is in it as long as the call's graph exists, or the call was warm-started.
     """
 
     solver: str
@@ -55,13 +63,30 @@ class Record:
     tau: np.ndarray
     retries: np.ndarray
     differentiated: np.ndarray
-    solution: Solution
+    setups: np.ndarray
+    resolve_iterations: np.ndarray
+    bare: Solution
+    full: Callable[[], Solution | None]
+
+    @property
+    def solution(self) -> Solution:
+        """To start another call from."""
+        full = self.full()
+        return self.bare if full is None else full
 
     @classmethod
     def of(
-        cls, solver: str, solution: Solution, objective: np.ndarray, shape: tuple[int, ...]
+        cls,
+        solver: str,
+        solution: Solution,
+        objective: np.ndarray,
+        shape: tuple[int, ...],
+        lasting: bool = False,
     ) -> Record:
-        """The record of a solution whose batch is flattened from `shape`."""
+        """The record of a solution whose batch is flattened from `shape`.
+
+        With `lasting`, what the solver keeps lives as long as the record.
+        """
         r = solution.residuals
         assert r is not None
         count = len(solution.status)
@@ -78,8 +103,15 @@ class Record:
             tau=np.full(count, np.nan).reshape(shape),
             retries=np.zeros(count, dtype=int).reshape(shape),
             differentiated=np.ones(count, dtype=bool).reshape(shape),
-            solution=solution,
+            setups=(np.zeros(count) if solution.setups is None else solution.setups).reshape(shape),
+            resolve_iterations=np.zeros(count).reshape(shape),
+            bare=replace(solution, workspace=None),
+            full=(lambda: solution) if lasting else weakref.ref(solution),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the solver keeps, as solutions are copied too."""
+        return self.__dict__ | {"full": _nothing}
 
     def add(self, samples: np.ndarray, info: Info) -> None:
         """Note what a backward pass did for some samples of the flattened batch."""
@@ -87,6 +119,8 @@ class Record:
             self.tau.reshape(-1)[samples] = info.tau
             self.retries.reshape(-1)[samples] = info.retries
             self.differentiated.reshape(-1)[samples] = info.ok
+            self.setups.reshape(-1)[samples] += info.setups
+            self.resolve_iterations.reshape(-1)[samples] = info.iterations
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""
@@ -96,9 +130,14 @@ class Record:
         return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.__dataclass_fields__:
-            raise KeyError(f"{name!r}; there are {', '.join(self.__dataclass_fields__)}")
+        names = [*(k for k in self.__dataclass_fields__ if k not in ("bare", "full")), "solution"]
+        if name not in names:
+            raise KeyError(f"{name!r}; there are {', '.join(names)}")
         return getattr(self, name)
+
+
+def _nothing() -> None:
+    """The full solution of a copy."""
 
 
 _adding = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -40,8 +41,12 @@ class Solution:
         The solver's own words, empty where it had none.
     residuals : Residuals or None
         Filled in by the library, not by the solver.
-    workspace : object
-        The solver's own prepared state; nobody else looks inside; None where there is none.
+    workspace : object array (batch,) or None
+        What the solver keeps for each sample's next solve; nobody else looks inside. Pickles and
+        copies leave it out.
+    setups : array (batch,) or None
+        How often matrices were set up (factored, ...) for the sample; None where a solver does not
+        say.
     """
 
     point: Point
@@ -50,7 +55,8 @@ class Solution:
     seconds: np.ndarray
     messages: tuple[str, ...]
     residuals: Residuals | None = None
-    workspace: Any = None
+    workspace: np.ndarray | None = None
+    setups: np.ndarray | None = None
 
     @property
     def ok(self) -> np.ndarray:
@@ -65,7 +71,30 @@ class Solution:
             self.iterations[index],
             self.seconds[index],
             tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
-            workspace=self.workspace,
+            workspace=None if self.workspace is None else self.workspace[index],
+            setups=None if self.setups is None else self.setups[index],
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"workspace": None}
+
+    @classmethod
+    def joined(cls, parts: Sequence[Solution]) -> Solution:
+        """The solutions of a batch from those of its pieces, without residuals."""
+        fields = ("x", "y", "s")
+
+        def joined(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if any(v is None for v in values) else np.concatenate(values)
+
+        return cls(
+            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in fields)),
+            joined("status"),
+            joined("iterations"),
+            joined("seconds"),
+            sum((p.messages for p in parts), ()),
+            workspace=joined("workspace"),
+            setups=joined("setups"),
         )
 
     def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
@@ -88,6 +117,8 @@ class Solution:
             residuals=r and t and Residuals(*(
                 joined(getattr(r, k), getattr(t, k)) for k in ("primal", "dual", "gap")
             )),
+            workspace=None,
+            setups=None,
         )  # fmt: skip
 
     def scatter(self, index: np.ndarray, batch: int, messages: tuple[str, ...]) -> Solution:
@@ -98,6 +129,13 @@ class Solution:
 
         def spread(v: Array) -> Array:
             out = xp.full((batch, *v.shape[1:]), xp.nan, dtype=v.dtype, device=v.device)
+            out[index] = v
+            return out
+
+        def placed(v: np.ndarray | None, nothing: object) -> np.ndarray | None:
+            if v is None:
+                return None
+            out = np.full(batch, nothing, dtype=v.dtype)
             out[index] = v
             return out
 
@@ -115,4 +153,6 @@ class Solution:
             seconds=spread(self.seconds),
             messages=tuple(texts),
             residuals=r and Residuals(spread(r.primal), spread(r.dual), spread(r.gap)),
+            workspace=placed(self.workspace, None),
+            setups=placed(self.setups, 0.0),
         )

@@ -7,6 +7,7 @@ pattern's order, whether the values are shared by the batch or not.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,7 +81,14 @@ class Pattern:
 
     def matrix(self, values: np.ndarray) -> sp.csc_matrix:
         """A SciPy matrix of one sample's values (entries,); the values are not copied."""
-        return sp.csc_matrix((values, self.rows, self.indptr), shape=self.shape)
+        matrix = copy(self._template)  # a constructor would check the indices each time
+        matrix.data = values
+        return matrix
+
+    @cached_property
+    def _template(self) -> sp.csc_matrix:
+        """A matrix of this pattern."""
+        return sp.csc_matrix((np.ones(self.size), self.rows, self.indptr), shape=self.shape)
 
 
 def product(pattern: Pattern, values: Array, x: Array) -> Array:

@@ -103,6 +103,8 @@ def enlarged(difference: Difference, tau: np.ndarray, times: int) -> tuple[Data,
         if not len(samples):
             break
         larger, larger_info = difference(samples, 10.0 * tau[samples])
+        info.setups[samples] += larger_info.setups
+        info.iterations[samples] += larger_info.iterations
         samples = samples[larger_info.ok]
         tau[samples] *= 10.0
         for name, value in w_bar._items():
@@ -131,6 +133,9 @@ def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
 def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
     """What became of re-solves at t = end tau, one batch for each end after the other."""
     info = Info.good(len(tau), tau)
+    if again.setups is not None:
+        info.setups[:] = again.setups.reshape(len(ends), -1).sum(axis=0)
+    info.iterations[:] = again.iterations.reshape(len(ends), -1).sum(axis=0)
     messages = list(info.messages)
     said = np.array(again.messages, dtype=object).reshape(len(ends), -1)
     for end, status, words in zip(ends, again.status.reshape(said.shape), said, strict=True):

@@ -30,6 +30,8 @@ class Info:
         Where the value is no more than the solver's noise, or the derivative does not exist.
     inaccurate : bool array (batch,)
         Where a solve stayed short of its accuracy, though the value is returned.
+    setups, iterations : arrays (batch,)
+        Of all re-solves: how often matrices were set up, and the solver's iterations.
     """
 
     ok: np.ndarray
@@ -38,14 +40,16 @@ class Info:
     retries: np.ndarray
     unresolved: np.ndarray
     inaccurate: np.ndarray
+    setups: np.ndarray
+    iterations: np.ndarray
 
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
         """Nothing to report."""
         false = (np.zeros(batch, dtype=bool) for _ in range(3))
         taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
-        retries = np.zeros(batch, dtype=int)
-        return cls(~next(false), ("",) * batch, taus, retries, next(false), next(false))
+        retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(2))
+        return cls(~next(false), ("",) * batch, taus, retries, next(false), next(false), *zeros)
 
 
 class Derivative(Protocol):

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._blas import one_thread_each
+
+WORTH = 1e-3  # seconds of remaining work from which a second thread pays for its waking
 
 
 class Answer(NamedTuple):
-    """One sample's result; arrays are None where there is no point."""
+    """One sample's result; arrays are None where there is no point.
+
+    `state` is what the solver itself may start this sample's next solve from, such as a basis;
+    `setups` is how often it set matrices up again for this solve.
+    """
 
     status: Status
     x: np.ndarray | None = None
@@ -24,6 +32,8 @@ class Answer(NamedTuple):
     s: np.ndarray | None = None
     iterations: int = 0
     message: str = ""
+    state: Any = None
+    setups: int = 0
 
 
 class Sample(NamedTuple):
@@ -37,64 +47,71 @@ class Sample(NamedTuple):
 
 def sample(program: ConeProgram, i: int) -> Sample:
     """The i-th program of a batch, P with both triangles; nothing is copied."""
-    return sampler(program)(i)
+    w, structure = program.data, program.structure
+    P, A = structure.P.matrix(row(w.P, i)), structure.A.matrix(row(w.A, i))
+    return Sample(P, row(w.q, i), A, row(w.b, i))
 
 
-def sampler(program: ConeProgram, upper: bool = False) -> Callable[[int], Sample]:
-    """A function i -> the i-th program; matrices that the batch shares are made once.
-
-    Parameters
-    ----------
-    upper : bool
-        Whether P is to have its upper triangle only.
-    """
-    w, A = program.data, program.structure.A
-    everything = (slice(None), program.structure.P)
-    chosen, P = program.structure.P.upper if upper else everything
-    shared_P = P.matrix(w.P[0, chosen]) if len(w.P) == 1 else None
-    shared_A = A.matrix(w.A[0]) if len(w.A) == 1 else None
-
-    def of(i: int) -> Sample:
-        return Sample(
-            P.matrix(w.P[i, chosen]) if shared_P is None else shared_P,
-            _row(w.q, i),
-            A.matrix(w.A[i]) if shared_A is None else shared_A,
-            _row(w.b, i),
-        )
-
-    return of
-
-
-def _row(values: np.ndarray, i: int) -> np.ndarray:
+def row(values: np.ndarray, i: int) -> np.ndarray:
+    """The i-th sample's values, also where all samples share them."""
     return values[i if len(values) > 1 else 0]
 
 
+def together(start: Solution | None, batch: int) -> list[list[int]]:
+    """The samples, those that start from the same solution in one group, one after the other."""
+    kept = None if start is None else start.workspace
+    if kept is None:
+        return [[i] for i in range(batch)]
+    groups: dict[int, list[int]] = {}
+    for i, entry in enumerate(kept):
+        groups.setdefault(-1 - i if entry is None else id(entry), []).append(i)
+    return list(groups.values())
+
+
 def solve_each(
-    program: ConeProgram, one: Callable[[int], Answer], parallel: bool = True
+    program: ConeProgram,
+    one: Callable[[int], Answer],
+    parallel: bool = True,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> Solution:
     """Call `one` for each sample, in threads where `parallel` says that it releases the GIL.
 
     A sample that raises is a failed sample; the others are not touched.
+
+    Parameters
+    ----------
+    groups : sequences of samples, optional
+        Samples that one thread is to solve one after the other, in this order.
     """
     batch, structure = program.batch, program.structure
+    answers: list[Answer] = [Answer(Status.FAILED)] * batch
+    seconds = np.zeros(batch)
 
-    def timed(i: int) -> tuple[Answer, float]:
+    def timed(group: Sequence[int]) -> None:
+        for i in group:
+            begin = perf_counter()
+            try:
+                answers[i] = one(i)
+            except Exception as error:
+                answers[i] = Answer(Status.FAILED, message=f"{type(error).__name__}: {error}")
+            seconds[i] = perf_counter() - begin
+
+    work = deque([(i,) for i in range(batch)] if groups is None else groups)
+    if parallel and len(work) > 1 and _workers() > 1:
         begin = perf_counter()
-        try:
-            answer = one(i)
-        except Exception as error:
-            answer = Answer(Status.FAILED, message=f"{type(error).__name__}: {error}")
-        return answer, perf_counter() - begin
-
-    if parallel and batch > 1 and _workers() > 1:
-        results = list(_pool().map(timed, range(batch)))
-    else:
-        results = [timed(i) for i in range(batch)]
-    answers = [answer for answer, _ in results]
+        timed(work.popleft())
+        if (perf_counter() - begin) * len(work) > WORTH:
+            with one_thread_each():
+                _shared(work, timed)
+    for group in work:
+        timed(group)
 
     def stacked(vectors: list[np.ndarray | None], size: int) -> np.ndarray:
-        nothing = np.full(size, np.nan)
-        return np.stack([nothing if v is None else np.asarray(v, dtype=float) for v in vectors])
+        out = np.full((batch, size), np.nan)
+        for i, vector in enumerate(vectors):
+            if vector is not None:
+                out[i] = vector
+        return out
 
     return Solution(
         point=Point(
@@ -104,9 +121,29 @@ def solve_each(
         ),
         status=np.array([a.status for a in answers], dtype=object),
         iterations=np.array([float(a.iterations) for a in answers]),
-        seconds=np.array([seconds for _, seconds in results]),
+        seconds=seconds,
         messages=tuple(a.message for a in answers),
     )
+
+
+def _shared(work: deque[Any], timed: Callable[[Sequence[int]], None]) -> None:
+    """Empty `work` in this thread and the pool's."""
+
+    def drain() -> None:
+        while work:
+            try:
+                group = work.popleft()
+            except IndexError:  # another thread was faster
+                return
+            timed(group)
+
+    others = [_pool().submit(drain) for _ in range(min(_workers(), len(work)) - 1)]
+    try:
+        drain()
+    finally:
+        work.clear()  # after Ctrl-C the others stop too
+        for other in others:
+            other.result()
 
 
 def _workers() -> int:

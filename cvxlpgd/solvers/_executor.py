@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Point
+from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._each import together
 from cvxlpgd.solvers._protocol import Solver
 
 
@@ -66,19 +68,16 @@ class OnExecutor:
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve the pieces at once and put them together in order."""
         workers = getattr(self.executor, "_max_workers", 1)
-        pieces = [p for p in np.array_split(np.arange(program.batch), workers) if len(p)]
+        groups = together(start, program.batch)
+        cuts = [round(len(groups) * k / workers) for k in range(workers + 1)]
+        pieces = [np.concatenate(groups[i:j]) for i, j in pairwise(cuts) if j > i]
         futures = [
             self.executor.submit(
-                self.solver.solve, program.take(piece), start and start.take(piece)
+                self.solver.solve,
+                program.take(piece),
+                start and start.take(piece),
             )
             for piece in pieces
         ]
-        parts = [future.result() for future in futures]
-        fields = ("x", "y", "s")
-        return Solution(
-            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in fields)),
-            np.concatenate([p.status for p in parts]),
-            np.concatenate([p.iterations for p in parts]),
-            np.concatenate([p.seconds for p in parts]),
-            sum((p.messages for p in parts), ()),
-        )
+        whole = Solution.joined([future.result() for future in futures])
+        return whole.take(np.argsort(np.concatenate(pieces)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,13 +23,18 @@ class Order:
         """The program with its rows in this order; its cones are left as they were."""
         if np.array_equal(self.rows, np.arange(len(self.rows))):
             return program
-        A, w = program.structure.A, program.data
-        moved = Pattern.of(A.shape, self.places[A.rows], A.cols)
-        values = np.argsort(A.cols * A.shape[0] + self.places[A.rows])
-        structure = replace(program.structure, A=moved)
-        return ConeProgram(structure, replace(w, A=w.A[:, values], b=w.b[:, self.rows]))
+        w = program.data
+        entries, pattern = self.pattern(program.structure.A)
+        structure = replace(program.structure, A=pattern)
+        return ConeProgram(structure, replace(w, A=w.A[:, entries], b=w.b[:, self.rows]))
 
-    @property
+    def pattern(self, A: Pattern) -> tuple[np.ndarray, Pattern]:
+        """A's pattern with its rows in this order, and where its entries stand in A."""
+        rows = self.places[A.rows]
+        entries = np.lexsort((rows, A.cols))
+        return entries, Pattern(A.shape, rows[entries], A.cols[entries])
+
+    @cached_property
     def places(self) -> np.ndarray:
         """Where each old row went: v_old = v_new[places]."""
         return np.argsort(self.rows)

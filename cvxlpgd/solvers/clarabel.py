@@ -12,8 +12,9 @@ from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer, sampler, solve_each
+from cvxlpgd.solvers._each import Answer
 from cvxlpgd.solvers._layout import upper_triangle
+from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers._protocol import checked_options
 
 _STATUS = {
@@ -95,7 +96,6 @@ class Clarabel:
         import clarabel
 
         order = upper_triangle(program.structure)
-        ordered = order.program(program)
         options = _DEFAULTS | dict(self.options)
         tightest = min(options[name] for name in _TOLERANCES)
         # without equilibration first: a nearly zero q upsets the scaling, and the steps cycle
@@ -106,25 +106,41 @@ class Clarabel:
         ]
         tried = [_settings(clarabel, rung) for rung in ladder]
         cones = [_translated(clarabel, cone) for cone in program.structure.cones]
+        structure = program.structure
+        chosen, triangle = structure.P.upper
+        entries, rows = order.pattern(structure.A)
+        ones = np.ones(structure.n), np.ones(structure.m)
 
-        program_of = sampler(ordered, upper=True)
+        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
+            # set up with vectors that are no sample's: the scaling depends on them
+            matrices = triangle.matrix(P[chosen]), rows.matrix(A[entries])
+            kept = clarabel.DefaultSolver(
+                matrices[0], ones[0], matrices[1], ones[1], cones, tried[0]
+            )
 
-        def one(i: int) -> Answer:
-            P, q, A, b = program_of(i)
-            answers = []
-            for settings in tried:
-                answers.append(clarabel.DefaultSolver(P, q, A, b, cones, settings).solve())
-                if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
-                    break
-            answer = min(reversed(answers), key=_distance)  # the last one if none has a point
-            message = str(answer.status)
-            status = _STATUS.get(message, Status.FAILED)
-            if status not in (Status.SOLVED, Status.INACCURATE):
-                return Answer(status, iterations=answer.iterations, message=message)
-            y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
-            return Answer(status, np.array(answer.x), y, s, answer.iterations, message)
+            def made(rung: Any, q: np.ndarray, b: np.ndarray) -> Any:
+                if rung is not tried[0] or not kept.is_data_update_allowed():
+                    return clarabel.DefaultSolver(matrices[0], q, matrices[1], b, cones, rung)
+                kept.update(q=q, b=b)
+                return kept
 
-        return solve_each(program, one)
+            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
+                b, answers = b[order.rows], []
+                for rung in tried:
+                    answers.append(made(rung, q, b).solve())
+                    if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
+                        break
+                answer = min(reversed(answers), key=_distance)  # the last one if none has a point
+                message = str(answer.status)
+                status = _STATUS.get(message, Status.FAILED)
+                if status not in (Status.SOLVED, Status.INACCURATE):
+                    return Answer(status, iterations=answer.iterations, message=message)
+                y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
+                return Answer(status, np.array(answer.x), y, s, answer.iterations, message)
+
+            return solve
+
+        return solve_prepared(self, program, start, prepare)
 
 
 def _distance(answer: Any) -> float:

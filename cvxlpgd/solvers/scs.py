@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,8 +13,9 @@ import scipy.sparse as sp
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer, sampler, solve_each
+from cvxlpgd.solvers._each import Answer
 from cvxlpgd.solvers._layout import scs_cones
+from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers._protocol import checked_options
 
 _STATUS = {
@@ -64,30 +66,56 @@ class SCS:
         return float(max(settings["eps_abs"], settings["eps_rel"]))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
-        """Solve each sample, warm-started from `start`."""
+        """Solve each sample, warm-started from `start`, at the scale at which that one ended."""
         import scs
 
-        cones = scs_cones(program.structure)
-        settings = _DEFAULTS | dict(self.options)
+        structure = program.structure
+        cones, settings = scs_cones(structure), _DEFAULTS | dict(self.options)
+        chosen, triangle = structure.P.upper
+        n, rows = structure.n, slice(structure.m)
+        # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
+        # It serves both ends of one sample's perturbation, always in this order, and nothing else.
+        newest = threading.local()
 
-        program_of = sampler(program, upper=True)
+        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
+            matrices = {"P": triangle.matrix(P[chosen]), "A": structure.A.matrix(A)}
 
-        def one(i: int) -> Answer:
-            P, q, A, b = program_of(i)
-            warm = {}
-            if start is not None and start.ok[i]:
-                warm = {"x": start.point.x[i], "y": start.point.y[i], "s": start.point.s[i]}
-            data, own_cones = {"P": P, "c": q, "A": A, "b": b}, cones
-            if not len(b):  # SCS wants a row: 0 x <= 1
-                data |= {"A": sp.csc_matrix((1, len(q))), "b": np.ones(1)}
-                own_cones, warm = cones | {"l": 1}, {}
-            answer = scs.SCS(data, own_cones, **settings).solve(warm_start=bool(warm), **warm)
-            info = answer["info"]
-            status = _STATUS.get(info["status_val"], Status.FAILED)
-            rows = slice(len(b))
-            if status not in (Status.SOLVED, Status.INACCURATE):
-                return Answer(status, iterations=info["iter"], message=info["status"])
-            x, y, s = answer["x"], answer["y"][rows], answer["s"][rows]
-            return Answer(status, x, y, s, info["iter"], info["status"])
+            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
+                data, own_cones, own = matrices | {"c": q, "b": b}, cones, settings
+                warm: dict[str, Any] = {}
+                key = None
+                if not len(b):  # SCS wants a row: 0 x <= 1
+                    data |= {"A": sp.csc_matrix((1, n)), "b": np.ones(1)}
+                    own_cones = cones | {"l": 1}
+                elif begin is not None:
+                    warm = {"x": begin.x, "y": begin.y, "s": begin.s}
+                    if begin.state is not None:
+                        own = settings | {"scale": begin.state.scale}
+                        key = (id(P), id(A), id(begin.state))
+                again = key is not None and getattr(newest, "key", None) == key
+                solver = newest.solver if again else scs.SCS(data, own_cones, **own)
+                if again:
+                    solver.update(b=b, c=q)
+                newest.key = None
+                answer = solver.solve(warm_start=bool(warm), **warm)
+                info = answer["info"]
+                status, setups = _STATUS.get(info["status_val"], Status.FAILED), int(not again)
+                if status not in (Status.SOLVED, Status.INACCURATE):
+                    return Answer(
+                        status, iterations=info["iter"], message=info["status"], setups=setups
+                    )
+                newest.key, newest.solver = key, solver
+                x, y, s = answer["x"], answer["y"][rows], answer["s"][rows]
+                state = _State(info["scale"])
+                return Answer(status, x, y, s, info["iter"], info["status"], state, setups)
 
-        return solve_each(program, one)
+            return solve
+
+        return solve_prepared(self, program, start, prepare, lasting=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """The scale at which a sample's solve ended, from which its next one starts."""
+
+    scale: float

@@ -1,0 +1,106 @@
+"""Zero and nonnegative rows as equalities, inequalities and bounds of variables, and the way back.
+
+    A_e x = b_e,   A_i x <= b_i,   lower <= x <= upper
+
+A nonnegative row a x_j <= b with one entry, a a constant other than 0, is a bound: b / a from above
+where a > 0, from below where a < 0. Each variable has one row for each bound; further ones stay
+inequalities, whose order their b decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxlpgd.cones import Zero
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.sparse import Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch.
+
+    Parameters
+    ----------
+    equalities : int
+        How many of `rows`, the first ones, are equalities.
+    rows : int array
+        The rows that are not bounds.
+    entries : int array
+        Where the entries of these rows stand among A's.
+    pattern : Pattern (len(rows), n)
+        Of these rows.
+    lower_rows, lower_cols, lower_scale, upper_rows, upper_cols, upper_scale : arrays
+        Of each bound: its row, its variable, and a.
+    """
+
+    n: int
+    m: int
+    equalities: int
+    rows: np.ndarray
+    entries: np.ndarray
+    pattern: Pattern
+    lower_rows: np.ndarray
+    lower_cols: np.ndarray
+    lower_scale: np.ndarray
+    upper_rows: np.ndarray
+    upper_cols: np.ndarray
+    upper_scale: np.ndarray
+
+    @classmethod
+    def of(cls, program: ConeProgram, bounds: bool = True) -> Bounds:
+        """Of a program; with bounds=False every row stays a row."""
+        structure, A = program.structure, program.structure.A
+        zeros = sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
+        values = program.data.A[0]
+        single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
+        single[structure.varying.A] = False
+        single &= (A.rows >= zeros) & (values != 0) & bounds
+        below = _first_of_each(np.flatnonzero(single & (values < 0)), A)
+        above = _first_of_each(np.flatnonzero(single & (values > 0)), A)
+        left = np.ones(structure.m, dtype=bool)
+        left[A.rows[below]] = left[A.rows[above]] = False
+        rows, place = np.flatnonzero(left), np.cumsum(left) - 1
+        entries = np.flatnonzero(left[A.rows])
+        pattern = Pattern((len(rows), structure.n), place[A.rows[entries]], A.cols[entries])
+        return cls(
+            structure.n, structure.m, zeros, rows, entries, pattern,
+            A.rows[below], A.cols[below], values[below],
+            A.rows[above], A.cols[above], values[above],
+        )  # fmt: skip
+
+    def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(lower, upper) of the variables, infinite where there is no bound."""
+        lower, upper = np.full(self.n, -np.inf), np.full(self.n, np.inf)
+        lower[self.lower_cols] = b[self.lower_rows] / self.lower_scale
+        upper[self.upper_cols] = b[self.upper_rows] / self.upper_scale
+        return lower, upper
+
+    def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+        """The rows' y (m,) from multipliers of the rows and of the bounds.
+
+        Parameters
+        ----------
+        row_duals : array (rows,)
+            y of the rows: >= 0 for inequalities.
+        lower, upper : arrays (n,), >= 0
+            With Px + q + A'y - lower + upper = 0.
+        """
+        y = np.zeros(self.m)
+        y[self.rows] = row_duals
+        y[self.lower_rows] = -lower[self.lower_cols] / self.lower_scale
+        y[self.upper_rows] = upper[self.upper_cols] / self.upper_scale
+        return y
+
+    def slack(self, Ax: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """S = b - Ax for Ax of all m rows, 0 in the equalities and not negative elsewhere."""
+        s = np.maximum(b - Ax, 0.0)
+        s[: self.equalities] = 0.0
+        return s
+
+
+def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:
+    """Of these entries, the first one in each column."""
+    return entries[np.unique(A.cols[entries], return_index=True)[1]]
