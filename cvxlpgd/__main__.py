@@ -1,4 +1,4 @@
-"""The command line: cvxlpgd compare FILE.py, cvxlpgd solvers, cvxlpgd --version."""
+"""The command line: cvxlpgd compare FILE.py, cvxlpgd solvers [FILE.py], cvxlpgd --version."""
 
 from __future__ import annotations
 
@@ -36,12 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compare.add_argument("--solver", help="a solver by name")
     compare.add_argument("--plot", type=Path, metavar="PNG", help="draw error against tau")
     compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    commands.add_parser("solvers", help="list the solvers: installed or not, and what they take")
+    solvers = commands.add_parser(
+        "solvers",
+        help="list the solvers, or say which one a problem gets",
+        description="Without FILE: all solvers, installed or not, and what they take. With FILE, "
+        "which defines problem, parameters, variables and values: which solver its problem gets, "
+        "and why. FILE is executed: run only files that you trust.",
+    )
+    solvers.add_argument("file", type=Path, metavar="FILE", nargs="?")
+    solvers.add_argument("--tune", action="store_true", help="measure the installed ones on it")
     chosen = parser.parse_args(arguments)
+    if chosen.command == "solvers" and chosen.tune and chosen.file is None:
+        parser.error("--tune needs a FILE")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warned
-            return _compare(chosen) if chosen.command == "compare" else _solvers()
+            if chosen.command == "compare":
+                return _compare(chosen)
+            return _solvers() if chosen.file is None else _chosen(chosen)
     except CvxlpgdError as error:
         print(f"cvxlpgd: {error}", file=sys.stderr)
         return 1
@@ -120,6 +132,21 @@ def _solvers() -> int:
     ]
     head = ["solver", "installed", "how", "cones", "quadratic", "integer"]
     print(tabulate(rows, headers=head, tablefmt="github"))
+    return 0
+
+
+def _chosen(chosen: argparse.Namespace) -> int:
+    """Which solver the problem of a file gets; with --tune, a ranking of the installed ones."""
+    from cvxlpgd.layer import Layer
+    from cvxlpgd.tuning import explanation, table, tuned
+
+    given = _executed(chosen.file)
+    problem = given["problem"], given["parameters"], given["variables"]
+    gp = bool(given.get("gp", False))
+    print(explanation(Layer(*problem, gp=gp)))
+    if chosen.tune:
+        rows = tuned(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
+        print(f"\n{table(rows)}")
     return 0
 
 

@@ -122,7 +122,8 @@ class Call:
             self._note(info, where)
             flat = [taken(v, active, len(self.samples)) for v in self.flat]
             found = parameters.cotangents(flat, w_bar, entries, needed)
-            found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
+            if not info.ok.all():
+                found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
             self._warn_of_degenerate(found, info, where)
         return [
             self._gathered(k, found[k], where, lost) if need else None
@@ -159,10 +160,13 @@ class Call:
         self, k: int, found: np.ndarray | None, where: np.ndarray, lost: np.ndarray
     ) -> np.ndarray:
         """The cotangent of parameter k, from those of the samples at `where`; NaN at `lost`."""
-        full = np.zeros((self.batch.samples, self.compiled.domains[k].size))
-        if found is not None:
-            full[where] = found
-        full[lost] = np.nan
+        if found is not None and len(where) == self.batch.samples:
+            full = found
+        else:
+            full = np.zeros((self.batch.samples, self.compiled.domains[k].size))
+            if found is not None:
+                full[where] = found
+            full[lost] = np.nan
         return self.compiled.gathered(k, full, self.batch)
 
     def _note(self, info: Info, where: np.ndarray) -> None:

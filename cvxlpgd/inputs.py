@@ -85,9 +85,11 @@ class Domain:
 
         axes = tuple(range(1, values.ndim))
         finite = np.asarray(np.isfinite(values).all(axis=axes))
-        note(np.asarray(~finite), "has NaN or infinite entries")
-        values = np.where(np.expand_dims(finite, axes), values, 1.0)
-        size = np.abs(values).max(axis=axes, initial=0.0)
+        if not finite.all():
+            note(~finite, "has NaN or infinite entries")
+            values = np.where(np.expand_dims(finite, axes), values, 1.0)
+        highest = values.max(axis=axes, initial=0.0)
+        size = np.maximum(highest, -values.min(axis=axes, initial=0.0))
         slack = np.expand_dims(ACCEPTED * size, axes)
         if self.strict:
             note(np.asarray((values <= 0).any(axis=axes)), "must be positive")
@@ -101,8 +103,8 @@ class Domain:
         if self.integral:
             note((np.abs(values - np.rint(values)) > slack).any(axis=axes), "must be integer")
         if self.symmetric:
-            skew = np.abs(values - np.swapaxes(values, -1, -2)) > slack
-            note(skew.any(axis=axes), "must be symmetric")
+            skew = (values - np.swapaxes(values, -1, -2)).max(axis=axes, initial=0.0)
+            note(skew > ACCEPTED * size, "must be symmetric")
         if self.definite:
             sign = "positive" if self.definite > 0 else "negative"
             definite = _semidefinite(self.definite * values, ACCEPTED * size)
@@ -124,7 +126,8 @@ def _bound(bound: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
     """Whether each matrix has no eigenvalue below -slack; a Cholesky factor mostly settles it."""
     symmetric = (values + np.swapaxes(values, -1, -2)) / 2
-    shifted = symmetric + slack[:, None, None] * np.eye(values.shape[-1])
+    shifted = symmetric.copy()
+    shifted[:, *[np.arange(values.shape[-1])] * 2] += slack[:, None]
     try:
         np.linalg.cholesky(shifted)
     except np.linalg.LinAlgError:

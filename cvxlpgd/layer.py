@@ -23,10 +23,10 @@ from cvxlpgd.compiled import Compiled, some, taken
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._choose import resolved
+from cvxlpgd.solvers._choose import names, resolved
 from cvxlpgd.solvers._executor import OnExecutor
 from cvxlpgd.solvers._protocol import Solver, solve
 from cvxlpgd.spellings import DEFAULT, as_mapping, checked_limit, understood
@@ -88,6 +88,16 @@ class Layer:
         if record is None:
             raise CvxlpgdError("info is of a call, and this thread has not called the layer yet")
         return record
+
+    @property
+    def structure(self) -> Structure:
+        """What all of its programs have in common."""
+        return self._compiled.canonical.structure
+
+    @property
+    def solvers(self) -> tuple[str, ...]:
+        """The solvers that it asks, in turn."""
+        return names(self._setting[0])
 
     def __repr__(self) -> str:
         """What goes in, what comes out, and how."""

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from array_api_compat import array_namespace
 
 from cvxlpgd.program import Data, Point
-from cvxlpgd.sparse import Array, apply
+from cvxlpgd.sparse import Array, Linear
 
 FIELDS = ("P", "q", "A", "b")
 
@@ -32,6 +32,11 @@ class Block:
     base: np.ndarray
     varying: np.ndarray
     matrix: sp.csr_array
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether theta alone makes the field: it reaches every entry, and the base is 0."""
+        return len(self.varying) == self.base.shape[1] and not self.base.any()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +82,22 @@ class ParameterMap:
             block, rows = self.blocks[name], getattr(entries, name)
             if len(rows) == 0:
                 continue
-            matrix = block.matrix
+            bar = getattr(data_bar, name)
             if len(rows) < len(block.varying):
-                matrix = matrix[np.searchsorted(block.varying, rows)]
-            theta_bar = apply(matrix.T, getattr(data_bar, name))
+                xp = array_namespace(bar)
+                shape = (bar.shape[0], len(block.varying))
+                whole = xp.zeros(shape, dtype=bar.dtype, device=bar.device)
+                whole[:, np.searchsorted(block.varying, rows)] = bar
+                bar = whole
+            theta_bar, start = self._maps[name].transposed(bar), 0
             for k in self._reaching[name]:
                 i, log = self.sources[k]
+                end = start + self.starts[k + 1] - self.starts[k]
                 if needed[i]:
-                    part = theta_bar[:, self.starts[k] : self.starts[k + 1]]
+                    part = theta_bar[:, start:end]
                     part = part / values[i] if log else part
                     out[i] = part if out[i] is None else out[i] + part
+                start = end
         return out
 
     def entries(self, needed: Sequence[bool]) -> Data:
@@ -112,22 +123,24 @@ class ParameterMap:
         return reaching
 
     @cached_property
-    def _matrices(self) -> dict[str, sp.csr_array]:
-        """For each block, the columns of M of the parts that reach it."""
-        matrices = {}
+    def _maps(self) -> dict[str, Linear]:
+        """For each block, M with the columns of the parts that reach it."""
+        maps = {}
         for name, parts in self._reaching.items():
             matrix = self.blocks[name].matrix
             if len(parts) < len(self.sources):
                 spans = [np.arange(self.starts[k], self.starts[k + 1]) for k in parts]
                 matrix = matrix[:, np.concatenate([np.zeros(0, dtype=int), *spans])]
-            matrices[name] = matrix
-        return matrices
+            maps[name] = Linear(sp.csr_array(matrix))
+        return maps
 
     def _affine(self, name: str, parts: Sequence[Array]) -> Array:
         base, varying = self.blocks[name].base, self.blocks[name].varying
         if not self._reaching[name]:
             return _like(parts, base)
         linear = self._linear(name, parts)
+        if self.blocks[name].whole:
+            return linear
         out = _like(parts, np.repeat(base, linear.shape[0], axis=0))
         out[:, varying] += linear
         return out
@@ -142,7 +155,7 @@ class ParameterMap:
         if any(part.shape[0] == 0 for part in reaching):
             batch = 0
         wide = [xp.broadcast_to(part, (batch, part.shape[1])) for part in reaching]
-        return apply(self._matrices[name], xp.concat(wide, axis=1))
+        return self._maps[name](wide[0] if len(wide) == 1 else xp.concat(wide, axis=1))
 
 
 def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
@@ -184,14 +197,19 @@ class Output:
     exponential: bool
     matrix: sp.csr_array
 
+    @cached_property
+    def linear(self) -> Linear:
+        """X or y -> M x or M y."""
+        return Linear(self.matrix)
+
     def value(self, z: Point) -> Array:
         """The variable, (batch, size)."""
-        linear = apply(self.matrix, z.y if self.dual else z.x)
+        linear = self.linear(z.y if self.dual else z.x)
         return array_namespace(linear).exp(linear) if self.exponential else linear
 
     def tangent(self, value: Array, z_dot: Point) -> Array:
         """Its tangent, (batch, size)."""
-        linear = apply(self.matrix, z_dot.y if self.dual else z_dot.x)
+        linear = self.linear(z_dot.y if self.dual else z_dot.x)
         return value * linear if self.exponential else linear
 
 
@@ -215,5 +233,5 @@ class VariableMap:
         for output, value, value_bar in zip(self.outputs, values, bars, strict=True):
             linear_bar = value_bar * value if output.exponential else value_bar
             field = "y" if output.dual else "x"
-            bar[field] = bar[field] + apply(output.matrix.T, linear_bar)
+            bar[field] = bar[field] + output.linear.transposed(linear_bar)
         return Point(**bar)

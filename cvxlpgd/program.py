@@ -19,7 +19,7 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.cones import Cone, distance, dual_distance
-from cvxlpgd.sparse import Array, Pattern, product, transposed_product
+from cvxlpgd.sparse import Array, Pattern, picked, product, transposed_product
 
 
 class _Vector:
@@ -185,12 +185,12 @@ class ConeProgram:
 
     def lagrangian_gradient(self, z: Point, entries: Data) -> Data:
         """∂L/∂w = (½xx', x, yx', -y) at these entries, each an array (batch, entries)."""
-        P, A, x, y = self.structure.P, self.structure.A, z.x, z.y
+        x, y = z.x, z.y
         return Data(
-            P=x[:, P.rows[entries.P]] * x[:, P.cols[entries.P]] / 2,
-            q=x[:, entries.q],
-            A=y[:, A.rows[entries.A]] * x[:, A.cols[entries.A]],
-            b=-y[:, entries.b],
+            P=_outer(x, x, self.structure.P, entries.P) / 2,
+            q=picked(x, entries.q),
+            A=_outer(y, x, self.structure.A, entries.A),
+            b=-picked(y, entries.b),
         )
 
     def residuals(self, z: Point) -> Residuals:
@@ -234,12 +234,25 @@ class ConeProgram:
         return ConeProgram(structure, replace(w, P=P, q=w.q - rho * user * center))
 
 
+def _outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
+    """The entries of (left right') per sample, (batch, entries)."""
+    rows, cols = pattern.rows[entries], pattern.cols[entries]
+    block = np.flatnonzero(cols == cols[0]) if len(cols) else cols
+    height = len(block)
+    if height > 1 and len(rows) % height == 0 and (rows.reshape(-1, height) == rows[:height]).all():
+        # a dense block, column by column: the outer product lies in memory as its entries do
+        across = picked(right, cols[::height])
+        found = across[:, :, None] * picked(left, rows[:height])[:, None, :]
+        return array_namespace(found).reshape(found, (len(left), len(rows)))
+    return picked(left, rows) * picked(right, cols)
+
+
 def norm(v: Array) -> Array:
     """The largest absolute value along the last axis, 0 where that is empty."""
     xp = array_namespace(v)
     if v.shape[-1] == 0:
         return xp.zeros(v.shape[:-1], dtype=v.dtype, device=v.device)
-    return xp.max(xp.abs(v), axis=-1)
+    return xp.maximum(xp.max(v, axis=-1), -xp.min(v, axis=-1))
 
 
 def _sum(v: Array) -> Array:

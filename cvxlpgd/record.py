@@ -24,7 +24,8 @@ class Record:
     Attributes
     ----------
     solver : str
-        The solver that was asked; an option that only another one has can change it.
+        The solver that was asked; an option that only another one has can change it. With
+        solver=None, the names of those that solved what the first one could not follow.
     status : array of str
         "solved", "inaccurate", "infeasible", "unbounded" or "failed".
     ok : bool array
@@ -91,7 +92,7 @@ class Record:
         assert r is not None
         count = len(solution.status)
         return cls(
-            solver=solver,
+            solver=_solvers(solver, solution),
             status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
             ok=solution.ok.reshape(shape),
             objective=objective.reshape(shape),
@@ -134,6 +135,12 @@ class Record:
         if name not in names:
             raise KeyError(f"{name!r}; there are {', '.join(names)}")
         return getattr(self, name)
+
+
+def _solvers(first: str, solution: Solution) -> str:
+    """The solver's name; where others came to its help, theirs too."""
+    others = [] if solution.solvers is None else sorted(set(solution.solvers) - {first, ""})
+    return ", ".join([first, *others])
 
 
 def _nothing() -> None:

@@ -47,6 +47,8 @@ class Solution:
     setups : array (batch,) or None
         How often matrices were set up (factored, ...) for the sample; None where a solver does not
         say.
+    solvers : object array (batch,) or None
+        The name of the solver of each sample, where several were asked.
     """
 
     point: Point
@@ -57,6 +59,7 @@ class Solution:
     residuals: Residuals | None = None
     workspace: np.ndarray | None = None
     setups: np.ndarray | None = None
+    solvers: np.ndarray | None = None
 
     @property
     def ok(self) -> np.ndarray:
@@ -65,15 +68,20 @@ class Solution:
 
     def take(self, index: np.ndarray) -> Solution:
         """These samples' solutions, as starts for another batch."""
-        return Solution(
-            self.point.pick(index),
-            self.status[index],
-            self.iterations[index],
-            self.seconds[index],
-            tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
-            workspace=None if self.workspace is None else self.workspace[index],
-            setups=None if self.setups is None else self.setups[index],
+        return replace(
+            self,
+            point=self.point.pick(index),
+            status=self.status[index],
+            iterations=self.iterations[index],
+            seconds=self.seconds[index],
+            messages=tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
+            residuals=None,
+            **{k: v if v is None else v[index] for k, v in self._kept()},
         )
+
+    def _kept(self) -> list[tuple[str, np.ndarray | None]]:
+        """The fields of one entry for each sample that may be None."""
+        return [(k, getattr(self, k)) for k in ("workspace", "setups", "solvers")]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"workspace": None}
@@ -95,6 +103,7 @@ class Solution:
             sum((p.messages for p in parts), ()),
             workspace=joined("workspace"),
             setups=joined("setups"),
+            solvers=joined("solvers"),
         )
 
     def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
@@ -117,8 +126,11 @@ class Solution:
             residuals=r and t and Residuals(*(
                 joined(getattr(r, k), getattr(t, k)) for k in ("primal", "dual", "gap")
             )),
-            workspace=None,
-            setups=None,
+            **{
+                k: None if (w := getattr(other, k)) is None or v is None
+                else np.concatenate([v, w])[source]
+                for k, v in self._kept()
+            },
         )  # fmt: skip
 
     def scatter(self, index: np.ndarray, batch: int, messages: tuple[str, ...]) -> Solution:
@@ -155,4 +167,5 @@ class Solution:
             residuals=r and Residuals(spread(r.primal), spread(r.dual), spread(r.gap)),
             workspace=placed(self.workspace, None),
             setups=placed(self.setups, 0.0),
+            solvers=placed(self.solvers, ""),
         )

@@ -1,7 +1,7 @@
 """The sparse products that array namespaces lack, for NumPy and torch alike.
 
 A sample's result never depends on its batch mates: NumPy products add each row's terms in the
-pattern's order, whether the values are shared by the batch or not.
+columns' order, whether the values are shared by the batch or not.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_array
+
+# Gathers are worth it up to this many numbers for each entry of the matrix.
+GATHERED = 4
 
 Array = Any  # an array of any namespace that array-api-compat knows
 
@@ -85,25 +88,55 @@ class Pattern:
         matrix.data = values
         return matrix
 
+    def blocks(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """(indices, indptr) of a block-diagonal matrix of this many samples, in CSC order."""
+        made: dict[int, tuple[np.ndarray, np.ndarray]] = self.__dict__.setdefault("_blocks", {})
+        if batch not in made:
+            samples = np.arange(batch)[:, None]
+            largest = batch * max(self.size, *self.shape)
+            kind = np.int32 if largest < np.iinfo(np.int32).max else np.int64
+            indices = (self.rows + samples * self.shape[0]).ravel()
+            indptr = np.append((self.indptr[:-1] + samples * self.size).ravel(), batch * self.size)
+            for old in list(made)[:-1]:  # a batch's, and its re-solves'
+                made.pop(old, None)
+            found = made[batch] = indices.astype(kind), indptr.astype(kind)
+            return found
+        return made[batch]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what can be made again."""
+        return {"shape": self.shape, "rows": self.rows, "cols": self.cols}
+
     @cached_property
     def _template(self) -> sp.csc_matrix:
         """A matrix of this pattern."""
         return sp.csc_matrix((np.ones(self.size), self.rows, self.indptr), shape=self.shape)
 
 
+def picked(v: Array, columns: np.ndarray) -> Array:
+    """These columns of (batch, size), each row contiguous; NumPy's own indexing transposes."""
+    return np.take(v, columns, axis=1) if is_numpy_array(v) else v[:, columns]
+
+
 def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
         return _scattered(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
-    order, indptr = pattern.by_row
-    return _compressed(values[:, order], pattern.cols[order], indptr, x)
+    if len(values) == 1:
+        return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
+    return (_diagonal(sp.csc_array, pattern, values, pattern.shape) @ x.ravel()).reshape(
+        len(x), pattern.shape[0]
+    )
 
 
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     """A'y per sample: values (batch or 1, entries), y (batch, rows) -> (batch, columns)."""
     if not is_numpy_array(y):
         return _scattered(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
-    return _compressed(values, pattern.rows, pattern.indptr, y)
+    if len(values) == 1:
+        return np.ascontiguousarray((pattern.matrix(values[0]).T @ y.T).T)
+    transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
+    return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
 
 
 def _scattered(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
@@ -112,27 +145,72 @@ def _scattered(like: Array, terms: Array, positions: np.ndarray, size: int) -> A
     return out.index_add(1, xp.asarray(positions, device=like.device), terms)
 
 
-def _compressed(
-    values: np.ndarray, indices: np.ndarray, indptr: np.ndarray, x: np.ndarray
-) -> np.ndarray:
-    batch, rows = len(x), len(indptr) - 1
-    if len(values) == 1:
-        shared = sp.csr_array((values[0], indices, indptr), shape=(rows, x.shape[1]))
-        return np.ascontiguousarray((shared @ x.T).T)
-    # one block-diagonal product instead of one small product for each sample
-    samples = np.arange(batch)[:, None]
-    columns = (indices + samples * x.shape[1]).ravel()
-    starts = np.append((indptr[:-1] + samples * len(indices)).ravel(), batch * len(indices))
-    blocks = sp.csr_array((values.ravel(), columns, starts), shape=(batch * rows, x.size))
-    return (blocks @ x.ravel()).reshape(batch, rows)
+def _diagonal(kind: Any, pattern: Pattern, values: np.ndarray, shape: tuple[int, int]) -> Any:
+    """One block-diagonal matrix instead of one small matrix for each sample."""
+    batch = len(values)
+    indices, indptr = pattern.blocks(batch)
+    return kind((values.ravel(), indices, indptr), shape=(batch * shape[0], batch * shape[1]))
 
 
-def apply(matrix: sp.sparray, vectors: Array) -> Array:
-    """Mv for each row v of `vectors` (batch, columns) -> (batch, rows); M' is `matrix.T`."""
-    if is_numpy_array(vectors):
-        return np.ascontiguousarray((matrix @ vectors.T).T)
-    entries = matrix.tocoo()
-    weights = array_namespace(vectors).asarray(
-        entries.data, dtype=vectors.dtype, device=vectors.device
-    )
-    return _scattered(vectors, weights * vectors[:, entries.col], entries.row, matrix.shape[0])
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """v -> Mv for each row v of a batch of vectors.
+
+    Maps between parameters, data and variables mostly pick, scale and add a few entries: then each
+    row of the batch is gathered as it lies in memory, instead of multiplied by a sparse matrix.
+    """
+
+    matrix: sp.csr_array
+
+    def __call__(self, vectors: Array) -> Array:
+        """Mv: vectors (batch, columns) -> (batch, rows)."""
+        if not is_numpy_array(vectors):
+            return self._elsewhere(vectors)
+        if self._gathers is None:
+            return np.ascontiguousarray((self.matrix @ vectors.T).T)
+        out = None
+        for columns, weights in self._gathers:
+            term = vectors if columns is None else picked(vectors, columns)
+            term = term if weights is None else term * weights
+            out = term if out is None else out + term
+        if out is None:
+            return np.zeros((len(vectors), self.matrix.shape[0]))
+        return out.copy() if out is vectors else out
+
+    @cached_property
+    def transposed(self) -> Linear:
+        """The map v -> M'v."""
+        return Linear(sp.csr_array(self.matrix.T))
+
+    @cached_property
+    def _gathers(self) -> tuple[tuple[np.ndarray | None, np.ndarray | None], ...] | None:
+        """(columns, weights) whose gathers add up to Mv; None where they would be many.
+
+        The k-th gather takes the k-th entry of each row, weight 0 where there is none; None stands
+        for all columns in order, and for weights that are 1.
+        """
+        counts, (rows, n) = np.diff(self.matrix.indptr), self.matrix.shape
+        width = int(counts.max(initial=0))
+        if width > 1 and width * rows > GATHERED * self.matrix.nnz:
+            return None
+        gathers = []
+        for k in range(width):
+            has = counts > k
+            places = self.matrix.indptr[:-1][has] + k
+            columns, weights = np.zeros(rows, dtype=np.intp), np.zeros(rows)
+            columns[has], weights[has] = self.matrix.indices[places], self.matrix.data[places]
+            in_order = rows == n and np.array_equal(columns, np.arange(n))
+            gathers.append(
+                (None if in_order else columns, None if (weights == 1).all() else weights)
+            )
+        return tuple(gathers)
+
+    def _elsewhere(self, vectors: Array) -> Array:
+        """Mv in another namespace than NumPy's."""
+        entries = self.matrix.tocoo()
+        weights = array_namespace(vectors).asarray(
+            entries.data, dtype=vectors.dtype, device=vectors.device
+        )
+        return _scattered(
+            vectors, weights * vectors[:, entries.col], entries.row, self.matrix.shape[0]
+        )

@@ -38,6 +38,7 @@ RANKS = {
     "judge": 6,
     "comparison": 6,
     "plots": 6,
+    "tuning": 6,
     "__init__": 7,
     "__main__": 8,
 }

@@ -14,7 +14,7 @@ from zoo import ROWS, Row, canonical, flattened, program, row_named, solved_by_c
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
+from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel, Moreau
 from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, solve
 
 
@@ -34,6 +34,7 @@ CASES = (
     Case(SCS(), 1e-8),
     Case(Clarabel(), 1e-6),
     Case(ECOS(), 1e-6),
+    Case(Moreau(), 1e-8),
     Case(CVXPY("CLARABEL"), 1e-6),
     Case(CVXPY("OSQP"), 1e-12),
     Case(CVXPY("HIGHS"), 1e-12),

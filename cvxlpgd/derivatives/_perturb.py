@@ -32,6 +32,8 @@ def without_slack(program: ConeProgram, z_bar: Point) -> Point:
 
 def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, entries: Data) -> Data:
     """The rest of the slack's cotangent: b_bar + s_bar, A_bar - s_bar x'."""
+    if not bool((s_bar != 0).any()):
+        return data_bar
     A = program.structure.A
     outer = s_bar[:, A.rows[entries.A]] * x[:, A.cols[entries.A]]
     return replace(data_bar, A=data_bar.A - outer, b=data_bar.b + s_bar[:, entries.b])
@@ -69,9 +71,11 @@ def cotangent_step(program: ConeProgram, z: Point, z_bar: Point, accuracy: float
     user = np.flatnonzero(structure.user)
     Px, Aty = product(structure.P, w.P, z.x), transposed_product(structure.A, w.A, z.y)
     size = xp.maximum(norm(Px[:, user]), norm(Aty[:, user]))
-    uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
     noise = NOISE * max(accuracy, FINEST)
-    size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
+    at_most = structure.m * norm(w.A) * norm(z.y)
+    if bool((size <= noise * (1 + at_most)).any()):
+        uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
+        size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
     size = xp.maximum(norm(w.q[:, user]), xp.where(size > noise, size, size * 0.0))
     return max(KAPPA, accuracy ** (1 / 3)) * _smallest(
         (size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y))
@@ -122,12 +126,13 @@ def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
 
     Relative to 1 + the field's size, as the accuracy itself is.
     """
-    noise: np.ndarray | bool = True
-    for name, value in high._items():
-        other = getattr(low, name)
-        size = np.maximum(_host(norm(value)), _host(norm(other)))
-        noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * (1 + size)
-    return np.asarray(noise)
+    noise = np.ones(len(high.q), dtype=bool)
+    for name in ("q", "b", "P", "A"):  # the small fields first: they mostly settle it
+        value, other = getattr(high, name), getattr(low, name)
+        if value.shape[1] and noise.any():
+            size = np.maximum(_host(norm(value)), _host(norm(other)))
+            noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * (1 + size)
+    return noise
 
 
 def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:

@@ -4,15 +4,19 @@ from cvxlpgd.solvers._each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers._protocol import Solver, checked_options
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
+from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.scs import SCS
 
 __all__ = [
     "CVXPY",
+    "DAQP",
     "ECOS",
     "SCS",
     "Answer",
     "Clarabel",
+    "Moreau",
     "Sample",
     "Solver",
     "checked_options",

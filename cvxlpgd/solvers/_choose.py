@@ -1,28 +1,31 @@
-"""A solver by name, or the first suitable one of a list."""
+"""A solver by name, or those that the rules name for a structure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import Structure
 from cvxlpgd.solvers._cvxpy_options import TABLE
+from cvxlpgd.solvers._executor import OnExecutor
+from cvxlpgd.solvers._first import FirstOf
 from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, require
+from cvxlpgd.solvers._rules import rule_for
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
+from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.scs import SCS
 
-OWN: dict[str, Callable[[], Solver]] = {"CLARABEL": Clarabel, "SCS": SCS, "ECOS": ECOS}
-
-# solver=None takes the first of these that is installed, takes the structure and has the options.
-# Gradients are differences of solutions, so what counts is how reproducible these are. An interior
-# point is as far from the solution as the square root of its gap on curved cones, which SCS,
-# warm-started, is not; tests/test_derivatives.py holds the defaults against the exact derivative.
-POLYHEDRAL = ("CLARABEL", "SCS", "ECOS", "HIGHS", "SCIP")
-CURVED = ("SCS", "CLARABEL", "ECOS", "SCIP")
+OWN: dict[str, Callable[[], Solver]] = {
+    "CLARABEL": Clarabel,
+    "SCS": SCS,
+    "ECOS": ECOS,
+    "DAQP": DAQP,
+    "MOREAU": Moreau,
+}
 
 
 def named(name: str) -> Solver:
@@ -39,6 +42,12 @@ def known() -> Iterator[tuple[Solver, bool, bool]]:
     for name in names:
         solver = named(name)
         yield solver, name in OWN, is_installed(solver)
+
+
+def names(solver: Solver) -> tuple[str, ...]:
+    """A solver's name, or those of the solvers that it asks in turn."""
+    inner = solver.solver if isinstance(solver, OnExecutor) else solver
+    return tuple(s.name for s in inner.solvers) if isinstance(inner, FirstOf) else (inner.name,)
 
 
 def resolved(
@@ -60,17 +69,19 @@ def resolved(
             )
         require(solver, structure)
         return solver.with_options(options) if options else solver
-    curved = any(not isinstance(cone, Zero | NonNeg) for cone in structure.cones)
-    preferred = map(named, CURVED if curved else POLYHEDRAL)
+    preferred = [named(name) for name in rule_for(structure).solvers]
     suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
     refusals: list[str] = []
+    have: list[Solver] = []
     for candidate in suitable:
-        if refusals and candidate.name not in OWN:
+        if options and candidate.name not in OWN and (have or refusals):
             continue  # CVXPY passes on any option: that says nothing about this one
         try:
-            return candidate.with_options(options)
+            have.append(candidate.with_options(options))
         except InvalidOption as error:
             refusals.append(str(error))
+    if have:
+        return have[0] if len(have) == 1 else FirstOf(tuple(have))
     if refusals:
         others = [s.name for s in suitable if s.name in OWN][1:]
         given = ", ".join(sorted(repr(option) for option in options))

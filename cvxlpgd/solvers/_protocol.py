@@ -149,6 +149,8 @@ def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -
         return _none(moved)
     solution = solver.solve(moved, start and _moved_start(start, solver.arrays))
     point = Point(*(_to(v, like) for _, v in solution.point._items()))
+    if solution.residuals is not None:  # judged by the one that solved it
+        return replace(solution, point=point)
     return judged(replace(solution, point=point), program, solver.accuracy)
 
 

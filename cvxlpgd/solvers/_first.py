@@ -1,0 +1,101 @@
+"""Several solvers in the order in which they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from cvxlpgd.errors import InvalidOption
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._protocol import Solver, missing_cones, solve
+
+_UNANSWERED = (Status.INACCURATE, Status.FAILED)
+
+
+@dataclass(frozen=True)
+class FirstOf:
+    """Each sample is solved by the first of these solvers that solves it.
+
+    A sample that one leaves inaccurate or failed goes to the next one that takes the program, and
+    stays as it was where that does no better. "infeasible" and "unbounded" are answers.
+    """
+
+    solvers: tuple[Solver, ...]
+
+    @property
+    def name(self) -> str:
+        """The first one's name."""
+        return self.solvers[0].name
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What the first one requires."""
+        return self.solvers[0].requires
+
+    @property
+    def cones(self) -> frozenset[type]:
+        """What any of them takes."""
+        return frozenset().union(*(solver.cones for solver in self.solvers))
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether any of them takes a P."""
+        return any(solver.quadratic for solver in self.solvers)
+
+    @property
+    def integer(self) -> bool:
+        """Whether any of them takes integers."""
+        return any(solver.integer for solver in self.solvers)
+
+    @property
+    def arrays(self) -> str:
+        """The first one's."""
+        return self.solvers[0].arrays
+
+    @property
+    def accuracy(self) -> float:
+        """The first one's."""
+        return self.solvers[0].accuracy
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """Those of them that have the options, with them.
+
+        Raises
+        ------
+        InvalidOption
+            The first one's, where none has them.
+        """
+        have, refusals = [], []
+        for solver in self.solvers:
+            try:
+                have.append(solver.with_options(options))
+            except InvalidOption as error:
+                refusals.append(error)
+        if not have:
+            raise refusals[0]
+        return replace(self, solvers=tuple(have))
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        """Solve with the first one that takes the program, and what it leaves with the next."""
+        able = [s for s in self.solvers if not missing_cones(s, program.structure)]
+        solution = _named(solve(able[0], program, start), able[0])
+        for solver in able[1:]:
+            left = np.flatnonzero(np.isin(solution.status, _UNANSWERED))
+            if not len(left):
+                break
+            some = program if len(left) == program.batch else program.take(left)
+            again = _named(solve(solver, some, start and start.take(left)), solver)
+            better = (again.status != Status.FAILED) & (
+                (again.status != Status.INACCURATE) | (solution.status[left] == Status.FAILED)
+            )
+            solution = solution.replaced(left, again, better)
+        return solution
+
+
+def _named(solution: Solution, solver: Solver) -> Solution:
+    names = np.full(len(solution.status), solver.name, dtype=object)
+    return replace(solution, solvers=names)

@@ -1,0 +1,175 @@
+"""Polyhedral QPs without the variables that equations define, dense, and the way back.
+
+CVXPY writes |Sx|² as |t|² with rows t - Sx = 0, so that no program is strictly convex in all of its
+variables. With F the columns that one equation each defines (rows R) and that no other row holds,
+and C the other columns,
+
+    x_F = x0 - T x_C,   T = D^-1 A_RC,   x0 = D^-1 b_R,   D = A_RF, diagonal
+
+    minimize ½u'Hu + f'u   subject to  l <= [u; A u] <= r,     u = x_C
+    H = [I; -T]' P [I; -T],   f = [I; -T]' (q + P [0; x0])
+
+    and back   y_R = -D^-1 (Px + q)_F.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxlpgd.program import Structure
+from cvxlpgd.solvers._bounds import Bounds
+
+DEFINITE = 1e-10  # the smallest eigenvalue of H, relative to its largest diagonal entry
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """Which columns and rows of a structure are eliminated.
+
+    Parameters
+    ----------
+    kept : int array
+        The columns C, those with bounds first.
+    bounded : int
+        How many of these have bounds.
+    defined, defining : int arrays
+        The columns F and their rows R.
+    pivots : int array
+        Where D's entries stand among A's.
+    rows : int array
+        The rows that are left, equalities first.
+    equalities : int
+        How many of these are equalities.
+    """
+
+    structure: Structure
+    bounds: Bounds
+    kept: np.ndarray
+    bounded: int
+    defined: np.ndarray
+    defining: np.ndarray
+    pivots: np.ndarray
+    rows: np.ndarray
+    equalities: int
+
+    @classmethod
+    def of(cls, structure: Structure, bounds: Bounds) -> Reduction:
+        """Of a structure whose bounds are known."""
+        A, zeros = structure.A, bounds.equalities
+        once = np.bincount(A.cols, minlength=structure.n) == 1
+        lifted = structure.user == 0
+        constant = np.ones(A.size, dtype=bool)
+        constant[structure.varying.A] = False
+        able = np.flatnonzero((A.rows < zeros) & once[A.cols] & lifted[A.cols] & constant)
+        pivots = able[np.unique(A.rows[able], return_index=True)[1]]
+        defined, defining = A.cols[pivots], A.rows[pivots]
+        kept = np.setdiff1d(np.arange(structure.n), defined)
+        has = np.zeros(structure.n, dtype=bool)
+        has[bounds.lower_cols] = has[bounds.upper_cols] = True
+        kept = kept[np.argsort(~has[kept], kind="stable")]
+        rows = np.setdiff1d(bounds.rows, defining)
+        equalities = int((rows < zeros).sum())
+        bounded = int(has[kept].sum())
+        return cls(structure, bounds, kept, bounded, defined, defining, pivots, rows, equalities)
+
+    def at(self, P: np.ndarray, A: np.ndarray) -> Reduced:
+        """The reduced matrices.
+
+        Raises
+        ------
+        ValueError
+            Where H is not positive definite.
+        """
+        structure = self.structure
+        everything = np.zeros((structure.m, structure.n))
+        everything[structure.A.rows, structure.A.cols] = A
+        quadratic = np.zeros((structure.n, structure.n))
+        quadratic[structure.P.rows, structure.P.cols] = P
+        pivots = A[self.pivots]
+        T = everything[np.ix_(self.defining, self.kept)] / pivots[:, None]
+        H = quadratic[np.ix_(self.kept, self.kept)]
+        P_F = quadratic[self.defined]
+        P_FC, P_FF = P_F[:, self.kept], P_F[:, self.defined]
+        if len(pivots):
+            cross = T.T @ P_FC
+            H = H - cross - cross.T + T.T @ P_FF @ T
+        H = np.ascontiguousarray((H + H.T) / 2)
+        largest = H.diagonal().max(initial=0.0)
+        try:
+            np.linalg.cholesky(H - DEFINITE * largest * np.eye(len(H)))
+        except np.linalg.LinAlgError:
+            raise ValueError(
+                "the objective is not strictly convex; take another solver, such as Clarabel()"
+            ) from None
+        rest = np.ascontiguousarray(everything[np.ix_(self.rows, self.kept)])
+        return Reduced(self, H, rest, T, P_FC, P_FF, pivots, everything)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """The matrices of one reduced program.
+
+    Parameters
+    ----------
+    H, A : arrays (kept, kept), (rows, kept)
+    T, P_FC, P_FF : arrays
+    pivots : array
+        D.
+    everything : array (m, n)
+        The whole A.
+    """
+
+    reduction: Reduction
+    H: np.ndarray
+    A: np.ndarray
+    T: np.ndarray
+    P_FC: np.ndarray
+    P_FF: np.ndarray
+    pivots: np.ndarray
+    everything: np.ndarray
+
+    def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(f, upper, lower) for a sample's q and b."""
+        reduction = self.reduction
+        f = q[reduction.kept]
+        if len(self.pivots):
+            x0 = b[reduction.defining] / self.pivots
+            f = f + self.P_FC.T @ x0 - self.T.T @ (q[reduction.defined] + self.P_FF @ x0)
+        first, equalities = reduction.bounded, reduction.equalities
+        upper = np.empty(first + len(reduction.rows))
+        lower = np.full(len(upper), -np.inf)
+        if first:
+            low, high = reduction.bounds.limits(b)
+            bounded = reduction.kept[:first]
+            lower[:first], upper[:first] = low[bounded], high[bounded]
+        upper[first:] = b[reduction.rows]
+        lower[first : first + equalities] = upper[first : first + equalities]
+        return f, upper, lower
+
+    def point(
+        self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x, y, s) of the whole program."""
+        reduction, bounds = self.reduction, self.reduction.bounds
+        first = reduction.bounded
+        x = np.empty(len(q))
+        x[reduction.kept] = u
+        y = np.zeros(len(b))
+        y[reduction.rows] = multipliers[first:]
+        if first:
+            of_bounds = np.zeros(len(q))
+            of_bounds[reduction.kept[:first]] = multipliers[:first]
+            y[bounds.lower_rows] = (
+                -np.maximum(-of_bounds, 0.0)[bounds.lower_cols] / bounds.lower_scale
+            )
+            y[bounds.upper_rows] = (
+                np.maximum(of_bounds, 0.0)[bounds.upper_cols] / bounds.upper_scale
+            )
+        if len(self.pivots):
+            x_F = b[reduction.defining] / self.pivots - self.T @ u
+            x[reduction.defined] = x_F
+            gradient = self.P_FC @ u + self.P_FF @ x_F + q[reduction.defined]
+            y[reduction.defining] = -gradient / self.pivots
+        return x, y, bounds.slack(self.everything @ x, b)
