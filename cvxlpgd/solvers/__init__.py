@@ -6,6 +6,7 @@ from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
 from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.scs import SCS
 
@@ -16,6 +17,7 @@ __all__ = [
     "SCS",
     "Answer",
     "Clarabel",
+    "HiGHS",
     "Moreau",
     "Sample",
     "Solver",

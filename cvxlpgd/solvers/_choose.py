@@ -16,6 +16,7 @@ from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
 from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.scs import SCS
 
@@ -24,6 +25,7 @@ OWN: dict[str, Callable[[], Solver]] = {
     "SCS": SCS,
     "ECOS": ECOS,
     "DAQP": DAQP,
+    "HIGHS": HiGHS,
     "MOREAU": Moreau,
 }
 

@@ -64,11 +64,11 @@ class Moreau:
     """Moreau with its own options, such as `Moreau(tol_feas=1e-8, solver="ipm")`.
 
     Options are the fields of Moreau's Settings, IPMSettings and ActiveSetSettings but those of its
-    own derivatives and batches (`help(moreau.Settings)`; https://docs.moreau.so), and `eps` for
-    tol_gap_abs, tol_gap_rel, tol_feas and primal_tol together. By default these are 1e-12, 1e-12,
-    1e-10 and 1e-10, and the device is "cpu". With solver="auto" the active-set method takes
-    quadratic programs in up to 500 variables that each have a square in the objective, and the
-    interior-point method the rest, and what the other leaves short of 1e-9.
+    own derivatives and batches (`help(moreau.Settings)`), and `eps` for tol_gap_abs, tol_gap_rel,
+    tol_feas and primal_tol together. By default these are 1e-12, 1e-12, 1e-10 and 1e-10, and the
+    device is "cpu". With solver="auto" the active-set method takes quadratic programs in up to 500
+    variables that each have a square in the objective; the interior-point method takes the rest,
+    and samples that the active-set method leaves short of 1e-9. Reference: https://moreau.so.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -120,10 +120,8 @@ class Moreau:
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
         options = _DEFAULTS | dict(self.options)
-        method, accuracy = (
-            str(getattr(options["solver"], "value", options["solver"])),
-            self.accuracy,
-        )
+        accuracy, given = self.accuracy, options["solver"]
+        method = str(getattr(given, "value", given)).lower()  # Moreau has an enum of these as well
         flat = all(isinstance(cone, Zero | NonNeg) for cone in structure.cones)
         exact, judged = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
@@ -139,7 +137,8 @@ class Moreau:
         if method == "auto" and flat and _suits_active_set(structure):
             stages.append(_Stage(active, warm, exact, False))
         if warm:
-            stages.append(_Stage(interior, True, max(FINEST, accuracy), False))
+            # nearer, a cold start is no better: second-order cones end at 1e-9 to 1e-7 either way
+            stages.append(_Stage(interior, True, judged / 10, False))
         # again without equilibration first, as in clarabel.py
         loose = {name: max(options[name], _LADDER) for name in _TOLERANCES}
         rungs: Sequence[dict[str, Any]] = ({}, loose | {"equilibrate_enable": False}, loose)
