@@ -75,7 +75,8 @@ class DAQP:
         settings.pop("verbose", None)  # it has nothing to say
         bounds = Bounds.of(program)
         reduction = Reduction.of(structure, bounds)
-        base = np.zeros(reduction.bounded + len(reduction.rows), dtype=np.intc)
+        count = reduction.bounded + len(reduction.rows)
+        base = np.zeros(max(count, reduction.bounded + 1), dtype=np.intc)
         base[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY
 
         def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
@@ -83,7 +84,9 @@ class DAQP:
             model = daqp.Model()
             model.settings = settings
             zeros = np.zeros(len(base))
-            model.setup(reduced.H, np.zeros(len(reduced.H)), reduced.A, zeros, zeros, base.copy())
+            # DAQP wants a row: 0 u <= 1
+            rows = reduced.A if len(reduced.A) else np.zeros((1, len(reduced.H)))
+            model.setup(reduced.H, np.zeros(len(reduced.H)), rows, zeros, zeros, base.copy())
 
             def solved(f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: Any) -> Any:
                 flag = model.update(f=f, bupper=upper, blower=lower, sense=sense)
@@ -91,6 +94,8 @@ class DAQP:
 
             def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
                 f, upper, lower = reduced.vectors(q, b)
+                if len(upper) < len(base):
+                    upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
                 warm = begin is not None and begin.state is not None
                 sense = begin.state.copy() if begin and warm else base.copy()
                 u, _, flag, info = solved(f, upper, lower, sense)
@@ -100,7 +105,7 @@ class DAQP:
                     status = _STATUS.get(flag, Status.FAILED)
                     words = _WORDS.get(flag, f"exit flag {flag}")
                     return Answer(status, iterations=info["iterations"], message=words)
-                x, y, s = reduced.point(u, info["lam"], q, b)
+                x, y, s = reduced.point(u, info["lam"][:count], q, b)
                 return Answer(
                     Status.SOLVED, x, y, s, info["iterations"], state=_active(info["lam"], base)
                 )
