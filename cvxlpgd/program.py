@@ -252,7 +252,7 @@ def norm(v: Array) -> Array:
     xp = array_namespace(v)
     if v.shape[-1] == 0:
         return xp.zeros(v.shape[:-1], dtype=v.dtype, device=v.device)
-    return xp.maximum(xp.max(v, axis=-1), -xp.min(v, axis=-1))
+    return xp.abs(xp.maximum(xp.max(v, axis=-1), -xp.min(v, axis=-1)))  # -0.0 is 0.0
 
 
 def _sum(v: Array) -> Array:

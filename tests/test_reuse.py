@@ -18,7 +18,7 @@ from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers._protocol import Solver, is_installed, solve
 
-BATCH = 6
+BATCH = 4
 KEEPS = (Clarabel(), HiGHS(), DAQP(), PIQP(), OSQP(), Moreau())  # their set-up for later calls
 WARM = (SCS(), HiGHS(), DAQP(), OSQP(), Moreau())  # fewer iterations from their own solution
 
@@ -134,8 +134,7 @@ def test_matrices_are_set_up_once(solver: Solver) -> None:
         for _ in range(2):
             again = solve(solver, moved(programs), twice(solution))
             assert again.setups is not None
-            if solver.name != "MOREAU":  # whose set-up is for a number of samples
-                assert again.setups.sum() == 0
+            assert again.setups.sum() == 0
         warm = solve(solver, programs, solution)
         assert warm.setups is not None
         assert warm.setups.sum() == 0
@@ -164,7 +163,7 @@ CHANGES: dict[str, Change] = {
     "A": lambda p: replace(p, data=replace(p.data, A=1.1 * p.data.A)),
     "b": lambda p: replace(p, data=replace(p.data, b=p.data.b + 0.01)),
     "one sample": lambda p: p.take(np.array([3])),
-    "more samples": lambda p: p.take(np.array([0, 1, 2, 3, 4, 5, 0, 1])),
+    "more samples": lambda p: p.take(np.array([0, 1, 2, 3, 0, 1])),
     "other matrices of the same shape": lambda p: quadratic(seed=5),
     "a matrix for each sample": lambda p: quadratic(batched=True, seed=6),
     "rows in another order": lambda p: quadratic(seed=8),

@@ -29,7 +29,7 @@ _DEFAULTS: dict[str, Any] = {
     "mip_rel_gap": 0.0,
     "mip_abs_gap": 0.0,
     "qp_regularization_value": 0.0,  # HiGHS' own 1e-7 moves the solution by as much
-    "simplex_scale_strategy": 4,  # by powers of two: an object that is used again rounds no other way
+    "simplex_scale_strategy": 4,  # by powers of two: no rounding stays behind
     "threads": 1,  # the batch is what runs in parallel
     "parallel": "off",
 }
