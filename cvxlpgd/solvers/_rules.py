@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cvxlpgd.cones import PSD, Exp, NonNeg, Pow, Zero
+from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import Structure
 
 DENSE = 300  # variables up to which a dense active-set method is measured to be ahead
@@ -48,11 +48,6 @@ def _small(structure: Structure) -> bool:
     return int((structure.user > 0).sum()) <= DENSE
 
 
-def _exponential(structure: Structure) -> bool:
-    kinds = {type(cone) for cone in structure.cones}
-    return bool(kinds & {Exp, Pow}) and PSD not in kinds
-
-
 RULES = (
     Rule(
         "mixed-integer",
@@ -79,13 +74,7 @@ RULES = (
         "TODO",
     ),
     Rule(
-        "with exponential or power cones",
-        _exponential,
-        ("CLARABEL", "SCS", "ECOS"),
-        "TODO",
-    ),
-    Rule(
-        "with second-order or semidefinite cones",
+        "with other cones",
         lambda structure: True,
         ("SCS", "CLARABEL", "ECOS"),
         "TODO",

