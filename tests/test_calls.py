@@ -229,7 +229,7 @@ def test_nothing_of_the_callers_is_written_to(name):
 def test_info_prints_as_one_line():
     layer = layer_of(QUADRATIC)
     layer(*tensors(QUADRATIC, 3))
-    assert repr(layer.info).startswith("Record(CLARABEL: 3 solved; KKT residual <= ")
+    assert repr(layer.info).startswith("Record(DAQP: 3 solved; KKT residual <= ")
     x, b = cp.Variable(), cp.Parameter()
     nothing = cp.Problem(cp.Minimize(x), [x >= b, x <= 1])
     infeasible = CvxpyLayer(nothing, [b], [x], on_failure="nan")

@@ -155,7 +155,8 @@ def test_options_that_do_not_serve(file, tmp_path, capsys):
         ["compare", "x.py", "--tau", "-1"],
         ["compare", "x.py", "--tau", "nan"],
         ["compare", "x.py", "--tau", "small"],
-        ["solvers", "x"],
+        ["solvers", "--tune"],
+        ["solvers", "x", "y"],
     ],
 )
 def test_wrong_usage(arguments, capsys):

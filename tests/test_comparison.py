@@ -45,7 +45,7 @@ def test_default_rows(quadratic):
     assert not any(row.automatic for row in rest)
     assert all(row.seconds > 0 for row in quadratic.rows)
     assert quadratic.reference == "Implicit(lsqr)"
-    assert quadratic.solver == "CLARABEL"
+    assert quadratic.solver == "DAQP"
     assert (quadratic.samples, quadratic.entries) == (2, 16 + 4 + 8 + 2)
     assert cvxlpgd.Comparison is type(quadratic)
 
@@ -171,7 +171,7 @@ def test_failed_samples_are_counted():
 def test_markdown(quadratic):
     title, empty, head, line, *body = quadratic.to_markdown().splitlines()
     assert "2 sample(s)" in title
-    assert "CLARABEL" in title
+    assert "solver DAQP" in title
     assert "Implicit(lsqr)" in title
     assert empty == ""
     assert [cell.strip() for cell in head.split("|")[1:4]] == ["derivative", "tau", "side"]

@@ -73,7 +73,7 @@ def resolved(
         return solver.with_options(options) if options else solver
     preferred = [named(name) for name in rule_for(structure).solvers]
     suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
-    refusals: list[str] = []
+    refusals: dict[str, str] = {}
     have: list[Solver] = []
     for candidate in suitable:
         if options and candidate.name not in OWN and (have or refusals):
@@ -81,16 +81,21 @@ def resolved(
         try:
             have.append(candidate.with_options(options))
         except InvalidOption as error:
-            refusals.append(str(error))
+            refusals[candidate.name] = str(error)
     if have:
         return have[0] if len(have) == 1 else FirstOf(tuple(have))
     if refusals:
-        others = [s.name for s in suitable if s.name in OWN][1:]
-        given = ", ".join(sorted(repr(option) for option in options))
-        also = f"; nor has {' or '.join(others)} all of {given}" if others else ""
-        raise InvalidOption(f"{refusals[0]}{also}")
+        raise InvalidOption(_refused(refusals, options))
     kinds = sorted({type(cone).__name__ for cone in structure.cones})
     raise UnsuitableSolver(
         f"no installed solver takes this program (cones {', '.join(kinds)}"
         f"{', integers' if structure.mixed_integer else ''}); pass solver= with one that does"
     )
+
+
+def _refused(refusals: Mapping[str, str], options: Mapping[str, Any]) -> str:
+    """One of the solvers' refusals, the most helpful, and that the others refuse too."""
+    first = max(refusals, key=lambda name: "did you mean" in refusals[name])
+    others = [name for name in refusals if name != first]
+    given = ", ".join(sorted(repr(option) for option in options))
+    return refusals[first] + (f"; nor has {' or '.join(others)} all of {given}" if others else "")

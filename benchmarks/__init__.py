@@ -1,0 +1,1 @@
+"""Speed and accuracy beside other differentiable optimization layers. `python -m benchmarks -h`."""

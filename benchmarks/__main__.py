@@ -1,0 +1,120 @@
+"""Measure: `python -m benchmarks`, or `--quick`; `construction` and `reuse` for parts of it.
+
+The peers' pins, on which they are right, are in benchmarks/constraints.txt; on others the command
+says how to make that environment and stops, unless `--newest` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tabulate import tabulate
+
+from benchmarks import measure, report
+from benchmarks.engines import ENGINES, OURS
+from benchmarks.families import FAMILIES
+
+PINS = Path(__file__).with_name("constraints.txt")
+NEEDED = {"cvxpy": "1.9.0", "moreau": "0.3.3"}
+QUICK = 0.25
+
+
+def main() -> int:
+    """Run, print the tables, write the JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", help="construction or reuse alone")
+    parser.add_argument("--quick", action="store_true", help="small sizes, no sweeps")
+    parser.add_argument("--newest", action="store_true", help="whatever versions are installed")
+    parser.add_argument("--families", default=None, help="names, comma-separated")
+    parser.add_argument("--engines", default=None, help="names, comma-separated")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--no-sweep", action="store_true")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds a point of a sweep")
+    parser.add_argument("--json", type=Path, default=Path("benchmark.json"))
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md")
+    chosen = parser.parse_args()
+    if chosen.part:
+        return _part(chosen.part)
+    if not chosen.newest and (wrong := _other_versions()):
+        print(_advice(wrong), file=sys.stderr)
+        return 2
+    names = _named(chosen.families, list(FAMILIES), parser)
+    engines = _named(chosen.engines, list(ENGINES), parser)
+    if chosen.quick and not chosen.families:
+        names = [name for name in names if not name.startswith("large")]
+    rounds = 2 if chosen.quick else chosen.rounds
+    scale, batch = (QUICK, 8) if chosen.quick else (1.0, None)
+    rows, floors = measure.families(names, engines, rounds, scale, batch)
+    found = {
+        "machine": report.machine(),
+        "quick": chosen.quick,
+        "rows": [asdict(row) for row in rows],
+        "floors": [asdict(floor) for floor in floors],
+    }
+    if not (chosen.quick or chosen.no_sweep):
+        swept = [n for n in ("projection QP", "portfolio", "sparse LP", "SOC") if n in names]
+        found["sweeps"] = measure.sweeps(swept, engines, chosen.budget)
+        found["memory"] = measure.memory(names, [e for e in engines if e == OURS])
+        found["construction"] = measure.construction()
+        found["reuse"] = measure.reuse()
+    print(report.tables(found))
+    chosen.json.write_text(json.dumps(found, indent=1))
+    print(f"results: {chosen.json}", file=sys.stderr)
+    if chosen.docs:
+        report.write(found, Path("docs"))
+    return 0
+
+
+def _part(words: list[str]) -> int:
+    if words[0] == "memory":
+        print(json.dumps(measure.memory_of(words[1], words[2])))
+    elif words[0] == "construct":
+        print(json.dumps(measure.construction_of(words[1])))
+    elif words[0] in ("construction", "reuse"):
+        rows = measure.construction() if words[0] == "construction" else measure.reuse()
+        print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))
+    else:
+        print(f"there is no part {words[0]!r}; there are construction and reuse", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _named(given: str | None, known: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    if given is None:
+        return known
+    names = [name.strip() for name in given.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+    return names
+
+
+def _other_versions() -> str:
+    """Which of the pinned peers are of another version, or missing."""
+    found = []
+    for name, wanted in NEEDED.items():
+        try:
+            have = version(name)
+        except PackageNotFoundError:
+            have = "not installed"
+        if have != wanted:
+            found.append(f"{name} {have} instead of {wanted}")
+    return ", ".join(found)
+
+
+def _advice(wrong: str) -> str:
+    return (
+        f"{wrong}: cvxpylayers + Moreau is right on the pins only. In a new environment:\n"
+        f"  pip install torch==2.13.0\n"
+        f"  pip install -c {PINS} -e '.[bench]' cvxpylayers moreau diffcp proxsuite\n"
+        f"  pip install -c {PINS} --no-deps qpth\n"
+        "or run with --newest, on the versions that are installed"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

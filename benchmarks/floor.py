@@ -1,0 +1,262 @@
+"""The floor: the bare loop over the chosen solver, doing the same solves on the same data.
+
+What a user would write who knows the solver: objects kept, only vectors updated, the previous
+solution or basis to start from, one thread for each core where the binding releases the GIL. The
+arrays that go in are made before the clock starts; nothing is made of what comes out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.engines import relative_tau
+from benchmarks.families import Instance
+from cvxlpgd.derivatives._perturb import along_cotangent, without_slack
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS
+from cvxlpgd.solvers._bounds import Bounds
+from cvxlpgd.solvers._layout import scs_cones, upper_triangle
+from cvxlpgd.solvers._reduce import Reduction
+from cvxlpgd.torch import CvxpyLayer
+
+WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+Loop = Callable[[], None]
+
+
+def floor(instance: Instance) -> Callable[[], tuple[float, float]] | None:
+    """A step that returns the seconds of the forward solves and of both re-solves.
+
+    None where the chosen solver has no loop here.
+    """
+    layer = CvxpyLayer(instance.problem, instance.parameters, instance.variables)._layer
+    call = layer.forward(instance.values)
+    solver = layer.solvers[0]
+    if instance.family.kind == "integer" or solver not in _LOOPS or call.record.solver != solver:
+        return None
+    batch = len(instance.cotangent)
+    bars = [instance.cotangent.reshape(batch, -1)]
+    point = call.solution.point
+    bar = layer._compiled.canonical.variables.cotangent(call.outputs, bars, point)
+    z_bar = without_slack(call.program, bar)
+    tau = relative_tau(instance)
+    ends = [along_cotangent(call.program, z_bar, sign * tau) for sign in (1.0, -1.0)]
+    return _LOOPS[solver](call.program, ends, call.solution)
+
+
+def _timed(forward: Callable[[int], Any], backward: Callable[[int], Any], batch: int,
+           parallel: bool) -> tuple[float, float]:  # fmt: skip
+    """Seconds of `forward` and then `backward` for all samples."""
+    begin = perf_counter()
+    _each(forward, batch, parallel)
+    middle = perf_counter()
+    _each(backward, batch, parallel)
+    return middle - begin, perf_counter() - middle
+
+
+def _each(one: Callable[[int], Any], batch: int, parallel: bool) -> None:
+    if not parallel or WORKERS == 1:
+        for i in range(batch):
+            one(i)
+        return
+    pieces = np.array_split(np.arange(batch), WORKERS)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda piece: [one(i) for i in piece], pieces))
+
+
+def _row(values: np.ndarray, i: int) -> np.ndarray:
+    return values[i if len(values) > 1 else 0]
+
+
+def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
+    import daqp
+
+    reduction = Reduction.of(program.structure, Bounds.of(program))
+    shared = len(program.data.P) == len(program.data.A) == 1
+    reduced = [
+        reduction.at(_row(program.data.P, i), _row(program.data.A, i))
+        for i in range(1 if shared else program.batch)
+    ]
+    vectors = [
+        [reduced[0 if shared else i].vectors(_row(p.data.q, i), _row(p.data.b, i))
+         for i in range(program.batch)]
+        for p in (program, *ends)
+    ]  # fmt: skip
+    active = [slot.state for slot in solution.workspace]
+    settings = {"primal_tol": 1e-10, "eps_prox": 0.0, "eq_reduction": -1}
+    sense = np.zeros(len(active[0]), dtype=np.intc)
+    first = reduction.bounded
+    sense[first : first + reduction.equalities] = 5
+
+    def run() -> tuple[float, float]:
+        models: dict[int, Any] = {}
+
+        def solve(k: int, i: int, start: np.ndarray) -> None:
+            f, upper, lower = vectors[k][i]
+            models[0 if shared else i].update(f=f, bupper=upper, blower=lower, sense=start.copy())
+            models[0 if shared else i].solve()
+
+        def forward(i: int) -> None:
+            if (0 if shared else i) not in models:
+                model = models[0 if shared else i] = daqp.Model()
+                model.settings = settings
+                data = reduced[0 if shared else i]
+                f, upper, lower = vectors[0][i]
+                model.setup(data.H, f, data.A, upper, lower, sense.copy())
+            solve(0, i, sense)
+
+        def backward(i: int) -> None:
+            solve(1, i, active[i])
+            solve(2, i, active[i])
+
+        return _timed(forward, backward, program.batch, parallel=False)
+
+    return run
+
+
+def _highs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
+    made = _objects(HiGHS(), program)
+    states = [slot.state for slot in solution.workspace]
+    columns = np.arange(program.structure.n, dtype=np.int32)
+    bounds = Bounds.of(program)
+    lower, upper = bounds.limits(program.data.b[0])
+
+    def run() -> tuple[float, float]:
+        objects = made()
+
+        def solve(i: int, q: np.ndarray, basis: Any) -> None:
+            solver = objects()
+            solver.clearSolver()
+            solver.changeColsCost(len(columns), columns, q)
+            solver.changeColsBounds(len(columns), columns, lower, upper)
+            solver.setOptionValue("simplex_strategy", 4 if basis else 1)
+            if basis:
+                solver.setBasis(basis)
+            solver.run()
+            solver.getSolution()
+
+        def forward(i: int) -> None:
+            solve(i, _row(program.data.q, i), None)
+
+        def backward(i: int) -> None:
+            for end in ends:
+                solve(i, _row(end.data.q, i), states[i].basis)
+
+        return _timed(forward, backward, program.batch, parallel=True)
+
+    return run
+
+
+def _objects(solver: HiGHS, program: ConeProgram) -> Any:
+    """HiGHS objects with the model and its row bounds, one for each thread that asks."""
+    import threading
+
+    import highspy
+
+    from cvxlpgd.solvers.highs import _DEFAULTS, _Model, _set
+
+    bounds, b = Bounds.of(program), program.data.b[0]
+    settings = _DEFAULTS | {"presolve": "off"}
+    model = _Model(highspy, program.structure, bounds, settings)
+
+    def made() -> Any:
+        local = threading.local()
+
+        def mine() -> Any:
+            if not hasattr(local, "solver"):
+                solver = local.solver = highspy.Highs()
+                _set(solver, settings)
+                solver.passModel(model._model(program.data.P[0], program.data.A[0]))
+                rows = np.arange(len(bounds.rows), dtype=np.int32)
+                upper = b[bounds.rows]
+                lower = np.full(len(rows), -np.inf)
+                lower[: bounds.equalities] = upper[: bounds.equalities]
+                solver.changeRowsBounds(len(rows), rows, lower, upper)
+            return local.solver
+
+        return mine
+
+    return made
+
+
+def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
+    import scs
+
+    from cvxlpgd.solvers.scs import _DEFAULTS, _scale
+
+    structure = program.structure
+    chosen, triangle = structure.P.upper
+    cones, z = scs_cones(structure), solution.point
+    settings = _DEFAULTS | {"scale": _scale(structure)}
+    scales = [slot.state.scale for slot in solution.workspace]
+
+    def data(p: ConeProgram, i: int) -> dict[str, Any]:
+        w = p.data
+        return {
+            "P": triangle.matrix(_row(w.P, i)[chosen]), "A": structure.A.matrix(_row(w.A, i)),
+            "c": _row(w.q, i), "b": _row(w.b, i),
+        }  # fmt: skip
+
+    batch = range(program.batch)
+    forwards = [data(program, i) for i in batch]
+    highs, lows = ([data(end, i) for i in batch] for end in ends)
+
+    def forward(i: int) -> None:
+        scs.SCS(forwards[i], cones, **settings).solve(warm_start=False)
+
+    def backward(i: int) -> None:
+        solver = scs.SCS(highs[i], cones, **(settings | {"scale": scales[i]}))
+        warm = {"x": z.x[i], "y": z.y[i], "s": z.s[i]}
+        solver.solve(warm_start=True, **warm)
+        solver.update(b=lows[i]["b"], c=lows[i]["c"])
+        solver.solve(warm_start=True, **warm)
+
+    return lambda: _timed(forward, backward, program.batch, parallel=True)
+
+
+def _clarabel(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
+    import clarabel
+
+    from cvxlpgd.solvers.clarabel import _DEFAULTS, _settings, _translated
+
+    structure, w = program.structure, program.data
+    order = upper_triangle(structure)
+    entries, pattern = order.pattern(structure.A)
+    chosen, triangle = structure.P.upper
+    settings = _settings(clarabel, _DEFAULTS)
+    cones = [_translated(clarabel, cone) for cone in structure.cones]
+
+    def solver(p: ConeProgram, i: int) -> Any:
+        return clarabel.DefaultSolver(
+            triangle.matrix(_row(w.P, i)[chosen]), _row(p.data.q, i),
+            pattern.matrix(_row(w.A, i)[entries]), _row(p.data.b, i)[order.rows], cones, settings,
+        )  # fmt: skip
+
+    def run() -> tuple[float, float]:
+        kept: dict[int, Any] = {}
+
+        def forward(i: int) -> None:
+            kept[i] = solver(program, i)
+            kept[i].solve()
+
+        def backward(i: int) -> None:
+            for end in ends:
+                kept[i].update(q=_row(end.data.q, i), b=_row(end.data.b, i)[order.rows])
+                kept[i].solve()
+
+        return _timed(forward, backward, program.batch, parallel=True)
+
+    return run
+
+
+_LOOPS: dict[str, Callable[[ConeProgram, list[ConeProgram], Any], Any]] = {
+    DAQP.name: _daqp,
+    HiGHS.name: _highs,
+    SCS.name: _scs,
+    Clarabel.name: _clarabel,
+}
