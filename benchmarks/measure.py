@@ -80,7 +80,10 @@ def side_by_side(
         bares: list[tuple[float, float]] = []
         last: dict[str, Any] = {}
         for turn in range(rounds + 1):
-            for name, step in steps.items():
+            # another one is first in each round: what runs after others finds their threads awake
+            first = turn % max(1, len(steps))
+            order = [*steps.items()]
+            for name, step in order[first:] + order[:first]:
                 if name in notes or (turn and sum(times[name][0]) > SLOW):
                     continue
                 try:

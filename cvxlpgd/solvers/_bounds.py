@@ -9,13 +9,14 @@ inequalities, whose order their b decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cvxlpgd.cones import Zero
 from cvxlpgd.program import ConeProgram
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.solution import Solution
+from cvxlpgd.sparse import Pattern, product
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +95,13 @@ class Bounds:
         y[self.upper_rows] = upper[self.upper_cols] / self.upper_scale
         return y
 
-    def slack(self, Ax: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """S = b - Ax for Ax of all m rows, 0 in the equalities and not negative elsewhere."""
-        s = np.maximum(b - Ax, 0.0)
-        s[: self.equalities] = 0.0
-        return s
+    def with_slack(self, solution: Solution, program: ConeProgram) -> Solution:
+        """The solution with s = b - Ax, 0 in the equalities and not negative elsewhere."""
+        x = solution.point.x
+        with np.errstate(invalid="ignore"):
+            s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
+        s[:, : self.equalities] *= 0.0  # NaN where there is no point
+        return replace(solution, point=replace(solution.point, s=s))
 
 
 def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:

@@ -16,7 +16,9 @@ from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._blas import one_thread_each
 
-WORTH = 1e-3  # seconds of remaining work from which a second thread pays for its waking
+# A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
+WORTH = 1e-3  # of all that is left to do
+WORTH_EACH = 2e-4  # of one sample
 
 
 class Answer(NamedTuple):
@@ -98,9 +100,12 @@ def solve_each(
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
     if parallel and len(work) > 1 and _workers() > 1:
-        begin = perf_counter()
         timed(work.popleft())
-        if (perf_counter() - begin) * len(work) > WORTH:
+        first = work.popleft()
+        begin = perf_counter()
+        timed(first)  # the very first one sets up
+        each = (perf_counter() - begin) / len(first)
+        if each > WORTH_EACH and each * len(work) > WORTH:
             with one_thread_each():
                 _shared(work, timed)
     for group in work:

@@ -104,7 +104,7 @@ class Reduction:
                 "the objective is not strictly convex; take another solver, such as Clarabel()"
             ) from None
         rest = np.ascontiguousarray(everything[np.ix_(self.rows, self.kept)])
-        return Reduced(self, H, rest, T, P_FC, P_FF, pivots, everything)
+        return Reduced(self, H, rest, T, P_FC, P_FF, pivots)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +117,6 @@ class Reduced:
     T, P_FC, P_FF : arrays
     pivots : array
         D.
-    everything : array (m, n)
-        The whole A.
     """
 
     reduction: Reduction
@@ -128,7 +126,6 @@ class Reduced:
     P_FC: np.ndarray
     P_FF: np.ndarray
     pivots: np.ndarray
-    everything: np.ndarray
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(f, upper, lower) for a sample's q and b."""
@@ -150,8 +147,8 @@ class Reduced:
 
     def point(
         self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x, y, s) of the whole program."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(x, y) of the whole program."""
         reduction, bounds = self.reduction, self.reduction.bounds
         first = reduction.bounded
         x = np.empty(len(q))
@@ -172,4 +169,4 @@ class Reduced:
             x[reduction.defined] = x_F
             gradient = self.P_FC @ u + self.P_FF @ x_F + q[reduction.defined]
             y[reduction.defining] = -gradient / self.pivots
-        return x, y, bounds.slack(self.everything @ x, b)
+        return x, y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -96,26 +97,36 @@ class DAQP:
                 f, upper, lower = reduced.vectors(q, b)
                 if len(upper) < len(base):
                     upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
-                warm = begin is not None and begin.state is not None
-                sense = begin.state.copy() if begin and warm else base.copy()
-                u, _, flag, info = solved(f, upper, lower, sense)
-                if warm and flag != 1:
+                state = begin.state if begin is not None else None
+                sense = base if state is None else state.sense
+                u, _, flag, info = solved(f, upper, lower, sense.copy())
+                if state is not None and flag != 1:
                     u, _, flag, info = solved(f, upper, lower, base.copy())
                 if flag != 1:
                     status = _STATUS.get(flag, Status.FAILED)
                     words = _WORDS.get(flag, f"exit flag {flag}")
                     return Answer(status, iterations=info["iterations"], message=words)
-                x, y, s = reduced.point(u, info["lam"][:count], q, b)
-                return Answer(
-                    Status.SOLVED, x, y, s, info["iterations"], state=_active(info["lam"], base)
-                )
+                multipliers = info["lam"]
+                x, y = reduced.point(u, multipliers[:count], q, b)
+                state = _Active(multipliers, base)
+                return Answer(Status.SOLVED, x, y, None, info["iterations"], state=state)
 
             return solve
 
-        return solve_prepared(self, program, start, prepare, parallel=False)
+        solution = solve_prepared(self, program, start, prepare, parallel=False)
+        return bounds.with_slack(solution, program)
 
 
-def _active(multipliers: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """The `sense` of an active set: by the multipliers' signs, and the equalities."""
-    sense = base + ACTIVE * (multipliers != 0) + LOWER * (multipliers < 0)
-    return np.where(base == EQUALITY, base, sense).astype(np.intc)
+@dataclass(frozen=True, eq=False)
+class _Active:
+    """An active set, by the signs of its multipliers."""
+
+    multipliers: np.ndarray
+    base: np.ndarray
+
+    @cached_property
+    def sense(self) -> np.ndarray:
+        """As DAQP wants it."""
+        of_set = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
+        sense = np.where(self.base == EQUALITY, EQUALITY, of_set)
+        return np.asarray(sense, dtype=np.intc)

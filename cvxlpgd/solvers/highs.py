@@ -98,7 +98,7 @@ class HiGHS:
         def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
             return model.prepared(P, A)
 
-        return solve_prepared(self, program, start, prepare)
+        return model.bounds.with_slack(solve_prepared(self, program, start, prepare), program)
 
 
 class _State(NamedTuple):
@@ -124,7 +124,6 @@ class _Model:
         solver = highspy.Highs()
         _set(solver, self.settings)
         solver.passModel(self._model(P, A))
-        matrix = structure.A.matrix(A)
         columns = np.arange(structure.n, dtype=np.int32)
         rows = np.arange(len(bounds.rows), dtype=np.int32)
         below = np.full(len(rows), -np.inf)
@@ -150,23 +149,21 @@ class _Model:
             if state is not None:
                 self._put(solver, "simplex_strategy", strategy)
                 self._put(solver, "presolve", self.settings.get("presolve", "choose"))
-            status, message = self._status(solver)
-            info = solver.getInfo()
+            status, message, info = self._status(solver)
             iterations = max(info.simplex_iteration_count, 0) + max(info.qp_iteration_count, 0)
             found = solver.getSolution()
             if status not in (Status.SOLVED, Status.INACCURATE) or not len(found.col_value):
                 kept = status if status in (Status.INFEASIBLE, Status.UNBOUNDED) else Status.FAILED
                 return Answer(kept, iterations=iterations, message=message)
             x = np.array(found.col_value)
-            s = bounds.slack(matrix @ x, b)
             if structure.mixed_integer:
-                return Answer(status, x, np.zeros(len(b)), s, iterations, message)
+                return Answer(status, x, np.zeros(len(b)), None, iterations, message)
             reduced = np.array(found.col_dual)
             y = bounds.duals(
                 -np.array(found.row_dual), np.maximum(reduced, 0.0), np.maximum(-reduced, 0.0)
             )
             basis = _State(solver.getBasis(), b.copy()) if linear else None
-            return Answer(status, x, y, s, iterations, message, basis)
+            return Answer(status, x, y, None, iterations, message, basis)
 
         return solve
 
@@ -208,26 +205,28 @@ class _Model:
     def _put(self, solver: Any, name: str, value: Any) -> None:
         solver.setOptionValue(name, value)
 
-    def _status(self, solver: Any) -> tuple[Status, str]:
-        """What became of the solve; where presolve leaves it open, solved again without."""
+    def _status(self, solver: Any) -> tuple[Status, str, Any]:
+        """What became of the solve, and its info; presolve leaves it open: again without."""
         kinds = self.highspy.HighsModelStatus
-        status = solver.getModelStatus()
+        status, info = solver.getModelStatus(), solver.getInfo()
+        if status == kinds.kOptimal:
+            return Status.SOLVED, "", info
         if status == kinds.kUnboundedOrInfeasible:
             self._put(solver, "presolve", "off")
             solver.run()
             self._put(solver, "presolve", self.settings.get("presolve", "choose"))
-            status = solver.getModelStatus()
+            status, info = solver.getModelStatus(), solver.getInfo()
         found = {
             kinds.kOptimal: Status.SOLVED,
             kinds.kModelEmpty: Status.SOLVED,
             kinds.kInfeasible: Status.INFEASIBLE,
             kinds.kUnbounded: Status.UNBOUNDED,
         }
+        message = solver.modelStatusToString(status)
         limits = (kinds.kTimeLimit, kinds.kIterationLimit, kinds.kSolutionLimit)
-        usable = solver.getInfo().primal_solution_status == self.highspy.kSolutionStatusFeasible
-        if status in limits and usable:
-            return Status.INACCURATE, solver.modelStatusToString(status)
-        return found.get(status, Status.FAILED), solver.modelStatusToString(status)
+        if status in limits and info.primal_solution_status == self.highspy.kSolutionStatusFeasible:
+            return Status.INACCURATE, message, info
+        return found.get(status, Status.FAILED), message, info
 
 
 def _set(solver: Any, settings: Mapping[str, Any]) -> None:
