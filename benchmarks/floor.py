@@ -87,7 +87,7 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
          for i in range(program.batch)]
         for p in (program, *ends)
     ]  # fmt: skip
-    active = [slot.state for slot in solution.workspace]
+    active = [slot.state.sense for slot in solution.workspace]
     settings = {"primal_tol": 1e-10, "eps_prox": 0.0, "eq_reduction": -1}
     sense = np.zeros(len(active[0]), dtype=np.intc)
     first = reduction.bounded

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from benchmarks.engines import ENGINES, OURS, Step, Unsupported
 from benchmarks.families import FAMILIES, Instance
 from benchmarks.floor import floor
 
+REST = 0.1  # seconds before each step: the threads of the one before spin on for a while
 SLOW = 30.0  # seconds for a step: beyond, one round is enough; a sweep stops there
 
 
@@ -80,18 +81,20 @@ def side_by_side(
         bares: list[tuple[float, float]] = []
         last: dict[str, Any] = {}
         for turn in range(rounds + 1):
-            # another one is first in each round: what runs after others finds their threads awake
+            # another one is first in each round
             first = turn % max(1, len(steps))
             order = [*steps.items()]
             for name, step in order[first:] + order[:first]:
                 if name in notes or (turn and sum(times[name][0]) > SLOW):
                     continue
+                sleep(REST)
                 try:
                     last[name] = step()
                     times[name].append((last[name].forward, last[name].backward))
                 except Exception as error:
                     notes[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
             if bare is not None and (not turn or sum(bares[0]) <= SLOW):
+                sleep(REST)
                 bares.append(bare())
         truth = reference(instance) if judged else None
     rows = []

@@ -16,8 +16,8 @@ from cvxlpgd.solvers import SCS, Clarabel
 # A row counts as solved at this relative KKT residual, by the first of the solvers that gets there.
 SOLVED = 1e-9
 INTERIOR = Clarabel(tol_gap_abs=1e-13, tol_gap_rel=1e-13, tol_feas=1e-11)
-FIRST_ORDER = SCS(eps=1e-11, max_iters=300_000)
-LOOSER = SCS(eps=1e-10, max_iters=300_000)
+FIRST_ORDER = SCS(eps=1e-11, scale=0.1, max_iters=300_000)
+LOOSER = SCS(eps=1e-10, scale=0.1, max_iters=300_000)
 
 
 class At:

@@ -14,14 +14,15 @@ and C the other columns,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from cvxlpgd.program import Structure
 from cvxlpgd.solvers._bounds import Bounds
-
-DEFINITE = 1e-10  # the smallest eigenvalue of H, relative to its largest diagonal entry
+from cvxlpgd.sparse import Pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,36 +76,47 @@ class Reduction:
         return cls(structure, bounds, kept, bounded, defined, defining, pivots, rows, equalities)
 
     def at(self, P: np.ndarray, A: np.ndarray) -> Reduced:
-        """The reduced matrices.
-
-        Raises
-        ------
-        ValueError
-            Where H is not positive definite.
-        """
-        structure = self.structure
-        everything = np.zeros((structure.m, structure.n))
-        everything[structure.A.rows, structure.A.cols] = A
-        quadratic = np.zeros((structure.n, structure.n))
-        quadratic[structure.P.rows, structure.P.cols] = P
-        pivots = A[self.pivots]
-        T = everything[np.ix_(self.defining, self.kept)] / pivots[:, None]
-        H = quadratic[np.ix_(self.kept, self.kept)]
-        P_F = quadratic[self.defined]
-        P_FC, P_FF = P_F[:, self.kept], P_F[:, self.defined]
+        """The reduced matrices."""
+        parts, pivots = self._parts, A[self.pivots]
+        H, P_FC, P_FF = (parts[name](P) for name in ("H", "P_FC", "P_FF"))
+        T = parts["T"](A) / pivots[:, None]
         if len(pivots):
             cross = T.T @ P_FC
             H = H - cross - cross.T + T.T @ P_FF @ T
-        H = np.ascontiguousarray((H + H.T) / 2)
-        largest = H.diagonal().max(initial=0.0)
-        try:
-            np.linalg.cholesky(H - DEFINITE * largest * np.eye(len(H)))
-        except np.linalg.LinAlgError:
-            raise ValueError(
-                "the objective is not strictly convex; take another solver, such as Clarabel()"
-            ) from None
-        rest = np.ascontiguousarray(everything[np.ix_(self.rows, self.kept)])
-        return Reduced(self, H, rest, T, P_FC, P_FF, pivots)
+            H = (H + H.T) / 2
+        # DAQP's pivots are compared with a fixed number: H of size 1, by a power of 2
+        largest = float(H.diagonal().max(initial=0.0))
+        scale = 2.0 ** np.floor(np.log2(largest)) if 0 < largest < np.inf else 1.0
+        return Reduced(self, H / scale, parts["A"](A), T, P_FC, P_FF, pivots, scale)
+
+    @cached_property
+    def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+        """Values -> the parts of P and A, dense."""
+        P, A = self.structure.P, self.structure.A
+        return {
+            "H": _filled(P, self.kept, self.kept),
+            "P_FC": _filled(P, self.defined, self.kept),
+            "P_FF": _filled(P, self.defined, self.defined),
+            "A": _filled(A, self.rows, self.kept),
+            "T": _filled(A, self.defining, self.kept),
+        }
+
+
+def _filled(
+    pattern: Pattern, rows: np.ndarray, cols: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Values -> the dense matrix of these rows and columns."""
+    row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
+    row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
+    inside = np.flatnonzero((row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0))
+    flat = row_places[pattern.rows[inside]] * len(cols) + col_places[pattern.cols[inside]]
+
+    def filled(values: np.ndarray) -> np.ndarray:
+        dense = np.zeros(len(rows) * len(cols))
+        dense[flat] = values[inside]
+        return dense.reshape(len(rows), len(cols))
+
+    return filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +129,8 @@ class Reduced:
     T, P_FC, P_FF : arrays
     pivots : array
         D.
+    scale : float
+        What H, and f with it, is divided by.
     """
 
     reduction: Reduction
@@ -126,6 +140,7 @@ class Reduced:
     P_FC: np.ndarray
     P_FF: np.ndarray
     pivots: np.ndarray
+    scale: float
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(f, upper, lower) for a sample's q and b."""
@@ -143,14 +158,14 @@ class Reduced:
             lower[:first], upper[:first] = low[bounded], high[bounded]
         upper[first:] = b[reduction.rows]
         lower[first : first + equalities] = upper[first : first + equalities]
-        return f, upper, lower
+        return f / self.scale, upper, lower
 
     def point(
         self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(x, y) of the whole program."""
         reduction, bounds = self.reduction, self.reduction.bounds
-        first = reduction.bounded
+        first, multipliers = reduction.bounded, multipliers * self.scale
         x = np.empty(len(q))
         x[reduction.kept] = u
         y = np.zeros(len(b))

@@ -87,7 +87,13 @@ class DAQP:
             zeros = np.zeros(len(base))
             # DAQP wants a row: 0 u <= 1
             rows = reduced.A if len(reduced.A) else np.zeros((1, len(reduced.H)))
-            model.setup(reduced.H, np.zeros(len(reduced.H)), rows, zeros, zeros, base.copy())
+            linear = np.zeros(len(reduced.H))
+            flag, _ = model.setup(reduced.H, linear, rows, zeros, zeros, base.copy())
+            if flag < 0:
+                raise ValueError(
+                    f"{_WORDS.get(flag, f'exit flag {flag}')}; take another solver, such as "
+                    "Clarabel()"
+                )
 
             def solved(f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: Any) -> Any:
                 flag = model.update(f=f, bupper=upper, blower=lower, sense=sense)
