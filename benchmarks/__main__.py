@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -36,10 +37,13 @@ def main() -> int:
     parser.add_argument("--no-sweep", action="store_true")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds a point of a sweep")
     parser.add_argument("--json", type=Path, default=Path("benchmark.json"))
+    parser.add_argument("--from", dest="old", type=Path, help="results to show again")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md")
     chosen = parser.parse_args()
     if chosen.part:
         return _part(chosen.part)
+    if chosen.old is not None:
+        return _shown(json.loads(chosen.old.read_text()), chosen.docs)
     if not chosen.newest and (wrong := _other_versions()):
         print(_advice(wrong), file=sys.stderr)
         return 2
@@ -62,10 +66,14 @@ def main() -> int:
         found["memory"] = measure.memory(names, [e for e in engines if e == OURS])
         found["construction"] = measure.construction()
         found["reuse"] = measure.reuse()
-    print(report.tables(found))
     chosen.json.write_text(json.dumps(found, indent=1))
     print(f"results: {chosen.json}", file=sys.stderr)
-    if chosen.docs:
+    return _shown(found, chosen.docs)
+
+
+def _shown(found: dict[str, Any], docs: bool) -> int:
+    print(report.tables(found))
+    if docs:
         report.write(found, Path("docs"))
     return 0
 

@@ -52,12 +52,15 @@ class Engine:
         Modules.
     made : Instance -> layer
     ours : bool
+    only : tuple of str
+        The families that it is measured on; all if empty.
     """
 
     name: str
     requires: tuple[str, ...]
     made: Callable[[Instance], Callable[..., Any]]
     ours: bool = False
+    only: tuple[str, ...] = ()
 
     def missing(self) -> str:
         """Which modules are not installed; empty where all are."""
@@ -126,7 +129,7 @@ def _cvxpylayers(**options: Any) -> Callable[[Instance], Callable[..., Any]]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return Theirs(  # type: ignore[no-any-return]
+                layer: Callable[..., Any] = Theirs(
                     instance.problem,
                     parameters=instance.parameters,
                     variables=instance.variables,
@@ -134,15 +137,13 @@ def _cvxpylayers(**options: Any) -> Callable[[Instance], Callable[..., Any]]:
                 )
         except Exception as error:
             raise Unsupported(f"{type(error).__name__}: {error}") from None
+        return layer
 
     return made
 
 
 def _qpth(instance: Instance) -> Callable[..., Any]:
     from qpth.qp import QPFunction
-
-    if instance.family.name != "OptNet QP":
-        raise Unsupported("measured on OptNet QP only")
 
     def layer(P: Any, q: Any, G: Any, h: Any, A: Any, b: Any) -> tuple[Any]:
         return (QPFunction(verbose=-1)(P, q, G, h, A, b),)
@@ -152,9 +153,6 @@ def _qpth(instance: Instance) -> Callable[..., Any]:
 
 def _qplayer(instance: Instance) -> Callable[..., Any]:
     from proxsuite.torch.qplayer import QPFunction
-
-    if instance.family.name != "OptNet QP":
-        raise Unsupported("measured on OptNet QP only")
 
     def layer(P: Any, q: Any, G: Any, h: Any, A: Any, b: Any) -> tuple[Any]:
         lower = torch.full_like(h, -1e20)
@@ -177,7 +175,7 @@ ENGINES = {
         Engine("cvxpylayers", ("cvxpylayers", "diffcp"), _cvxpylayers()),
         Engine("cvxpylayers + Moreau", ("cvxpylayers", "moreau"), _cvxpylayers(solver="MOREAU")),
         Engine("diffcp lpgd", ("cvxpylayers", "diffcp"), _cvxpylayers(solver_args=LPGD_OF_DIFFCP)),
-        Engine("qpth", ("qpth",), _qpth),
-        Engine("QPLayer", ("proxsuite",), _qplayer),
+        Engine("qpth", ("qpth",), _qpth, only=("OptNet QP",)),
+        Engine("QPLayer", ("proxsuite",), _qplayer, only=("OptNet QP",)),
     )
 }

@@ -169,7 +169,8 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 
         def mine() -> Any:
             if not hasattr(local, "solver"):
-                solver = local.solver = highspy.Highs()
+                solver: Any = highspy.Highs()
+                local.solver = solver
                 _set(solver, settings)
                 solver.passModel(model._model(program.data.P[0], program.data.A[0]))
                 rows = np.arange(len(bounds.rows), dtype=np.int32)

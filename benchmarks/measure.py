@@ -111,7 +111,7 @@ def side_by_side(
         rows.append(
             Row(instance.family.name, name, len(instance.cotangent),
                 int(np.prod(instance.variables[0].shape)), float(forward), float(backward),
-                *map(float, errors), notes.get(name, ""))
+                float(errors[0]), float(errors[1]), notes.get(name, ""))
         )  # fmt: skip
     if not bares:
         return rows, None
@@ -146,7 +146,8 @@ def families(
     rows: list[Row] = []
     floors: list[Floor] = []
     for name in tqdm(names, desc="families"):
-        some, bare = side_by_side(FAMILIES[name].instance(batch, scale), engines, rounds)
+        able = [e for e in engines if not ENGINES[e].only or name in ENGINES[e].only]
+        some, bare = side_by_side(FAMILIES[name].instance(batch, scale), able, rounds)
         rows += some
         floors += [bare] if bare else []
     return rows, floors
@@ -164,10 +165,11 @@ def sweeps(names: Sequence[str], engines: Sequence[str], budget: float) -> list[
     points: list[dict[str, Any]] = []
     for name in tqdm(names, desc="sweeps"):
         for kind, values in (("batch", BATCHES), ("scale", SCALES)):
-            for engine in engines:
+            for engine in (e for e in engines if not ENGINES[e].only):
                 for value in values:
-                    sizes = {"batch": int(value)} if kind == "batch" else {"scale": float(value)}
-                    instance = FAMILIES[name].instance(**sizes)  # type: ignore[arg-type]
+                    batch = int(value) if kind == "batch" else None
+                    scale = float(value) if kind == "scale" else 1.0
+                    instance = FAMILIES[name].instance(batch, scale)
                     begin = perf_counter()
                     rows, _ = side_by_side(instance, [engine], rounds=2, judged=False)
                     points.append(asdict(rows[0]) | {"sweep": kind, "value": value})

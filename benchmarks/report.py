@@ -150,7 +150,7 @@ def write(found: Found, docs: Path) -> None:
         draw_sweeps(found, docs / "performance_sweeps.png")
         pictures += "\n![Time against the batch and the size](performance_sweeps.png)\n"
     about = "\n".join(f"- {name}: {value}" for name, value in found["machine"].items())
-    intro = (docs / "performance_notes.md").read_text()
+    intro = Path(__file__).with_name("intro.md").read_text()
     text = f"{intro}\n{pictures}\n{tables(found)}\n\n## Machine and versions\n\n{about}\n"
     (docs / "performance.md").write_text(text)
 

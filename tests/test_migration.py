@@ -127,7 +127,7 @@ def test_solver_arguments():
     # only SCS has these options
     scs = layer_of(QUADRATIC, solver_args={"max_iters": 9999, "acceleration_lookback": 0})
     assert "solver=SCS" in repr(scs)
-    assert "solver=CLARABEL" in repr(layer_of(QUADRATIC, solver_args={"max_iter": 99}))
+    assert "solver=PIQP" in repr(layer_of(QUADRATIC, solver_args={"max_iter": 99}))
 
 
 # cvxpylayers' and diffcp's spelling, and ours

@@ -15,12 +15,12 @@ from zoo import program, row_named
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
+from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers._protocol import Solver, is_installed, solve
 
 BATCH = 4
-KEEPS = (Clarabel(), HiGHS(), DAQP(), PIQP(), OSQP(), Moreau())  # their set-up for later calls
-WARM = (SCS(), HiGHS(), DAQP(), OSQP(), Moreau())  # fewer iterations from their own solution
+KEEPS = (Clarabel(), HiGHS(), DAQP(), Moreau())  # their set-up for later calls
+WARM = (SCS(), HiGHS(), DAQP(), Moreau())  # fewer iterations from their own solution
 
 
 def cases(solvers: tuple[Solver, ...]) -> pytest.MarkDecorator:
@@ -32,7 +32,7 @@ def cases(solvers: tuple[Solver, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("solver", found)
 
 
-everyone = cases((SCS(), *KEEPS))
+everyone = cases((SCS(), PIQP(backend="sparse"), PIQP(backend="dense"), *KEEPS))
 
 
 def quadratic(batch: int = BATCH, batched: bool = False, seed: int = 0) -> ConeProgram:

@@ -8,12 +8,14 @@ from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
+from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.scs import SCS
 
 __all__ = [
     "CVXPY",
     "DAQP",
     "ECOS",
+    "PIQP",
     "SCS",
     "Answer",
     "Clarabel",

@@ -18,6 +18,7 @@ from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
+from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.scs import SCS
 
 OWN: dict[str, Callable[[], Solver]] = {
@@ -26,6 +27,7 @@ OWN: dict[str, Callable[[], Solver]] = {
     "ECOS": ECOS,
     "DAQP": DAQP,
     "HIGHS": HiGHS,
+    "PIQP": PIQP,
     "MOREAU": Moreau,
 }
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import Structure
 
-DENSE = 300  # variables up to which a dense active-set method is measured to be ahead
+SMALL = 100  # variables up to which a dense active-set method is ahead, or even, on sparse programs
+DENSE, DENSE_SHARE = 500, 0.1  # up to these, where at least this share of the entries is stored
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ def _polyhedral(structure: Structure) -> bool:
     return all(isinstance(cone, Zero | NonNeg) for cone in structure.cones)
 
 
-def _small(structure: Structure) -> bool:
-    return int((structure.user > 0).sum()) <= DENSE
+def _active_set(structure: Structure) -> bool:
+    """Whether a dense active-set method is measured to be ahead."""
+    variables, n, m = int((structure.user > 0).sum()), structure.n, structure.m
+    share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
+    return variables <= SMALL or (variables <= DENSE and share >= DENSE_SHARE)
 
 
 RULES = (
@@ -59,25 +63,28 @@ RULES = (
         "linear",
         lambda structure: _polyhedral(structure) and not structure.P.size,
         ("HIGHS", "CLARABEL", "SCS", "ECOS"),
-        "TODO",
+        "sparse LP, n = 400: HIGHS 108 ms, CLARABEL 1680; shortest path, 20 x 20: 67 and 380",
     ),
     Rule(
-        f"quadratic, at most {DENSE} variables",
-        lambda structure: _polyhedral(structure) and _small(structure),
+        f"quadratic, small, or dense with at most {DENSE} variables",
+        lambda structure: _polyhedral(structure) and _active_set(structure),
         ("DAQP", "PIQP", "CLARABEL", "SCS", "ECOS"),
-        "TODO",
+        "projection QP, n = 64: DAQP 5 ms, PIQP 23, CLARABEL 64; dense QP, n = 200, batch of 16: "
+        "38, 3300, 2080; portfolio, n = 100: 23, 22, 52",
     ),
     Rule(
-        "quadratic, larger",
+        "quadratic, sparse",
         _polyhedral,
         ("PIQP", "CLARABEL", "SCS", "ECOS"),
-        "TODO",
+        "portfolio, n = 300: PIQP 120 ms, CLARABEL 264, DAQP 364; n = 1000, batch of 8: 232, 518, "
+        "2720",
     ),
     Rule(
         "with other cones",
         lambda structure: True,
         ("SCS", "CLARABEL", "ECOS"),
-        "TODO",
+        "SOC, n = 50: SCS 60 ms, MOREAU 86, CLARABEL 300; entropy, n = 50: 95, 100, 104, of which "
+        "only SCS is reproducible to 1e-8 on all of the tests' programs; SDP, 8 x 8: 15, 16, 19",
     ),
 )
 
