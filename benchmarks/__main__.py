@@ -16,7 +16,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmarks import measure, report
+from benchmarks import measure, parts, report
 from benchmarks.engines import ENGINES, OURS
 from benchmarks.families import FAMILIES
 
@@ -60,15 +60,23 @@ def main() -> int:
         "rows": [asdict(row) for row in rows],
         "floors": [asdict(floor) for floor in floors],
     }
+    _save(found, chosen.json)
+    if not chosen.quick:
+        found["construction"], found["reuse"] = parts.construction(), parts.reuse()
+        _save(found, chosen.json)
+        found["memory"] = parts.memory(names, [e for e in engines if e == OURS])
+        _save(found, chosen.json)
     if not (chosen.quick or chosen.no_sweep):
-        swept = [n for n in ("projection QP", "portfolio", "sparse LP", "SOC") if n in names]
-        found["sweeps"] = measure.sweeps(swept, engines, chosen.budget)
-        found["memory"] = measure.memory(names, [e for e in engines if e == OURS])
-        found["construction"] = measure.construction()
-        found["reuse"] = measure.reuse()
-    chosen.json.write_text(json.dumps(found, indent=1))
-    print(f"results: {chosen.json}", file=sys.stderr)
+        found["sweeps"] = parts.sweeps([n for n in parts.SWEPT if n in names], engines,
+                                       chosen.budget)  # fmt: skip
+        _save(found, chosen.json)
     return _shown(found, chosen.docs)
+
+
+def _save(found: dict[str, Any], file: Path) -> None:
+    """Write what there is so far: what comes next takes minutes."""
+    file.write_text(json.dumps(found, indent=1))
+    print(f"results: {file}", file=sys.stderr)
 
 
 def _shown(found: dict[str, Any], docs: bool) -> int:
@@ -80,11 +88,11 @@ def _shown(found: dict[str, Any], docs: bool) -> int:
 
 def _part(words: list[str]) -> int:
     if words[0] == "memory":
-        print(json.dumps(measure.memory_of(words[1], words[2])))
+        print(json.dumps(parts.memory_of(words[1], words[2])))
     elif words[0] == "construct":
-        print(json.dumps(measure.construction_of(words[1])))
+        print(json.dumps(parts.construction_of(words[1])))
     elif words[0] in ("construction", "reuse"):
-        rows = measure.construction() if words[0] == "construction" else measure.reuse()
+        rows = parts.construction() if words[0] == "construction" else parts.reuse()
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))
     else:
         print(f"there is no part {words[0]!r}; there are construction and reuse", file=sys.stderr)

@@ -30,6 +30,8 @@ class Family:
     batch : int
     compared : bool
         Whether it counts in the geometric means over what the peers can run.
+    ours_only : bool
+        Too large to wait for the peers.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Family:
     build: Build
     batch: int = 32
     compared: bool = True
+    ours_only: bool = False
 
     def instance(self, batch: int | None = None, scale: float = 1.0, seed: int = 0) -> Instance:
         """Data of a size."""
@@ -212,7 +215,9 @@ FAMILIES = {
         Family("OptNet QP", "smooth", _optnet, batch=128, compared=False),
         Family("shortest path", "linear", _shortest_path, compared=False),
         Family("knapsack", "integer", _knapsack, compared=False),
-        Family("large LP", "linear", _large_lp, batch=64, compared=False),
-        Family("large portfolio", "smooth", _large_portfolio, batch=64, compared=False),
+        Family("large LP", "linear", _large_lp, batch=64, compared=False, ours_only=True),
+        Family(
+            "large portfolio", "smooth", _large_portfolio, batch=64, compared=False, ours_only=True
+        ),
     )
 }

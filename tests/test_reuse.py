@@ -15,11 +15,11 @@ from zoo import program, row_named
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, HiGHS, Moreau
+from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers._protocol import Solver, is_installed, solve
 
 BATCH = 4
-KEEPS = (Clarabel(), HiGHS(), DAQP(), Moreau())  # their set-up for later calls
+KEEPS = (Clarabel(), HiGHS(), DAQP(), OSQP(), Moreau())  # their set-up for later calls
 WARM = (SCS(), HiGHS(), DAQP(), Moreau())  # fewer iterations from their own solution
 
 

@@ -14,7 +14,7 @@ from zoo import ROWS, Row, canonical, flattened, program, row_named, solved_by_c
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, PIQP, SCS, Clarabel, HiGHS, Moreau
+from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers._first import FirstOf
 from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, solve
 
@@ -37,6 +37,7 @@ CASES = (
     Case(ECOS(), 1e-6),
     Case(HiGHS(), 1e-12),
     Case(PIQP(), 1e-8),
+    Case(OSQP(), 1e-8),
     Case(FirstOf((DAQP(), Clarabel())), 1e-6),
     Case(Moreau(), 1e-8),
     Case(CVXPY("CLARABEL"), 1e-6),

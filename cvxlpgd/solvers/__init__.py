@@ -1,6 +1,7 @@
 """The solvers, one file each, and what it takes to write one. Importing them loads none of them."""
 
 from cvxlpgd.solvers._each import Answer, Sample, sample, solve_each
+from cvxlpgd.solvers._prepared import Start, solve_prepared
 from cvxlpgd.solvers._protocol import Solver, checked_options
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
@@ -8,6 +9,7 @@ from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
+from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.scs import SCS
 
@@ -15,6 +17,7 @@ __all__ = [
     "CVXPY",
     "DAQP",
     "ECOS",
+    "OSQP",
     "PIQP",
     "SCS",
     "Answer",
@@ -23,7 +26,9 @@ __all__ = [
     "Moreau",
     "Sample",
     "Solver",
+    "Start",
     "checked_options",
     "sample",
     "solve_each",
+    "solve_prepared",
 ]

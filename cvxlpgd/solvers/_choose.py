@@ -18,6 +18,7 @@ from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
+from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.scs import SCS
 
@@ -28,6 +29,7 @@ OWN: dict[str, Callable[[], Solver]] = {
     "DAQP": DAQP,
     "HIGHS": HiGHS,
     "PIQP": PIQP,
+    "OSQP": OSQP,
     "MOREAU": Moreau,
 }
 

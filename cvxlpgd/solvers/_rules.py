@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import Structure
 
-SMALL = 100  # variables up to which a dense active-set method is ahead, or even, on sparse programs
+SMALL = 120  # variables up to which a dense active-set method is ahead, or even, on sparse programs
 DENSE, DENSE_SHARE = 500, 0.1  # up to these, where at least this share of the entries is stored
 
 

@@ -24,6 +24,8 @@ _STATUS = {
     -3: Status.UNBOUNDED,
 }
 _WORDS = {
+    -1: "",  # the status says it
+    -3: "",
     -2: "cycling",
     -4: "the iteration limit is reached",
     -5: "the objective is not strictly convex",

@@ -130,25 +130,36 @@ class _Model:
         first = slice(bounds.equalities)
         strategy = self.settings.get("simplex_strategy", 1)
 
-        def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-            solver.clearSolver()
+        newest: dict[str, Any] = {"simplex_strategy": strategy}  # what the object holds by now
+
+        def put(name: str, value: Any) -> None:
+            if newest.get(name) != value:
+                newest[name] = value
+                self._put(solver, name, value)
+
+        def move(b: np.ndarray) -> None:
+            if "b" in newest and np.array_equal(newest["b"], b):
+                return
+            newest["b"] = b.copy()
             upper = b[bounds.rows]
             lower = below.copy()
             lower[first] = upper[first]
-            solver.changeColsCost(len(columns), columns, q)
             solver.changeColsBounds(len(columns), columns, *self._limits(b))
             solver.changeRowsBounds(len(rows), rows, lower, upper)
+
+        def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
+            solver.clearSolver()
+            solver.changeColsCost(len(columns), columns, q)
+            move(b)
             state = begin.state if begin is not None and linear else None
+            # with b as it was the basis stays primal feasible, and only the cost has moved
+            same = state is not None and np.array_equal(state.b, b)
+            put("simplex_strategy", _PRIMAL_SIMPLEX if same else strategy)
+            if linear:
+                put("presolve", self.settings["presolve"] if state is None else "off")
             if state is not None:
-                # with b as it was the basis stays primal feasible, and only the cost has moved
-                same = np.array_equal(state.b, b)
-                self._put(solver, "simplex_strategy", _PRIMAL_SIMPLEX if same else strategy)
-                self._put(solver, "presolve", "off")
                 solver.setBasis(state.basis)
             solver.run()
-            if state is not None:
-                self._put(solver, "simplex_strategy", strategy)
-                self._put(solver, "presolve", self.settings.get("presolve", "choose"))
             status, message, info = self._status(solver)
             iterations = max(info.simplex_iteration_count, 0) + max(info.qp_iteration_count, 0)
             found = solver.getSolution()
@@ -162,7 +173,7 @@ class _Model:
             y = bounds.duals(
                 -np.array(found.row_dual), np.maximum(reduced, 0.0), np.maximum(-reduced, 0.0)
             )
-            basis = _State(solver.getBasis(), b.copy()) if linear else None
+            basis = _State(solver.getBasis(), newest["b"]) if linear else None
             return Answer(status, x, y, None, iterations, message, basis)
 
         return solve

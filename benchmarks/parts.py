@@ -1,0 +1,135 @@
+"""Sweeps over batch and size, memory, construction and reuse."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.engines import ENGINES
+from benchmarks.families import FAMILIES
+from benchmarks.measure import side_by_side
+
+BATCHES = (1, 8, 64, 512)
+SCALES = (0.25, 1.0, 4.0, 8.0)
+SWEPT = ("projection QP", "sparse LP", "SOC")
+
+
+def sweeps(names: Sequence[str], engines: Sequence[str], budget: float) -> list[dict[str, Any]]:
+    """Times against the batch and against n.
+
+    An engine's sweep ends where a point takes longer than `budget` seconds, or does not run.
+    """
+    points: list[dict[str, Any]] = []
+    for name in tqdm(names, desc="sweeps"):
+        for kind, values in (("batch", BATCHES), ("scale", SCALES)):
+            for engine in (e for e in engines if not ENGINES[e].only):
+                for value in values:
+                    batch = int(value) if kind == "batch" else None
+                    scale = float(value) if kind == "scale" else 1.0
+                    instance = FAMILIES[name].instance(batch, scale)
+                    begin = perf_counter()
+                    rows, _ = side_by_side(instance, [engine], rounds=1, judged=False)
+                    points.append(asdict(rows[0]) | {"sweep": kind, "value": value})
+                    if perf_counter() - begin > budget or rows[0].note:
+                        break
+    return points
+
+
+def memory(names: Sequence[str], engines: Sequence[str]) -> list[dict[str, Any]]:
+    """Peak resident memory of one step in a process of its own, MB, and that of the imports."""
+    found = []
+    for name in tqdm(names, desc="memory"):
+        for engine in engines:
+            command = [sys.executable, "-m", "benchmarks", "memory", name, engine]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+                row = json.loads(done.stdout.splitlines()[-1])
+            except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
+                row = {"imports": np.nan, "peak": np.nan}
+            found.append({"family": name, "engine": engine} | row)
+    return found
+
+
+def memory_of(name: str, engine: str) -> dict[str, float]:
+    """Of this process: after the imports, and after one step."""
+    imports = peak()
+    rows, _ = side_by_side(FAMILIES[name].instance(), [engine], rounds=0, judged=False)
+    found = {"imports": imports, "peak": peak() if not rows[0].note else float("nan")}
+    return found | {"forward": rows[0].forward, "backward": rows[0].backward}
+
+
+def peak() -> float:
+    """Peak resident memory of this process so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def construction() -> list[dict[str, Any]]:
+    """Seconds and MB of constructing a layer with a 500 x 500 parameter, each in its process."""
+    found = []
+    for kind in ("LP", "least squares", "norm"):
+        command = [sys.executable, "-m", "benchmarks", "construct", kind]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found.append({"problem": kind} | json.loads(done.stdout.splitlines()[-1]))
+    return found
+
+
+def construction_of(kind: str, n: int = 500) -> dict[str, float]:
+    """Seconds, and MB above the imports."""
+    import cvxpy as cp
+
+    from cvxlpgd.torch import CvxpyLayer
+
+    x, A, b = cp.Variable(n), cp.Parameter((n, n)), cp.Parameter(n)
+    problem = {
+        "LP": cp.Problem(cp.Minimize(cp.sum(x)), [A @ x <= b, x >= 0]),
+        "least squares": cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b))),
+        "norm": cp.Problem(cp.Minimize(cp.norm(A @ x - b))),
+    }[kind]
+    before, begin = peak(), perf_counter()
+    CvxpyLayer(problem, [A, b], [x])
+    return {"seconds": perf_counter() - begin, "megabytes": peak() - before}
+
+
+def reuse() -> list[dict[str, Any]]:
+    """Iterations and set-ups a sample: cold, of the re-solves, and warm-started from itself."""
+    import torch
+
+    from cvxlpgd import LPGD
+    from cvxlpgd.torch import CvxpyLayer
+
+    found = []
+    for name in ("projection QP", "portfolio", "sparse LP", "SOC", "entropy", "SDP", "OptNet QP"):
+        instance = FAMILIES[name].instance(8)
+        layer = CvxpyLayer(
+            instance.problem, instance.parameters, instance.variables, derivative=LPGD()
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for warm in (False, True):
+                tensors = [torch.tensor(v, requires_grad=True) for v in instance.values]
+                (x,) = layer(*tensors, warm_start=warm)
+                cold, setups = layer.info.iterations.mean(), layer.info.setups.sum()
+                x.backward(torch.tensor(instance.cotangent))
+            both, again = layer.info.resolve_iterations.mean(), layer.info.setups.sum() - setups
+            solves = len(instance.cotangent) * 2
+            layer(*map(torch.tensor, instance.values), warm_start=True)
+        found.append(
+            {
+                "family": name, "solver": layer.info.solver, "cold": float(cold),
+                "setups": float(setups), "resolve": float(both) / 2,
+                "resolve_setups": float(again), "resolves": solves,
+                "warm": float(layer.info.iterations.mean()),
+                "warm_setups": float(layer.info.setups.sum()),
+            }
+        )  # fmt: skip
+    return found
