@@ -68,7 +68,7 @@ def tables(found: Found) -> str:
     ]
     if found.get("sweeps"):
         parts.append("## Growth\n\n" + _growth(found))
-    for key, title in (("memory", "Peak memory (MB)"), ("construction", "Construction, 500 x 500"),
+    for key, title in (("memory", "Peak memory (MB) and seconds of one step"), ("construction", "Construction, 500 x 500"),
                        ("reuse", "Reuse, batch of 8")):  # fmt: skip
         if found.get(key):
             table = tabulate(found[key], headers="keys", tablefmt="github", floatfmt=".3g")
