@@ -20,6 +20,11 @@ LIBRARIES = (
     "daqp scs clarabel piqp osqp"
 ).split()
 Found = dict[str, Any]
+PARTS = {
+    "memory": "Peak memory (MB) and seconds of one step",
+    "construction": "Construction, 500 x 500",
+    "reuse": "Reuse, batch of 8",
+}
 
 
 def machine() -> dict[str, str]:
@@ -68,8 +73,7 @@ def tables(found: Found) -> str:
     ]
     if found.get("sweeps"):
         parts.append("## Growth\n\n" + _growth(found))
-    for key, title in (("memory", "Peak memory (MB) and seconds of one step"), ("construction", "Construction, 500 x 500"),
-                       ("reuse", "Reuse, batch of 8")):  # fmt: skip
+    for key, title in PARTS.items():
         if found.get(key):
             table = tabulate(found[key], headers="keys", tablefmt="github", floatfmt=".3g")
             parts.append(f"## {title}\n\n{table}")
@@ -159,7 +163,9 @@ def draw_ratios(found: Found, path: Path) -> None:
     """How many times longer than ours, for each family and layer."""
     import matplotlib.pyplot as plt
 
-    families = list(dict.fromkeys(row["family"] for row in found["rows"]))
+    families = [f for f in dict.fromkeys(row["family"] for row in found["rows"])
+                if np.isfinite([r for e, r in ratios(found, f).items()
+                                if not ENGINES[e].ours]).any()]  # fmt: skip
     engines = [e for e in ENGINES if e not in (OURS, AUTOMATIC)]
     figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     width = 0.8 / len(engines)
@@ -196,6 +202,7 @@ def draw_sweeps(found: Found, path: Path) -> None:
                     axes.plot([p[key] for p in points], totals, "o-", markersize=3, label=engine)
             axes.set_xscale("log")
             axes.set_yscale("log")
+            axes.xaxis.set_minor_formatter("")
             axes.set_title(family, fontsize="medium")
             axes.set_xlabel("batch" if sweep == "batch" else "variables")
     for axes in grid[:, 0]:

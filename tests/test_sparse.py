@@ -1,4 +1,4 @@
-"""Products of patterns and linear maps, against dense matrices; and BLAS threads while solvers run."""
+"""Products of patterns and linear maps against dense matrices; BLAS threads while solvers run."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import Structure
 
 SMALL = 120  # variables up to which a dense active-set method is ahead, or even, on sparse programs
-DENSE, DENSE_SHARE = 500, 0.1  # up to these, where at least this share of the entries is stored
+DENSE, DENSE_SHARE = 1000, 0.1  # up to these, where at least this share of the entries is stored
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ RULES = (
         f"quadratic, small, or dense with at most {DENSE} variables",
         lambda structure: _polyhedral(structure) and _active_set(structure),
         ("DAQP", "PIQP", "CLARABEL", "SCS", "ECOS"),
-        "projection QP, n = 64: DAQP 5 ms, PIQP 23, CLARABEL 64; dense QP, n = 200, batch of 16: "
-        "38, 3300, 2080; portfolio, n = 100: 23, 22, 52",
+        "projection QP, n = 64: DAQP 5 ms, PIQP 23, CLARABEL 64; n = 512: DAQP 200, PIQP 12000; "
+        "dense QP, n = 200, batch of 16: 38, 3300, 2080; portfolio, n = 100: 23, 32, 52",
     ),
     Rule(
         "quadratic, sparse",
