@@ -66,7 +66,7 @@ def blas_threads() -> list[int]:
             if library["user_api"] == "blas"]  # fmt: skip
 
 
-def test_blas_threads_are_limited_until_the_last_has_left() -> None:
+def test_blas_threads_are_limited_and_given_back() -> None:
     before = blas_threads()
     inside, leave = threading.Event(), threading.Event()
 
@@ -78,9 +78,15 @@ def test_blas_threads_are_limited_until_the_last_has_left() -> None:
     thread = threading.Thread(target=other)
     with _blas.one_thread_each():
         thread.start()
-        inside.wait(10)
+        assert inside.wait(10)
         assert set(blas_threads()) <= {1}
-    assert set(blas_threads()) <= {1}  # the other one is still inside
+    assert blas_threads() == before  # of the first one in, whoever else is still inside
     leave.set()
     thread.join()
+    assert blas_threads() == before
+    with pytest.raises(ZeroDivisionError), _blas.one_thread_each():
+        _ = 1 / 0
+    assert blas_threads() == before
+    with _blas.one_thread_each():
+        assert set(blas_threads()) <= {1}
     assert blas_threads() == before

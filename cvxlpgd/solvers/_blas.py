@@ -7,13 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
-_inside = 0
-_limit: Any = None
+_held = threading.Lock()
 
 
 @cache
@@ -24,31 +21,26 @@ def _controller() -> ThreadpoolController:
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Limit BLAS to one thread until the last of the callers that are inside has left.
+    """Limit BLAS to one thread, in the whole process.
 
-    The limit is the process's: the first one in sets it and the last one out takes it back,
-    whichever threads they are.
+    Where several threads are inside at once, the first one in sets the limit and takes it back when
+    it leaves itself: a limit belongs to the thread that set it, and one that is set while another
+    holds would be remembered as what was there before.
     """
-    global _inside, _limit
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _limit = _controller().limit(limits=1, user_api="blas")
-    try:
+    if not _held.acquire(blocking=False):
         yield
+        return
+    try:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _limit.restore_original_limits()
+        _held.release()
 
 
 def _outside() -> None:
     """A forked child is in none of its parent's solves."""
-    global _lock, _inside
-    if _inside:
-        _limit.restore_original_limits()
-    _lock, _inside = threading.Lock(), 0
+    global _held
+    _held = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
