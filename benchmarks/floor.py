@@ -114,7 +114,7 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
             solve(1, i, active[i])
             solve(2, i, active[i])
 
-        return _timed(forward, backward, program.batch, parallel=False)
+        return _timed(forward, backward, program.batch, parallel=not shared)
 
     return run
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from programs import dense, orthant
-from zoo import ROWS, canonical
+from zoo import ROWS, canonical, program
 
 from cvxlpgd.__main__ import main
 from cvxlpgd.cones import NonNeg, Zero
@@ -21,6 +21,7 @@ from cvxlpgd.solvers._choose import named, names, resolved
 from cvxlpgd.solvers._first import FirstOf
 from cvxlpgd.solvers._protocol import is_installed, missing_cones, solve
 from cvxlpgd.solvers._rules import DENSE, RULES, rule_for
+from cvxlpgd.solvers.daqp import strictly_convex
 from cvxlpgd.torch import CvxpyLayer
 from cvxlpgd.tuning import table, tuned
 
@@ -185,3 +186,23 @@ def test_a_chosen_solver_has_the_name_of_the_one_asked_first() -> None:
     assert chosen.name == "DAQP"
     assert chosen.requires == ("daqp",)
     assert names(CVXPY("HIGHS")) == ("HIGHS",)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1.0, 1e6])
+def test_rows_of_any_size_are_not_called_infeasible(size: float) -> None:
+    """DAQP takes rows below 3e-6 for empty ones."""
+    random = np.random.default_rng(0)
+    n, rows, batch = 6, 5, 8
+    A = random.standard_normal((1, rows, n))
+    b = random.uniform(0.1, 0.5, (batch, rows))
+    q = 2.0 * random.standard_normal((batch, n))
+    expected = solve(DAQP(), dense(q, A, b, (NonNeg(rows),), np.eye(n)[None]))
+    found = solve(DAQP(), dense(q, size * A, size * b, (NonNeg(rows),), np.eye(n)[None]))
+    assert list(found.status) == [Status.SOLVED] * batch
+    np.testing.assert_allclose(found.point.x, expected.point.x, atol=1e-9)
+    np.testing.assert_allclose(size * found.point.y, expected.point.y, atol=1e-9)
+
+
+def test_daqp_takes_the_strictly_convex_rows_of_the_zoo() -> None:
+    able = [row for row in ROWS if not missing_cones(DAQP(), canonical(row).structure)]
+    assert sum(strictly_convex(program(row, row.inputs(1))) for row in able) >= 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,18 +14,25 @@ from zoo import ROWS, Row, canonical, flattened, program, row_named, solved_by_c
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
+from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers._first import FirstOf
 from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, solve
+from cvxlpgd.solvers.daqp import strictly_convex
 
 
 @dataclass(frozen=True)
 class Case:
-    """A solver and the relative KKT residual that it reaches on the zoo by default."""
+    """A solver and the relative KKT residual that it reaches on the zoo by default.
+
+    One with `takes` refuses some programs by their values: it is asked the zoo's rows that it takes
+    and nothing else.
+    """
 
     solver: Solver
     residual: float
+    takes: Callable[[ConeProgram], bool] | None = None
 
     def __str__(self) -> str:
         kind = type(self.solver).__name__
@@ -38,6 +46,7 @@ CASES = (
     Case(HiGHS(), 1e-12),
     Case(PIQP(), 1e-8),
     Case(OSQP(), 1e-8),
+    Case(DAQP(), 1e-12, strictly_convex),
     Case(FirstOf((DAQP(), Clarabel())), 1e-6),
     Case(Moreau(), 1e-8),
     Case(CVXPY("CLARABEL"), 1e-6),
@@ -63,13 +72,14 @@ def params(names: tuple[str, ...] | None = None, quadratic: bool = False) -> lis
                 pytest.param(*nothing, id=str(case), marks=pytest.mark.skip(reason=reason))
             )
         elif names is None:
-            if case.solver.quadratic or not quadratic:
+            if case.takes is None and (case.solver.quadratic or not quadratic):
                 found.append(pytest.param(case, id=str(case)))
         else:
             takes = [
                 row
                 for row in map(row_named, names)
                 if not missing_cones(case.solver, canonical(row).structure)
+                and (case.takes is None or case.takes(program(row, row.inputs(1))))
             ]
             found += [pytest.param(case, row, id=f"{case}-{row.name}") for row in takes]
     return found

@@ -21,6 +21,7 @@ from functools import cached_property
 import numpy as np
 
 from cvxlpgd.program import Structure
+from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._bounds import Bounds
 from cvxlpgd.sparse import Pattern
 
@@ -56,14 +57,16 @@ class Reduction:
     equalities: int
 
     @classmethod
-    def of(cls, structure: Structure, bounds: Bounds) -> Reduction:
-        """Of a structure whose bounds are known."""
+    def of(cls, structure: Structure, bounds: Bounds, user: bool = False) -> Reduction:
+        """Of a structure whose bounds are known; with user=True the user's columns may go too."""
         A, zeros = structure.A, bounds.equalities
         once = np.bincount(A.cols, minlength=structure.n) == 1
         lifted = structure.user == 0
         constant = np.ones(A.size, dtype=bool)
         constant[structure.varying.A] = False
-        able = np.flatnonzero((A.rows < zeros) & once[A.cols] & lifted[A.cols] & constant)
+        able = (A.rows < zeros) & once[A.cols] & (lifted[A.cols] | user) & constant
+        able = np.flatnonzero(able)
+        able = able[np.argsort(~lifted[A.cols[able]], kind="stable")]
         pivots = able[np.unique(A.rows[able], return_index=True)[1]]
         defined, defining = A.cols[pivots], A.rows[pivots]
         kept = np.setdiff1d(np.arange(structure.n), defined)
@@ -81,13 +84,18 @@ class Reduction:
         H, P_FC, P_FF = (parts[name](P) for name in ("H", "P_FC", "P_FF"))
         T = parts["T"](A) / pivots[:, None]
         if len(pivots):
-            cross = T.T @ P_FC
-            H = H - cross - cross.T + T.T @ P_FF @ T
+            with one_thread_each():  # the last bits of a matrix product depend on BLAS' threads
+                cross, square = T.T @ P_FC, T.T @ P_FF @ T
+            H = H - cross - cross.T + square
             H = (H + H.T) / 2
         # DAQP's pivots are compared with a fixed number: H of size 1, by a power of 2
         largest = float(H.diagonal().max(initial=0.0))
-        scale = 2.0 ** np.floor(np.log2(largest)) if 0 < largest < np.inf else 1.0
-        return Reduced(self, H / scale, parts["A"](A), T, P_FC, P_FF, pivots, scale)
+        scale = float(_power_of_two(np.array(largest)))
+        # and it takes rows below 3e-6 for empty ones, and then their programs for infeasible
+        rows = parts["A"](A)
+        heights = _power_of_two(np.abs(rows).max(axis=1, initial=0.0))
+        rows /= heights[:, None]
+        return Reduced(self, H / scale, rows, T, P_FC, P_FF, pivots, scale, heights)
 
     @cached_property
     def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
@@ -100,6 +108,12 @@ class Reduction:
             "A": _filled(A, self.rows, self.kept),
             "T": _filled(A, self.defining, self.kept),
         }
+
+
+def _power_of_two(size: np.ndarray) -> np.ndarray:
+    """The power of 2 that is just below each size, 1 where the size is 0 or not finite."""
+    usual = (size > 0) & (size < np.inf)
+    return np.asarray(2.0 ** np.floor(np.log2(np.where(usual, size, 1.0))))
 
 
 def _filled(
@@ -131,6 +145,8 @@ class Reduced:
         D.
     scale : float
         What H, and f with it, is divided by.
+    heights : array (rows,)
+        What each row of A, and its b, is divided by.
     """
 
     reduction: Reduction
@@ -141,6 +157,7 @@ class Reduced:
     P_FF: np.ndarray
     pivots: np.ndarray
     scale: float
+    heights: np.ndarray
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(f, upper, lower) for a sample's q and b."""
@@ -156,7 +173,7 @@ class Reduced:
             low, high = reduction.bounds.limits(b)
             bounded = reduction.kept[:first]
             lower[:first], upper[:first] = low[bounded], high[bounded]
-        upper[first:] = b[reduction.rows]
+        upper[first:] = b[reduction.rows] / self.heights
         lower[first : first + equalities] = upper[first : first + equalities]
         return f / self.scale, upper, lower
 
@@ -169,7 +186,7 @@ class Reduced:
         x = np.empty(len(q))
         x[reduction.kept] = u
         y = np.zeros(len(b))
-        y[reduction.rows] = multipliers[first:]
+        y[reduction.rows] = multipliers[first:] / self.heights
         if first:
             of_bounds = np.zeros(len(q))
             of_bounds[reduction.kept[:first]] = multipliers[:first]

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._bounds import Bounds
-from cvxlpgd.solvers._each import Answer
+from cvxlpgd.solvers._each import Answer, row
 from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers._protocol import checked_options
-from cvxlpgd.solvers._reduce import Reduction
+from cvxlpgd.solvers._reduce import Reduced, Reduction
 
 _STATUS = {
     1: Status.SOLVED,
@@ -30,6 +30,7 @@ _WORDS = {
     -4: "the iteration limit is reached",
     -5: "the objective is not strictly convex",
     -6: "the equalities contradict each other, or are redundant",
+    -7: "the time limit is reached",
 }
 # An active set is exact up to rounding; the tolerances only tell which constraints are violated.
 _DEFAULTS = {"primal_tol": 1e-10, "dual_tol": 1e-12, "eps_prox": 0.0, "eq_reduction": -1}
@@ -72,30 +73,19 @@ class DAQP:
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, from the active set of `start`."""
-        import daqp
-
         structure, settings = program.structure, _DEFAULTS | dict(self.options)
         settings.pop("verbose", None)  # it has nothing to say
         bounds = Bounds.of(program)
-        reduction = Reduction.of(structure, bounds)
-        count = reduction.bounded + len(reduction.rows)
-        base = np.zeros(max(count, reduction.bounded + 1), dtype=np.intc)
-        base[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY
+        reductions = _Reductions(structure, bounds)
 
         def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            reduced = reduction.at(P, A)
-            model = daqp.Model()
-            model.settings = settings
-            zeros = np.zeros(len(base))
-            # DAQP wants a row: 0 u <= 1
-            rows = reduced.A if len(reduced.A) else np.zeros((1, len(reduced.H)))
-            linear = np.zeros(len(reduced.H))
-            flag, _ = model.setup(reduced.H, linear, rows, zeros, zeros, base.copy())
-            if flag < 0:
+            made = _set_up(reductions, settings, P, A)
+            if made.flag < 0:
                 raise ValueError(
-                    f"{_WORDS.get(flag, f'exit flag {flag}')}; take another solver, such as "
-                    "Clarabel()"
+                    f"{_WORDS.get(made.flag, f'exit flag {made.flag}')}; take another solver, such "
+                    "as Clarabel()"
                 )
+            model, reduced, base, size = made.model, made.reduced, made.base, made.size
 
             def solved(f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: Any) -> Any:
                 flag = model.update(f=f, bupper=upper, blower=lower, sense=sense)
@@ -106,6 +96,8 @@ class DAQP:
                 if len(upper) < len(base):
                     upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
                 state = begin.state if begin is not None else None
+                if state is not None and len(state.base) != len(base):
+                    state = None  # of the other elimination
                 sense = base if state is None else state.sense
                 u, _, flag, info = solved(f, upper, lower, sense.copy())
                 if state is not None and flag != 1:
@@ -115,14 +107,80 @@ class DAQP:
                     words = _WORDS.get(flag, f"exit flag {flag}")
                     return Answer(status, iterations=info["iterations"], message=words)
                 multipliers = info["lam"]
-                x, y = reduced.point(u, multipliers[:count], q, b)
+                x, y = reduced.point(u, multipliers[:size], q, b)
                 state = _Active(multipliers, base)
                 return Answer(Status.SOLVED, x, y, None, info["iterations"], state=state)
 
             return solve
 
-        solution = solve_prepared(self, program, start, prepare, parallel=False)
+        solution = solve_prepared(self, program, start, prepare)
         return bounds.with_slack(solution, program)
+
+
+def strictly_convex(program: ConeProgram) -> bool:
+    """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
+    w = program.data
+    reductions = _Reductions(program.structure, Bounds.of(program))
+    return _set_up(reductions, _DEFAULTS, row(w.P, 0), row(w.A, 0)).flag >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Reductions:
+    """The ways to eliminate variables, in the order in which they are tried."""
+
+    structure: Structure
+    bounds: Bounds
+
+    @cached_property
+    def first(self) -> Reduction:
+        """Without canonicalization's own variables: more of P stays diagonal, which is faster."""
+        return Reduction.of(self.structure, self.bounds)
+
+    @cached_property
+    def second(self) -> Reduction | None:
+        """Without the user's defined variables too; None where there are none."""
+        wider = Reduction.of(self.structure, self.bounds, user=True)
+        return wider if len(wider.defined) > len(self.first.defined) else None
+
+
+class _SetUp(NamedTuple):
+    """A model, its program, its `sense` when cold, and how many multipliers are the program's."""
+
+    flag: int
+    model: Any
+    reduced: Reduced
+    base: np.ndarray
+    size: int
+
+
+def _set_up(
+    reductions: _Reductions, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
+) -> _SetUp:
+    """The first set-up that DAQP takes, else the one that it refused; flag < 0 is a refusal."""
+    made = _set_up_with(reductions.first, settings, P, A)
+    wider = reductions.second if made.flag < 0 else None
+    if wider is None or not A[wider.pivots].all():
+        return made
+    again = _set_up_with(wider, settings, P, A)
+    return made if again.flag < 0 else again
+
+
+def _set_up_with(
+    reduction: Reduction, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
+) -> _SetUp:
+    import daqp
+
+    reduced = reduction.at(P, A)
+    size = reduction.bounded + len(reduction.rows)
+    # DAQP wants a row: 0 u <= 1
+    base = np.zeros(max(size, reduction.bounded + 1), dtype=np.intc)
+    base[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY
+    rows = reduced.A if len(reduced.A) else np.zeros((1, len(reduced.H)))
+    model, zeros = daqp.Model(), np.zeros(len(base))
+    model.settings = dict(settings)
+    linear = np.zeros(len(reduced.H))
+    flag, _ = model.setup(reduced.H, linear, rows, zeros, zeros, base.copy())
+    return _SetUp(flag, model, reduced, base, size)
 
 
 @dataclass(frozen=True, eq=False)
