@@ -1,0 +1,1 @@
+"""Examples: scripts, and experiments that run as `python -m examples.NAME`."""
