@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.families import Instance
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives._perturb import KAPPA, cotangent_step, without_slack
+from cvxlpgd.derivatives._perturb import cotangent_step, without_slack
+from cvxlpgd.schedules import Relative
 from cvxlpgd.torch import CvxpyLayer
 
 RELATIVE_TAU = 1e-3
@@ -103,10 +104,8 @@ def relative_tau(instance: Instance) -> np.ndarray:
     bar = instance.cotangent.reshape(batch, -1)
     variables = layer._compiled.canonical.variables
     z_bar = variables.cotangent(call.outputs, [bar], call.solution.point)
-    step = cotangent_step(
-        call.program, call.solution.point, without_slack(call.program, z_bar), call.solver.accuracy
-    )
-    return step * (RELATIVE_TAU / KAPPA)
+    folded = without_slack(call.program, z_bar)
+    return cotangent_step(Relative(RELATIVE_TAU), call.program, call.solution.point, folded, 0.0)
 
 
 def _fixed(instance: Instance) -> Callable[..., Any]:

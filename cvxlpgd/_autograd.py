@@ -6,11 +6,12 @@ order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cvxlpgd.call import Call
@@ -18,6 +19,7 @@ from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import Point
 from cvxlpgd.solution import Solution
+from cvxlpgd.values import Values
 
 Tensor = torch.Tensor
 
@@ -206,3 +208,24 @@ def _dtype(tensors: Sequence[Tensor]) -> torch.dtype:
     for other in floating[1:]:
         dtype = torch.promote_types(dtype, other)
     return dtype
+
+
+class Valued(torch.autograd.Function):
+    """values -> a sum of optimal values, by `make`, which solves for arrays."""
+
+    @staticmethod
+    def forward(ctx: Any, make: Callable[[list[np.ndarray]], Values], *values: Tensor) -> Tensor:
+        found = make([_array(v) for v in values])
+        ctx.found, ctx.kinds = found, [(v.dtype, v.device) for v in values]
+        device = values[0].device if values else None
+        return torch.tensor(found.value.reshape(found.shape), dtype=_dtype(values), device=device)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
+        found = ctx.found.vjp(_array(bar).reshape(-1), ctx.needs_input_grad[1:])
+        grads = [
+            None if g is None else torch.as_tensor(g).to(dtype=dtype, device=device)
+            for g, (dtype, device) in zip(found, ctx.kinds, strict=True)
+        ]
+        return None, *grads

@@ -12,7 +12,7 @@ from cvxlpgd import failure
 from cvxlpgd.compiled import Compiled, some, taken
 from cvxlpgd.derivatives import LPGD, Derivative, Info
 from cvxlpgd.inputs import Batch, batched
-from cvxlpgd.program import ConeProgram, Point, Residuals
+from cvxlpgd.program import ConeProgram, Data, Point, Residuals
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import Solver
@@ -112,23 +112,26 @@ class Call:
         )
         moving = np.flatnonzero(point_bar.any())
         active, where, point_bar = active[moving], where[moving], point_bar.pick(moving)
-        entries = parameters.entries(needed)
+        entries = self.wanted(needed)
         found: list[Any] = [None] * len(needed)
         if len(active) and any(len(v) for _, v in entries._items()):
             w_bar, info = self.derivative.take(where).vjp(
                 some(self.program, active), self.solution.take(active), point_bar, entries,
                 self.solver,
             )  # fmt: skip
-            self._note(info, where)
+            self.note(info, where)
             flat = [taken(v, active, len(self.samples)) for v in self.flat]
             found = parameters.cotangents(flat, w_bar, entries, needed)
             if not info.ok.all():
                 found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
-            self._warn_of_degenerate(found, info, where)
-        return [
-            self._gathered(k, found[k], where, lost) if need else None
-            for k, need in enumerate(needed)
-        ]
+            self._judge(found, info, where)
+        return self.gathered(found, where, lost, needed)
+
+    def wanted(self, needed: Sequence[bool]) -> Data:
+        """The entries of the data that get a cotangent; raises where the derivative has none."""
+        entries = self.compiled.canonical.parameters.entries(needed)
+        self.derivative.require_entries(self.program.structure, entries)
+        return entries
 
     def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
@@ -149,17 +152,27 @@ class Call:
             z_dot, info = self.derivative.take(where).jvp(
                 some(self.program, active), self.solution.take(active), w_dot, self.solver
             )
-            self._note(info, where)
+            self.note(info, where)
             outputs = [output[where] for output in self.outputs]
             values = self.compiled.canonical.variables.tangents(outputs, z_dot)
             for out, value in zip(found, values, strict=True):
                 out[where] = np.where(info.ok[:, None], value, np.nan)
         return found
 
+    def gathered(
+        self,
+        found: Sequence[np.ndarray | None],
+        where: np.ndarray,
+        lost: np.ndarray,
+        needed: Sequence[bool],
+    ) -> list[np.ndarray | None]:
+        """Parameters' cotangents, from those of the samples at `where`; NaN at `lost`."""
+        pairs = enumerate(zip(found, needed, strict=True))
+        return [self._gathered(k, v, where, lost) if need else None for k, (v, need) in pairs]
+
     def _gathered(
         self, k: int, found: np.ndarray | None, where: np.ndarray, lost: np.ndarray
     ) -> np.ndarray:
-        """The cotangent of parameter k, from those of the samples at `where`; NaN at `lost`."""
         if found is not None and len(where) == self.batch.samples:
             full = found
         else:
@@ -169,23 +182,23 @@ class Call:
             full[lost] = np.nan
         return self.compiled.gathered(k, full, self.batch)
 
-    def _note(self, info: Info, where: np.ndarray) -> None:
+    def note(self, info: Info, where: np.ndarray) -> None:
         """Add a derivative to the record, and say what went wrong with it."""
         self.record.add(where, info)
         failure.say_gradients(info.ok, info.messages, where, self.batch.shape, self.policy)
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(where[info.inaccurate], self.batch.shape)
 
-    def _warn_of_degenerate(
-        self, found: list[np.ndarray | None], info: Info, where: np.ndarray
-    ) -> None:
-        """Warn, once, of gradients that are zero or noise although the cotangent is not zero."""
-        if self.once.said or self.program.structure.mixed_integer:
-            return
+    def _judge(self, found: list[np.ndarray | None], info: Info, where: np.ndarray) -> None:
+        """Note which gradients inform; warn, once, of those that are zero or noise.
+
+        Their cotangents are not zero.
+        """
         zero = info.unresolved.copy()
         zero |= ~np.any([v.any(axis=1) for v in found if v is not None] or [info.ok], axis=0)
         zero &= info.ok
-        if zero.any():
+        self.record.inform(where, info.ok & ~zero)
+        if zero.any() and not self.once.said and not self.program.structure.mixed_integer:
             self.once.said = True
             is_lpgd = isinstance(self.derivative, LPGD)
             failure.say_degenerate(where[zero], self.batch.shape, is_lpgd)

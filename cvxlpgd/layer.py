@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import cvxpy as cp
@@ -18,12 +19,12 @@ import numpy as np
 
 from cvxlpgd import failure
 from cvxlpgd.call import Call
-from cvxlpgd.canonical import canonicalize, check_dpp, checked, substituted
+from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, substituted
 from cvxlpgd.compiled import Compiled, some, taken
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
-from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._choose import names, resolved
@@ -60,6 +61,11 @@ class Layer:
             raise InvalidOption(f"executor must be a concurrent.futures.Executor, not {executor!r}")
         if on_failure not in ("raise", "nan"):
             raise InvalidOption(f'on_failure must be "raise" or "nan", not {on_failure!r}')
+        self._settings: dict[str, Any] = {
+            "solver": solver, "verbose": verbose, "canon_backend": canon_backend,
+            "solver_args": solver_args, "derivative": derivative, "on_failure": on_failure,
+            "time_limit": time_limit, "executor": executor,
+        }  # fmt: skip
         parameters, variables = checked(problem, parameters, variables, gp)
         own = substituted(problem, parameters)
         check_dpp(own, gp)
@@ -77,6 +83,8 @@ class Layer:
         structure = canonical.structure
         self._fallback = None if fallback is None else resolved(fallback, structure, {})
         self._setting = self._resolve({})
+        self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
+        self.derived: dict[Any, Any] = {}  # layers made of this one's problem
         self._witness: Witness | None = Witness(own, parameters)
         self._once = failure.Once()
         self._local = threading.local()
@@ -90,9 +98,52 @@ class Layer:
         return record
 
     @property
+    def canonical(self) -> Canonical:
+        """The problem, canonicalized."""
+        return self._compiled.canonical
+
+    @property
+    def problem(self) -> cp.Problem:
+        """The problem, with parameters that are not listed replaced by their values."""
+        return self._origin[0]
+
+    @property
+    def parameters(self) -> list[cp.Parameter]:
+        """Its parameters, as listed."""
+        return self._origin[1]
+
+    @property
+    def _origin(self) -> tuple[cp.Problem, list[cp.Parameter]]:
+        if self._problem is None:
+            raise InvalidOption(
+                "a copy of a layer does not have the CVXPY problem, which its variables and "
+                "constraints belong to: ask the layer that was made from it"
+            )
+        return self._problem
+
+    @property
     def structure(self) -> Structure:
         """What all of its programs have in common."""
         return self._compiled.canonical.structure
+
+    @property
+    def solver(self) -> Solver:
+        """The solver that it asks."""
+        return self._setting[0]
+
+    @property
+    def derivative(self) -> Derivative:
+        """Its derivative, as it was given."""
+        return self._setting[1]
+
+    def entries(self, needed: Sequence[bool]) -> Data:
+        """The entries of the data that these parameters reach."""
+        return self.canonical.parameters.entries(needed)
+
+    def require_entries(self, needed: Sequence[bool]) -> None:
+        """Raise where the derivative has none for parameters, before anything is solved."""
+        if any(needed):
+            self.derivative.require_entries(self.structure, self.entries(needed))
 
     @property
     def solvers(self) -> tuple[str, ...]:
@@ -108,7 +159,8 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
-        state = self.__dict__ | {"_executor": None}
+        state = self.__dict__ | {"_executor": None, "_problem": None, "derived": {}}
+        state["_settings"] = self._settings | {"executor": None}
         del state["_local"]
         if self._executor is not None:
             solver, derivative = state["_setting"]
@@ -119,13 +171,26 @@ class Layer:
         self.__dict__.update(state)
         self._local = threading.local()
 
+    def alike(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+    ) -> Layer:
+        """A layer of another problem with the same settings."""
+        return Layer(problem, parameters, variables, **self._settings)
+
     def forward(
         self,
         values: Sequence[np.ndarray],
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
+        along: Sequence[np.ndarray] | None = None,
     ) -> Call:
         """Solve for parameter values (*batch axes, *shape), doubles.
+
+        With `along`, cotangents (batch or 1, size) of the variables, the objective is diminished by
+        the linear function that they are of.
 
         Raises
         ------
@@ -145,6 +210,8 @@ class Layer:
         samples = np.flatnonzero([not fault for fault in faults])
         flat = [taken(v, samples, batch.samples) for v in self._compiled.flat(batch.values)]
         program, offset = self._compiled.program(flat, len(samples))
+        if along is not None:
+            program = self._along(program, [taken(v, samples, batch.samples) for v in along])
         start = self._start(warm_start, batch)
         solution = solve(solver, program, start and start.take(samples))
         solution = self._second_try(program, solution)
@@ -159,13 +226,21 @@ class Layer:
         record = Record.of(solver.name, full, objective, batch.shape, lasting)
         self._local.record = record
         failure.say_solutions(full, faults, batch.shape, self._on_failure)
-        self._bear_witness(batch, full, objective)
+        if along is None:  # else it is another objective
+            self._bear_witness(batch, full, objective)
         if warm_start is True:
             self._starts[batch.shape] = full
         return Call(
             self._compiled, batch, samples, flat, program, solution, full, outputs, record, solver,
             derivative, self._on_failure, self._once,
         )  # fmt: skip
+
+    def _along(self, program: ConeProgram, bars: Sequence[np.ndarray]) -> ConeProgram:
+        """The programs with -bar'v added to their objectives, v the returned variables."""
+        x_bar = np.zeros((1, self.structure.n))
+        for output, bar in zip(self.canonical.variables.outputs, bars, strict=True):
+            x_bar = x_bar + output.linear.transposed(bar)
+        return replace(program, data=replace(program.data, q=program.data.q - x_bar))
 
     def _resolve(self, solver_args: Mapping[str, Any]) -> tuple[Solver, Derivative]:
         """The solver and the derivative for these solver_args on top of the constructor's."""

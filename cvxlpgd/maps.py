@@ -89,25 +89,52 @@ class ParameterMap:
                 whole = xp.zeros(shape, dtype=bar.dtype, device=bar.device)
                 whole[:, np.searchsorted(block.varying, rows)] = bar
                 bar = whole
-            theta_bar, start = self._maps[name].transposed(bar), 0
-            for k in self._reaching[name]:
-                i, log = self.sources[k]
-                end = start + self.starts[k + 1] - self.starts[k]
-                if needed[i]:
-                    part = theta_bar[:, start:end]
-                    part = part / values[i] if log else part
-                    out[i] = part if out[i] is None else out[i] + part
-                start = end
+            self._pull(name, bar, values, needed, out)
         return out
+
+    def offset_cotangents(
+        self, values: Sequence[Array], bar: Array, needed: Sequence[bool], out: list[Array | None]
+    ) -> None:
+        """Add to `out` the parameters' cotangents for that of the objective's constant term."""
+        if len(self.blocks["offset"].varying):
+            self._pull("offset", bar[:, None], values, needed, out)
+
+    def _pull(
+        self,
+        name: str,
+        bar: Array,
+        values: Sequence[Array],
+        needed: Sequence[bool],
+        out: list[Array | None],
+    ) -> None:
+        """Add to `out` the parameters' cotangents for that of a block's varying entries."""
+        theta_bar, start = self._maps[name].transposed(bar), 0
+        for k in self._reaching[name]:
+            i, log = self.sources[k]
+            end = start + self.starts[k + 1] - self.starts[k]
+            if needed[i]:
+                part = theta_bar[:, start:end]
+                part = part / values[i] if log else part
+                out[i] = part if out[i] is None else out[i] + part
+            start = end
 
     def entries(self, needed: Sequence[bool]) -> Data:
         """The varying entries that the needed parameters reach."""
         if all(needed):
             return Data(**{name: self.blocks[name].varying for name in FIELDS})
-        columns = np.zeros(self.starts[-1], dtype=bool)
-        for k, (i, _) in enumerate(self.sources):
-            columns[self.starts[k] : self.starts[k + 1]] = needed[i]
-        return Data(**{name: _reached(self.blocks[name], columns) for name in FIELDS})
+        key = tuple(needed)
+        if key not in self._entries:
+            columns = np.zeros(self.starts[-1], dtype=bool)
+            for k, (i, _) in enumerate(self.sources):
+                columns[self.starts[k] : self.starts[k + 1]] = needed[i]
+            reached = {name: _reached(self.blocks[name], columns) for name in FIELDS}
+            self._entries[key] = Data(**reached)
+        return self._entries[key]
+
+    @cached_property
+    def _entries(self) -> dict[tuple[bool, ...], Data]:
+        """What was found for some needed parameters; adding to it is atomic."""
+        return {}
 
     @cached_property
     def _reaching(self) -> dict[str, tuple[int, ...]]:

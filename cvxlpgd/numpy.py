@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 
 from cvxlpgd.call import Call
+from cvxlpgd.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
+from cvxlpgd.differences import lagrangian_difference
+from cvxlpgd.envelopes import Weighted, checked, of_loss
+from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.inputs import real, spread
 from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
+from cvxlpgd.values import envelope, listed, optimal_value, own, refuse_integer_rows
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -90,6 +95,7 @@ class CvxpyLayer:
 
         Cotangents of parameters shared by the batch are summed over it.
         """
+        self._layer.require_entries([True] * len(values))
         call, outputs, dtypes = self._forward(values, solver_args, False)
 
         def pullback(*bars: Any) -> Arrays:
@@ -125,6 +131,92 @@ class CvxpyLayer:
             for v, out in zip(found, outputs, strict=True)
         )
 
+    def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
+        """The constraints that are weakly active at this thread's newest solutions.
+
+        They hold with equality though their dual variable is 0, both up to `tol`: the solution has
+        a kink there, and one-sided and averaged gradients differ.
+        """
+        return weakly_active(self._layer, tol)
+
+    def optimal_value(self, *values: Any) -> np.ndarray:
+        """The problem's optimal value (*batch shape)."""
+        return self._valued(partial(optimal_value, self._layer), values)[0]
+
+    def optimal_value_vjp(self, *values: Any) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
+        """The optimal value, and the function from its cotangent to the parameters'."""
+        return self._valued(partial(optimal_value, self._layer), values)
+
+    def envelope(self, *values: Any, **options: Any) -> np.ndarray:
+        """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape).
+
+        Arguments are those of `cvxlpgd.torch.CvxpyLayer.envelope`: cotangents= or loss= and
+        loss_values=, tau=, side=, rho=.
+        """
+        return self.envelope_vjp(*values, **options)[0]
+
+    def envelope_vjp(
+        self,
+        *values: Any,
+        cotangents: Any = None,
+        tau: Any = None,
+        side: str | None = None,
+        rho: float = 0.0,
+        loss: cp.Expression | None = None,
+        loss_values: Mapping[cp.Parameter, Any] | None = None,
+    ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
+        """The envelope, and the function from its cotangent to the parameters'.
+
+        With `loss`, the cotangents of the loss's own parameters follow, in the order of
+        `loss.parameters()`.
+        """
+        tau, side = own(self._layer, tau, side)
+        if (loss is None) == (cotangents is None):
+            raise InvalidOption("an envelope needs either cotangents= or loss=")
+        if loss is None:
+            bars = listed(cotangents, np.ndarray)
+            make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
+            return self._valued(make, values)
+        given = checked(self._layer, loss, loss_values, tau, side)
+
+        def of(arrays: list[np.ndarray]) -> Weighted:
+            first, rest = arrays[: len(values)], arrays[len(values) :]
+            mine = dict(zip(given, rest, strict=True))
+            return of_loss(self._layer, first, loss, mine, tau, side)
+
+        return self._valued(of, (*values, *given.values()))
+
+    def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> np.ndarray:
+        """How much worse targets are than the solution, (*batch shape), >= 0.
+
+        Arguments are those of `cvxlpgd.torch.CvxpyLayer.lagrangian_difference`.
+        """
+        return self.lagrangian_difference_vjp(*values, targets=targets, margin=margin)[0]
+
+    def lagrangian_difference_vjp(
+        self, *values: Any, targets: Any, margin: Any = None
+    ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
+        """The difference, and the function from its cotangent to the parameters'."""
+        fixed = listed(targets, np.ndarray)
+        along = None if margin is None else listed(margin, np.ndarray)
+        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        return self._valued(make, values)
+
+    def _valued(
+        self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
+    ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
+        arrays, dtypes, dtype = _arrays(values)
+        found = make([_double(v) for v in arrays])
+
+        def pullback(bar: Any) -> Arrays:
+            refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
+            flat = _double(spread(bar, found.shape, "cotangent")).ravel()
+            bars = found.vjp(flat, [True] * len(values))
+            pairs = zip(bars, dtypes, strict=True)
+            return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
+
+        return found.value.reshape(found.shape).astype(dtype), pullback
+
     @property
     def _sizes(self) -> list[int]:
         return [int(np.prod(shape)) for shape in self._layer.shapes]
@@ -132,16 +224,21 @@ class CvxpyLayer:
     def _forward(
         self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
     ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
-        dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
-        floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
-        dtype = np.result_type(*floating) if floating else np.dtype(float)
+        arrays, dtypes, dtype = _arrays(values)
         call = self._layer.forward([_double(v) for v in arrays], solver_args, warm)
         outputs = tuple(
             v.reshape(call.batch.shape + shape).astype(dtype)
             for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
         )
         return call, outputs, dtypes
+
+
+def _arrays(values: Sequence[Any]) -> tuple[list[np.ndarray], list[np.dtype], np.dtype]:
+    """The values as arrays, the dtypes of their cotangents, and that of what is computed."""
+    arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
+    dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
+    floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
+    return arrays, dtypes, np.result_type(*floating) if floating else np.dtype(float)
 
 
 def _double(values: np.ndarray) -> np.ndarray:

@@ -40,6 +40,9 @@ class Record:
         The perturbation that the newest backward pass used, NaN before it.
     retries : int array
         How often that was enlarged.
+    informative : bool array
+        Whether the newest backward pass found a gradient above the solver's noise; `tau` is NaN
+        where there was nothing to differentiate.
     differentiated : bool array
         False where the newest backward pass failed (and was not asked to raise).
     setups : array
@@ -63,6 +66,7 @@ class Record:
     gap: np.ndarray
     tau: np.ndarray
     retries: np.ndarray
+    informative: np.ndarray
     differentiated: np.ndarray
     setups: np.ndarray
     resolve_iterations: np.ndarray
@@ -103,6 +107,7 @@ class Record:
             gap=np.asarray(r.gap).reshape(shape),
             tau=np.full(count, np.nan).reshape(shape),
             retries=np.zeros(count, dtype=int).reshape(shape),
+            informative=np.zeros(count, dtype=bool).reshape(shape),
             differentiated=np.ones(count, dtype=bool).reshape(shape),
             setups=(np.zeros(count) if solution.setups is None else solution.setups).reshape(shape),
             resolve_iterations=np.zeros(count).reshape(shape),
@@ -122,6 +127,11 @@ class Record:
             self.differentiated.reshape(-1)[samples] = info.ok
             self.setups.reshape(-1)[samples] += info.setups
             self.resolve_iterations.reshape(-1)[samples] = info.iterations
+
+    def inform(self, samples: np.ndarray, informative: np.ndarray) -> None:
+        """Note where a backward pass found a gradient above the noise."""
+        with _adding:
+            self.informative.reshape(-1)[samples] = informative
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import torch
 
-from cvxlpgd._autograd import Run, Solve, Tensor
+from cvxlpgd._autograd import Run, Solve, Tensor, Valued
+from cvxlpgd.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
+from cvxlpgd.differences import lagrangian_difference
+from cvxlpgd.envelopes import Weighted, checked, of_loss
+from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
+from cvxlpgd.values import envelope, listed, optimal_value, own, refuse_integer_rows
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -121,9 +126,133 @@ class CvxpyLayer(torch.nn.Module):
             eager: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(self.forward)
             return eager(*values, solver_args=solver_args, warm_start=warm_start)
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
+        self._layer.require_entries(_needed(tensors))
         run = Run(self._layer, solver_args, warm_start)
         outputs = Solve.apply(run, *tensors)
         return tuple(outputs[: len(self._layer.shapes)])
+
+    def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
+        """The constraints that are weakly active at this thread's newest solutions.
+
+        They hold with equality though their dual variable is 0, both up to `tol`: the solution has
+        a kink there, and one-sided and averaged gradients differ.
+        """
+        return weakly_active(self._layer, tol)
+
+    def optimal_value(self, *values: Tensor) -> Tensor:
+        """The problem's optimal value (*batch shape), differentiable by Danskin's theorem.
+
+        Raises
+        ------
+        InvalidInput, SolveFailed
+        """
+        return self._valued(partial(optimal_value, self._layer), values)
+
+    def envelope(
+        self,
+        *values: Tensor,
+        cotangents: Sequence[Any] | Tensor | None = None,
+        tau: Any = None,
+        side: str | None = None,
+        rho: float = 0.0,
+        loss: cp.Expression | None = None,
+        loss_values: Mapping[cp.Parameter, Tensor] | None = None,
+    ) -> Tensor:
+        """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape), differentiable.
+
+            V(t) = min_x max_y  L(x, y; w) + t l(x, y)
+            lower [V(tau) - V(0)]/tau,  upper [V(0) - V(-tau)]/tau,  average: their mean
+
+        For losses of primal variables lower <= l(x*) <= upper. The gradient is LPGD's for the same
+        tau, side and cotangents.
+
+        Parameters
+        ----------
+        values : tensors (*batch axes, *parameter shape)
+        cotangents : one for each returned variable
+            The loss is l = sum of cotangent * variable; each is (*batch shape, *shape), or is
+            broadcast to that.
+        loss : cp.Expression
+            Instead: the loss itself, a scalar of the problem's variables: convex for "lower",
+            concave for "upper", affine for any side.
+        loss_values : {cp.Parameter: tensor}
+            Values of the loss's own parameters, with any batch axes. They get gradients too.
+        tau, side : as LPGD's; None takes those of the layer's own LPGD
+            With `loss`, tau must be a number or an array of the batch shape.
+        rho : float
+            Weight of a proximal term at x*, with `cotangents` only.
+
+        Raises
+        ------
+        InvalidInput, InvalidOption, SolveFailed
+        """
+        tau, side = own(self._layer, tau, side)
+        if (loss is None) == (cotangents is None):
+            raise InvalidOption("an envelope needs either cotangents= or loss=")
+        if loss is None:
+            bars = [_constant(bar) for bar in listed(cotangents, Tensor, np.ndarray)]
+            make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
+            return self._valued(make, values)
+        given = checked(self._layer, loss, loss_values, tau, side)
+
+        def of(arrays: list[np.ndarray]) -> Weighted:
+            first, rest = arrays[: len(values)], arrays[len(values) :]
+            mine = dict(zip(given, rest, strict=True))
+            return of_loss(self._layer, first, loss, mine, tau, side)
+
+        return self._valued(of, (*values, *given.values()))
+
+    def lagrangian_difference(
+        self,
+        *values: Tensor,
+        targets: Sequence[Any] | Tensor,
+        margin: Sequence[Any] | Tensor | None = None,
+    ) -> Tensor:
+        """How much worse targets are than the solution, (*batch shape), differentiable, >= 0.
+
+            D(v | w) = min_{x: variables = v} f(x; w) - min_x f(x; w)
+
+        Parameters
+        ----------
+        targets : one for each returned variable
+            Feasible values, (*batch shape, *shape) or broadcast to that.
+        margin : one for each returned variable, optional
+            Cotangents of a linear function that f is diminished by.
+
+        Raises
+        ------
+        InvalidInput
+            For a target that is not feasible.
+        InvalidOption, SolveFailed
+        """
+        kinds = (Tensor, np.ndarray)
+        fixed = [_constant(v) for v in listed(targets, *kinds)]
+        along = None if margin is None else [_constant(v) for v in listed(margin, *kinds)]
+        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        return self._valued(make, values)
+
+    def _valued(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
+        tensors = [_tensor(i, value) for i, value in enumerate(values)]
+        refuse_integer_rows(self._layer, _needed(tensors))
+        found: Tensor = Valued.apply(make, *tensors)
+        return found
+
+
+def _needed(tensors: Sequence[Tensor]) -> list[bool]:
+    """Which of them a backward pass would reach."""
+    return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+
+
+def _constant(value: Any) -> np.ndarray:
+    """A cotangent or target as an array; it gets no gradient."""
+    if isinstance(value, Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            raise InvalidInput(
+                "cotangents, targets and margins get no gradient: detach them, and weight the "
+                "result instead"
+            )
+        value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return np.asarray(value, dtype=float)
 
 
 def _tensor(i: int, value: Any) -> Tensor:

@@ -145,7 +145,8 @@ def test_cotangents_of_all_of_a_point(name):
     rng, z = np.random.default_rng(3), at.call.solution.point
     bars = Point(*(rng.normal(size=v.shape) for v in (z.x, z.y, z.s)))
     entries, fields = program.structure.varying, ("P", "q", "A", "b")
-    step = _perturb.cotangent_step(program, z, _perturb.without_slack(program, bars), 1e-12)
+    folded = _perturb.without_slack(program, bars)
+    step = _perturb.cotangent_step("auto", program, z, folded, 1e-12)
     for derivative in (LPGD(tau=step / 10), Implicit("dense")):
         w_bar, _ = derivative.vjp(program, solution, bars, entries, solver)
         for seed in range(3):

@@ -17,7 +17,10 @@ from cvxlpgd.cones.psd import PSD
 from cvxlpgd.cones.soc import SOC
 from cvxlpgd.cones.zero import Zero
 
-__all__ = ["PSD", "SOC", "Cone", "Exp", "NonNeg", "Pow", "Zero", "distance", "dual_distance"]
+__all__ = [
+    "PSD", "SOC", "Cone", "Exp", "NonNeg", "Pow", "Zero", "distance", "dual_distance",
+    "is_weakly_active",
+]  # fmt: skip
 
 
 class Cone(Protocol):
@@ -26,6 +29,16 @@ class Cone(Protocol):
     @property
     def rows(self) -> int:
         """Rows of the program that it takes."""
+
+    @property
+    def interior(self) -> Any:
+        """A point inside of both the cone and its dual, its distance from their boundaries about 1;
+        None where the cone has no inside.
+        """
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it is its own dual, and homogeneous."""
 
     def project(self, v: Any) -> Any:
         """The nearest point of the cone, for arrays (..., rows)."""
@@ -41,3 +54,20 @@ def dual_distance(cone: Cone, y: Any) -> Any:
     """Largest entry of |y - Π_K*(y)| = |Π_K(-y)|, by Moreau: v = Π_K*(v) - Π_K(-v)."""
     xp = array_namespace(y)
     return xp.max(xp.abs(cone.project(-y)), axis=-1)
+
+
+def is_weakly_active(cone: Cone, s: Any, y: Any, tolerance: float) -> Any:
+    """Whether strict complementarity fails, arrays (..., rows) -> bool (...).
+
+    For a symmetric cone: s + y is not inside of it. For the others: neither s nor y is inside of
+    its cone, and one of them is 0.
+    """
+    xp = array_namespace(s)
+    if cone.interior is None:
+        return xp.zeros(s.shape[:-1], dtype=bool)
+    inward = tolerance * xp.asarray(cone.interior, dtype=s.dtype)
+    if cone.symmetric:
+        return distance(cone, s + y - inward) > 0
+    size = xp.minimum(xp.max(xp.abs(s), axis=-1), xp.max(xp.abs(y), axis=-1))
+    outside = (distance(cone, s - inward) > 0) & (dual_distance(cone, y - inward) > 0)
+    return outside & (size <= tolerance)

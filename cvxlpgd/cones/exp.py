@@ -15,6 +15,9 @@ class Exp:
 
     rows = 3
 
+    symmetric = False
+    interior = (-1.0, 1.0, 1.0)
+
     def project(self, v: Any) -> Any:
         """Nearest point, by the root of one increasing function.
 

@@ -3,12 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class NonNeg:
     """`rows` inequality rows."""
 
     rows: int
+
+    symmetric = True
+
+    @property
+    def interior(self) -> np.ndarray:
+        """Ones."""
+        return np.ones(self.rows)
 
     def project(self, v: Any) -> Any:
         """Nearest point of the cone: max(v, 0)."""

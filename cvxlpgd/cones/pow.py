@@ -22,6 +22,9 @@ class Pow:
     alpha: float
     rows = 3
 
+    symmetric = False
+    interior = (1.0, 1.0, 0.0)
+
     def project(self, v: Any) -> Any:
         """Nearest point, by the root of one increasing function.
 

@@ -23,10 +23,17 @@ class PSD:
 
     order: int
 
+    symmetric = True
+
     @property
     def rows(self) -> int:
         """Entries of one triangle."""
         return self.order * (self.order + 1) // 2
+
+    @property
+    def interior(self) -> np.ndarray:
+        """The identity."""
+        return np.equal(*triangle(self.order)).astype(float)
 
     def project(self, v: Any) -> Any:
         """Nearest point: the same eigenvectors, the eigenvalues cut off at 0."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace
 
 
@@ -11,6 +12,13 @@ class SOC:
     """One second-order cone of `rows` rows, t first."""
 
     rows: int
+
+    symmetric = True
+
+    @property
+    def interior(self) -> np.ndarray:
+        """T = 1, u = 0."""
+        return np.eye(self.rows)[0]
 
     def project(self, v: Any) -> Any:
         """Nearest point: v inside, 0 in the polar cone, else (t + |u|)/2 · (1, u/|u|)."""

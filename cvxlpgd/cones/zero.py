@@ -10,6 +10,9 @@ class Zero:
 
     rows: int
 
+    interior = None
+    symmetric = False
+
     def project(self, v: Any) -> Any:
         """Nearest point of the cone: 0."""
         return v * 0.0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
-from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.errors import DerivativeFailed
+from cvxlpgd.derivatives._report import report, with_redundant_rows
 from cvxlpgd.program import ConeProgram, Data, Point, norm
-from cvxlpgd.solution import Solution, Status
+from cvxlpgd.schedules import Relative
+from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import FINEST, Solver, solve
 from cvxlpgd.sparse import Array, product, transposed_product
 
@@ -58,14 +59,19 @@ def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
     return replace(program, data=Data(**moved))
 
 
-def cotangent_step(program: ConeProgram, z: Point, z_bar: Point, accuracy: float) -> np.ndarray:
-    """Tau such that the perturbation of q and b is kappa times what it perturbs, (batch,).
+def cotangent_step(
+    tau: Any, program: ConeProgram, z: Point, z_bar: Point, accuracy: float
+) -> np.ndarray:
+    """Tau for each sample, (batch,): as given, or such that q and b move by kappa times their size.
 
     tau = kappa max(|q|, |Px*|, |A'y*|) / |x_bar| over the user's variables, or kappa |b| / |y_bar|,
-    the smaller where both exist; a size of 0 counts as 1; kappa = max(1.2e-3, accuracy^(1/3)).
-    Px* and A'y* within the solver's noise count as 0; where A'y* cancels, the size is taken before
-    it does, |A|'|y*|.
+    the smaller where both exist; a size of 0 counts as 1. kappa is Relative's, and for "auto"
+    max(1.2e-3, accuracy^(1/3)). Px* and A'y* within the solver's noise count as 0; where A'y*
+    cancels, the size is taken before it does, |A|'|y*|.
     """
+    kappa = _kappa(tau, accuracy)
+    if kappa is None:
+        return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     structure, w = program.structure, program.data
     xp = array_namespace(z.x)
     user = np.flatnonzero(structure.user)
@@ -77,15 +83,71 @@ def cotangent_step(program: ConeProgram, z: Point, z_bar: Point, accuracy: float
         uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
         size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
     size = xp.maximum(norm(w.q[:, user]), xp.where(size > noise, size, size * 0.0))
-    return max(KAPPA, accuracy ** (1 / 3)) * _smallest(
-        (size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y))
-    )
+    return kappa * _smallest((size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y)))
 
 
-def tangent_step(program: ConeProgram, w_dot: Data, kappa: float) -> np.ndarray:
-    """Tau such that no field of the data moves by more than kappa times its size, (batch,)."""
+class Ends(NamedTuple):
+    """Programs perturbed along a cotangent, solved in one batch, one end after the other."""
+
+    ends: Sequence[float]
+    program: ConeProgram
+    point: Point
+    info: Info
+
+    def at(self, values: Array) -> dict[float, Array]:
+        """The part of `values` (ends * batch, ...) that belongs to each end."""
+        batch = len(self.info.ok)
+        return {t: values[k * batch : (k + 1) * batch] for k, t in enumerate(self.ends)}
+
+    def optimal(self, center: Point, rho: float) -> Array:
+        """The optimal values V(end tau), (ends * batch,), with the proximal term at `center`."""
+        values = self.program.objective(self.point.x)
+        if not rho:
+            return values
+        user = array_namespace(values).asarray(self.program.structure.user, dtype=values.dtype)
+        constant = rho / 2 * (user * center.x**2).sum(axis=-1)  # of (rho/2) |x - x*|²
+        return values + constant[np.tile(np.arange(len(constant)), len(self.ends))]
+
+    def points(self) -> dict[float, Point]:
+        """z(end tau), each a batch."""
+        x, y, s = self.at(self.point.x), self.at(self.point.y), self.at(self.point.s)
+        return {t: Point(x[t], y[t], s[t]) for t in self.ends}
+
+
+def solved_ends(
+    program: ConeProgram,
+    solution: Solution,
+    z_bar: Point,
+    tau: np.ndarray,
+    ends: Sequence[float],
+    rho: float,
+    solver: Solver,
+) -> Ends:
+    """The points z(end tau), and what became of the re-solves."""
+    xp = array_namespace(solution.point.x)
+    both = np.tile(np.arange(program.batch), len(ends))
+    t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=solution.point.x.dtype)
+    base = program.proximal(rho, solution.point.x).take(both)
+    perturbed = along_cotangent(base, z_bar.take(both), t)
+    again = solve(solver, perturbed, start=solution.take(both))
+    info = with_redundant_rows(report(again, ends, tau), program, z_bar)
+    return Ends(ends, perturbed, again.point, info)
+
+
+def tangent_step(tau: Any, program: ConeProgram, w_dot: Data, accuracy: float) -> np.ndarray:
+    """Tau for each sample, (batch,): as given, or such that no field moves by more than kappa."""
+    kappa = _kappa(tau, accuracy)
+    if kappa is None:
+        return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     fields = program.data._items()
     return kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
+
+
+def _kappa(tau: Any, accuracy: float) -> float | None:
+    """How far a perturbation goes relative to what it perturbs; None where tau is a number."""
+    if isinstance(tau, Relative):
+        return tau.kappa
+    return max(KAPPA, accuracy ** (1 / 3)) if isinstance(tau, str) else None
 
 
 def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
@@ -133,59 +195,6 @@ def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
             size = np.maximum(_host(norm(value)), _host(norm(other)))
             noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * (1 + size)
     return noise
-
-
-def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
-    """What became of re-solves at t = end tau, one batch for each end after the other."""
-    info = Info.good(len(tau), tau)
-    if again.setups is not None:
-        info.setups[:] = again.setups.reshape(len(ends), -1).sum(axis=0)
-    info.iterations[:] = again.iterations.reshape(len(ends), -1).sum(axis=0)
-    messages = list(info.messages)
-    said = np.array(again.messages, dtype=object).reshape(len(ends), -1)
-    for end, status, words in zip(ends, again.status.reshape(said.shape), said, strict=True):
-        usable = np.isin(status, (Status.SOLVED, Status.INACCURATE))
-        info.inaccurate[:] |= status == Status.INACCURATE
-        info.ok[:] &= usable
-        for i in np.flatnonzero(~usable):
-            side = "lower" if end > 0 else "upper"
-            messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
-            messages[i] += f"is {status[i]}" + (
-                f" ({words[i]})" if words[i] and status[i] in tuple(Status) else ""
-            )
-    return replace(info, messages=tuple(messages))
-
-
-def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
-    """Names the failure that no tau mends: b - t y_bar outside the equality rows' range."""
-    equalities = [
-        np.arange(first, first + cone.rows * count)
-        for cone, first, count in program.structure.blocks
-        if isinstance(cone, Zero)
-    ]
-    if info.ok.all() or not equalities:
-        return info
-    rows, messages = np.concatenate(equalities), list(info.messages)
-    for i in np.flatnonzero(~info.ok):
-        values = _host(program.data.A)[i if len(program.data.A) > 1 else 0]
-        A = program.structure.A.matrix(values).toarray()[rows]
-        wanted = _host(z_bar.y)[i, rows]
-        rest = wanted - A @ np.linalg.lstsq(A, wanted, rcond=None)[0]
-        if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(wanted).max(initial=0.0):
-            messages[i] += (
-                " for every tau: equality rows are redundant, and the cotangent of their dual "
-                "variables is outside of their range; leave redundant equalities out"
-            )
-    return replace(info, messages=tuple(messages))
-
-
-def refuse_integer_rows(program: ConeProgram, entries: Data) -> None:
-    """Raise DerivativeFailed where constraint data of an integer program need a gradient."""
-    if program.structure.mixed_integer and len(entries.A) + len(entries.b):
-        raise DerivativeFailed(
-            "an integer program has no dual variables, so LPGD has gradients for parameters of its "
-            "objective only; a parameter of its constraints needs one here: detach it"
-        )
 
 
 def solved_along(

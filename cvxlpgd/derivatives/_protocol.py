@@ -58,6 +58,9 @@ class Derivative(Protocol):
     def require(self, structure: Structure, solver: Solver) -> None:
         """Raise where the method cannot serve programs of this structure, solved by `solver`."""
 
+    def require_entries(self, structure: Structure, entries: Data) -> None:
+        """Raise where the method has no derivative for these entries of the data."""
+
     def fixed(self, batch_shape: tuple[int, ...]) -> Self:
         """The same with all that may change between calls read once, for one forward pass."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.errors import InvalidOption
+from cvxlpgd.schedules import Relative
 
 
 def check(tau: Any, rho: Any, side: str, sides: Collection[str]) -> None:
@@ -26,7 +27,9 @@ def check_rho(rho: Any) -> None:
 
 
 def check_tau(tau: Any) -> None:
-    """Raise InvalidOption unless tau is "auto" or positive."""
+    """Raise InvalidOption unless tau is "auto", relative or positive."""
+    if isinstance(tau, Relative):
+        return
     if isinstance(tau, str):
         if tau != "auto":
             raise InvalidOption(
@@ -43,9 +46,15 @@ def check_tau(tau: Any) -> None:
 
 def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
     """Tau read if it is a callable; an array spread over the batch."""
-    tau = tau() if callable(tau) else tau
+    if callable(tau):
+        read = tau()
+        try:
+            check_tau(read)
+        except InvalidOption as error:
+            raise InvalidOption(f"{error}; it was read from {tau!r}") from None
+        tau = read
     check_tau(tau)
-    if isinstance(tau, str) or _is_number(tau):
+    if isinstance(tau, str | Relative) or _is_number(tau):
         return tau
     values = np.asarray(tau, dtype=float)
     try:

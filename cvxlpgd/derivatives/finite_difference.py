@@ -11,6 +11,7 @@ from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver, require
 
@@ -41,6 +42,9 @@ class FiniteDifference:
     def require(self, structure: Structure, solver: Solver) -> None:
         """Any solver that takes the program will do."""
         require(solver, structure)
+
+    def require_entries(self, structure: Structure, entries: Data) -> None:
+        """It has one for all entries."""
 
     def fixed(self, batch_shape: tuple[int, ...]) -> FiniteDifference:
         """Nothing changes between calls."""
@@ -85,7 +89,7 @@ class FiniteDifference:
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """The point's tangent."""
-        h = perturb.tangent_step(program, data_dot, self.step)
+        h = perturb.tangent_step(Relative(self.step), program, data_dot, solver.accuracy)
         points, info = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), solver)
         z_dot = points[0] * 0.0
         for z, weight in zip(points, STENCIL.values(), strict=True):

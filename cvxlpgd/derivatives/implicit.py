@@ -71,6 +71,9 @@ class Implicit:
                 "the exact derivative of an integer program is zero or undefined; use LPGD()"
             )
 
+    def require_entries(self, structure: Structure, entries: Data) -> None:
+        """It has one for all entries."""
+
     def fixed(self, batch_shape: tuple[int, ...]) -> Implicit:
         """Nothing changes between calls."""
         return self

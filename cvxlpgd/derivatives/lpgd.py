@@ -15,11 +15,13 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
+from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._choose import named
-from cvxlpgd.solvers._protocol import Solver, require, solve
+from cvxlpgd.solvers._protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
 ENLARGED = 4  # how often an automatic tau may grow tenfold
@@ -38,10 +40,10 @@ class LPGD:
 
     Parameters
     ----------
-    tau : "auto", float, array of the batch shape, or a callable that returns one of these
+    tau : "auto", float, Relative, array of the batch shape, or a callable that returns one of these
         Size of the perturbation, > 0. "auto" starts where q and b move by about one thousandth
         and grows tenfold, at most 4 times, for samples whose difference is nothing but the
-        solver's noise. A callable is read once per forward.
+        solver's noise. A callable, such as a schedule, is read once per forward.
     rho : float
         Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
         biases the gradient, and makes a linear program quadratic.
@@ -49,12 +51,17 @@ class LPGD:
         Average solves two programs, the others one.
     solver : Solver or str, optional
         Another solver for the perturbed programs.
+    integer_constraints : bool
+        Whether an integer program's constraint parameters get gradients, by the multipliers of the
+        program with its integers fixed where they are. That is a heuristic: those multipliers know
+        nothing of other integers, and a program without continuous variables has none (0).
     """
 
-    tau: str | float | np.ndarray | Callable[[], Any] = "auto"
+    tau: str | float | Relative | np.ndarray | Callable[[], Any] = "auto"
     rho: float = 0.0
     side: Literal["average", "lower", "upper"] = "average"
     solver: Solver | str | None = None
+    integer_constraints: bool = False
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
@@ -62,6 +69,11 @@ class LPGD:
     def require(self, structure: Structure, solver: Solver) -> None:
         """The re-solves need a solver that takes the program with its proximal term."""
         require(self._again(solver), structure.proximal if self.rho else structure)
+
+    def require_entries(self, structure: Structure, entries: Data) -> None:
+        """An integer program has multipliers only if they are asked for."""
+        if not self.integer_constraints:
+            refuse_rows(structure, entries)
 
     def _again(self, solver: Solver) -> Solver:
         """The solver of the perturbed programs."""
@@ -89,10 +101,8 @@ class LPGD:
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries, each field (batch, entries)."""
         again, auto = self._again(solver), isinstance(self.tau, str)
-        perturb.refuse_integer_rows(program, entries)
         z_bar = perturb.without_slack(program, point_bar)
-        start = perturb.cotangent_step(program, solution.point, z_bar, again.accuracy)
-        tau = start if auto else np.broadcast_to(np.asarray(self.tau, dtype=float), start.shape)
+        tau = perturb.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             some = program.take(samples), solution.take(samples), z_bar.take(samples)
@@ -113,35 +123,26 @@ class LPGD:
     ) -> tuple[Data, np.ndarray, Info]:
         """w_bar, the mean x of both ends, and what became of the re-solves."""
         hi, lo = ENDS[self.side]
-        batch, z = program.batch, solution.point
-        xp = array_namespace(z.x)
+        xp = array_namespace(solution.point.x)
         ends = [t for t in (hi, lo) if t]
-        both = np.tile(np.arange(batch), len(ends))
-        t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=z.x.dtype)
-        base = program.proximal(self.rho, z.x).take(both)
-        perturbed = perturb.along_cotangent(base, z_bar.take(both), t)
-        again = solve(solver, perturbed, start=solution.take(both))
-
-        points = {0.0: z}
-        for k, end in enumerate(ends):
-            points[end] = again.point.take(np.arange(k * batch, (k + 1) * batch))
+        found = perturb.solved_ends(program, solution, z_bar, tau, ends, self.rho, solver)
+        z = solution.point
+        if self.integer_constraints and len(entries.A) + len(entries.b):
+            z, found = with_multipliers(program, z, found)
+        points = {0.0: z} | found.points()
         high, low = points[hi], points[lo]
         g_high = program.lagrangian_gradient(high, entries)
         g_low = program.lagrangian_gradient(low, entries)
         w_bar = (g_high - g_low) * (1.0 / (xp.asarray(tau) * (hi - lo)))[:, None]
-        info = perturb.with_redundant_rows(perturb.report(again, ends, tau), program, z_bar)
         noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok)
+        return w_bar, (high.x + low.x) / 2, replace(found.info, unresolved=noise & found.info.ok)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
         again = self._again(solver)
-        kappa = max(perturb.KAPPA, again.accuracy ** (1 / 3))
-        start = perturb.tangent_step(program, data_dot, kappa)
-        fixed = not isinstance(self.tau, str)
-        tau = np.broadcast_to(np.asarray(self.tau, dtype=float), start.shape) if fixed else start
+        tau = perturb.tangent_step(self.tau, program, data_dot, again.accuracy)
         hi, lo = ENDS[self.side]
         ends = [t for t in (hi, lo) if t]
         z, info = perturb.solved_along(

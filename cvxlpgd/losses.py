@@ -1,0 +1,257 @@
+"""Losses for a layer whose target is a solution: each one a difference of Lagrangians.
+
+    D(v | w) = min_{x: variables = v} f(x; w) - min_x f(x; w)  >= 0
+
+(Paulus, Martius, Musil, ICML 2024, section 4). They take layers of any framework and any solver;
+gradients need no second solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from array_api_compat import is_array_api_obj
+
+from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+class _Layer(Protocol):
+    """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
+
+    @property
+    def _layer(self) -> Any:
+        """The framework-neutral layer."""
+
+    def __call__(self, *values: Any) -> tuple[Any, ...]:
+        """The solutions."""
+
+    def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> Any:
+        """D for each sample."""
+
+
+class FenchelYoung:
+    """The Fenchel-Young loss: how much worse the target is than the solution, D(target | w).
+
+        loss = f(target; w) - min_x f(x; w),    for a cost w: gradient target - x*(w)
+
+    Blondel, Martins, Niculae, "Learning with Fenchel-Young losses", JMLR 2020. With a strictly
+    convex f it is differentiable and 0 exactly where the solution is the target.
+
+    Parameters
+    ----------
+    layer : CvxpyLayer
+        It returns primal variables.
+    reduction : "mean", "sum" or "none"
+        Over the batch.
+
+    Raises
+    ------
+    InvalidOption, InvalidProblem
+    """
+
+    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
+        _check(layer, reduction)
+        self.layer, self.reduction = layer, reduction
+
+    def __call__(self, *values: Any) -> Any:
+        """The loss for `(*parameters, *targets)`: as many as the layer has, then its variables'.
+
+        Raises
+        ------
+        InvalidInput
+            For a target that is not feasible.
+        SolveFailed
+        """
+        parameters, targets = _split(self.layer, values)
+        return _reduced(
+            self.layer.lagrangian_difference(*parameters, targets=targets), self.reduction
+        )
+
+    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
+        parameters, targets = _split(self.layer, values)
+        return _numpy_vjp(self.layer, parameters, targets, None, self.reduction)
+
+
+class StructuredPerceptron:
+    """The structured perceptron's loss: D(target | w) of a problem with a linear objective.
+
+        loss = w'target - min_x w'x,    gradient target - x*(w)
+
+    Collins, "Discriminative training methods for hidden Markov models", EMNLP 2002. It is 0, with
+    any cost 0: `StructuredHinge` asks for a margin, `FenchelYoung` takes curved objectives.
+    """
+
+    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
+        self._same = FenchelYoung(layer, reduction)
+        if layer._layer.structure.P.size:
+            raise InvalidProblem(
+                "the structured perceptron's objective is linear; FenchelYoung(layer) takes others"
+            )
+
+    def __call__(self, *values: Any) -> Any:
+        """The loss for `(*parameters, *targets)`; see `FenchelYoung`."""
+        return self._same(*values)
+
+    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
+        return self._same.vjp(*values)
+
+
+class StructuredHinge:
+    """The structured hinge loss: the target must be better than x by their distance.
+
+        loss = max_x [margin d(x, target) - f(x; w)] + f(target; w),   d = Σ |x - target|
+
+    for targets of zeros and ones and variables between 0 and 1, where d is linear.
+
+    Tsochantaridis, Joachims, Hofmann, Altun, "Large margin methods for structured and
+    interdependent output variables", JMLR 2005.
+
+    Parameters
+    ----------
+    layer : CvxpyLayer
+    margin : float
+        Weight of the distance, > 0, in the objective's units.
+    reduction : "mean", "sum" or "none"
+    """
+
+    def __init__(self, layer: _Layer, margin: float = 1.0, reduction: Reduction = "mean") -> None:
+        _check(layer, reduction)
+        if not (isinstance(margin, int | float) and 0 < margin < np.inf):
+            raise InvalidOption(f"margin must be a number > 0, not {margin!r}")
+        self.layer, self.margin, self.reduction = layer, margin, reduction
+
+    def __call__(self, *values: Any) -> Any:
+        """The loss for `(*parameters, *targets)`."""
+        parameters, targets = _split(self.layer, values)
+        found = self.layer.lagrangian_difference(
+            *parameters, targets=targets, margin=self._away(targets)
+        )
+        return _reduced(found, self.reduction)
+
+    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
+        parameters, targets = _split(self.layer, values)
+        return _numpy_vjp(self.layer, parameters, targets, self._away(targets), self.reduction)
+
+    def _away(self, targets: Sequence[Any]) -> list[Any]:
+        """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
+        for i, target in enumerate(targets):
+            if not bool(((target == 0) | (target == 1)).all()):
+                raise InvalidInput(f"target {i} is not of zeros and ones, as the hinge loss needs")
+        return [self.margin * (1 - 2 * target) for target in targets]
+
+
+class SPOPlus:
+    """The SPO+ loss: an upper bound on the regret of deciding by a predicted cost.
+
+        loss = max_x (c - 2 ĉ)'x + 2 ĉ'x*(c) - c'x*(c)  =  D(x*(c) | 2 ĉ - c)
+        gradient 2 [x*(c) - x*(2 ĉ - c)]
+
+    Elmachtoub, Grigas, "Smart predict, then optimize", Management Science 2022.
+
+    Parameters
+    ----------
+    layer : CvxpyLayer
+        Of one parameter, the cost, that enters the objective only, and linearly. Terms of the
+        objective without it are allowed.
+    reduction : "mean", "sum" or "none"
+
+    Raises
+    ------
+    InvalidOption, InvalidProblem
+    """
+
+    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
+        _check(layer, reduction)
+        inner = layer._layer
+        varying = inner.structure.varying
+        if len(inner.domains) != 1 or any(len(v) for v in (varying.P, varying.A, varying.b)):
+            raise InvalidProblem(
+                "SPO+ is for a layer of one parameter, the cost, that enters the objective alone"
+            )
+        self.layer, self.reduction = layer, reduction
+
+    def __call__(
+        self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
+    ) -> Any:
+        """The loss.
+
+        Parameters
+        ----------
+        pred_cost, true_cost : (*batch axes, *shape)
+        true_sol : (*batch axes, *shape), optional
+            x*(true_cost), which is solved for otherwise: solutions that do not change from epoch
+            to epoch need to be found only once.
+        true_obj : ignored
+            As other libraries' losses take it.
+        """
+        targets = self._solutions(true_cost, true_sol)
+        spread = 2 * _array(pred_cost) - _array(true_cost)
+        return _reduced(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
+
+    def vjp(
+        self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
+    ) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+        """For NumPy layers: the loss, and the function from its cotangent to the prediction's."""
+        targets = self._solutions(true_cost, true_sol)
+        spread = 2 * _array(pred_cost) - _array(true_cost)
+        loss, pullback = _numpy_vjp(self.layer, [spread], targets, None, self.reduction)
+
+        def predicted(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
+            (found,) = pullback(bar)
+            added = tuple(range(found.ndim - np.ndim(pred_cost)))
+            return (2 * found.sum(axis=added),)
+
+        return loss, predicted
+
+    def _solutions(self, true_cost: Any, true_sol: Any) -> list[Any]:
+        if true_sol is None:
+            return list(self.layer(true_cost))
+        return list(true_sol) if isinstance(true_sol, list | tuple) else [true_sol]
+
+
+def _check(layer: _Layer, reduction: str) -> None:
+    if not callable(getattr(layer, "lagrangian_difference", None)):
+        raise InvalidOption(f"a loss needs a CvxpyLayer of torch or NumPy, not {layer!r}")
+    if reduction not in ("mean", "sum", "none"):
+        raise InvalidOption(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+
+
+def _split(layer: _Layer, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Parameters and targets."""
+    count, targets = len(layer._layer.domains), len(layer._layer.shapes)
+    if len(values) != count + targets:
+        raise InvalidInput(
+            f"received {len(values)} values, expected {count} parameters and {targets} targets"
+        )
+    return list(values[:count]), [_array(v) for v in values[count:]]
+
+
+def _array(value: Any) -> Any:
+    """An array of any framework; lists become NumPy's."""
+    return value if is_array_api_obj(value) else np.asarray(value)
+
+
+def _reduced(values: Any, reduction: str) -> Any:
+    return values if reduction == "none" else getattr(values, reduction)()
+
+
+def _numpy_vjp(
+    layer: Any, parameters: list[Any], targets: list[Any], margin: Any, reduction: str
+) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+    if not hasattr(layer, "lagrangian_difference_vjp"):
+        raise InvalidOption("vjp is for NumPy layers; torch differentiates the loss itself")
+    found, pullback = layer.lagrangian_difference_vjp(*parameters, targets=targets, margin=margin)
+
+    def reduced(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
+        weight = 1.0 / max(found.size, 1) if reduction == "mean" else 1.0
+        bars: tuple[np.ndarray, ...] = pullback(np.asarray(bar) * weight)
+        return bars
+
+    return _reduced(found, reduction), reduced
