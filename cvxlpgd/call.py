@@ -198,7 +198,7 @@ class Call:
         zero |= ~np.any([v.any(axis=1) for v in found if v is not None] or [info.ok], axis=0)
         zero &= info.ok
         self.record.inform(where, info.ok & ~zero)
-        if zero.any() and not self.once.said and not self.program.structure.mixed_integer:
+        if zero.any() and not self.once.said:
             self.once.said = True
             is_lpgd = isinstance(self.derivative, LPGD)
             failure.say_degenerate(where[zero], self.batch.shape, is_lpgd)

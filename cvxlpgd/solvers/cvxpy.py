@@ -205,6 +205,6 @@ def _takes(
     objective = cp.Minimize(cp.sum_squares(x) if quadratic else cp.sum(x))
     try:
         cp.Problem(objective, [samples[cone] for cone in cones]).get_problem_data(name)
-    except cp.error.SolverError:
+    except (cp.error.SolverError, ImportError):  # the latter where its own libraries clash
         return False
     return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -34,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "parallel": "off",
 }
 _PRIMAL_SIMPLEX = 4
+_COUNTS = ("simplex_iteration_count", "qp_iteration_count")
 
 
 @dataclass(frozen=True, init=False)
@@ -93,7 +95,7 @@ class HiGHS:
             settings = {"presolve": "off"} | settings  # measured: it saves less than it takes
         settings["output_flag"] = bool(settings.pop("verbose", settings["output_flag"]))
         model = _Model(highspy, program.structure, Bounds.of(program), settings)
-        _set(highspy.Highs(), settings)  # a wrong value is an error of the call, not of a sample
+        _check(tuple(sorted(settings.items())))
 
         def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
             return model.prepared(P, A)
@@ -160,8 +162,9 @@ class _Model:
             if state is not None:
                 solver.setBasis(state.basis)
             solver.run()
-            status, message, info = self._status(solver)
-            iterations = max(info.simplex_iteration_count, 0) + max(info.qp_iteration_count, 0)
+            status, message = self._status(solver)
+            counts = ("simplex_iteration_count",) if linear else _COUNTS
+            iterations = sum(max(solver.getInfoValue(name)[1], 0) for name in counts)
             found = solver.getSolution()
             if status not in (Status.SOLVED, Status.INACCURATE) or not len(found.col_value):
                 kept = status if status in (Status.INFEASIBLE, Status.UNBOUNDED) else Status.FAILED
@@ -216,17 +219,17 @@ class _Model:
     def _put(self, solver: Any, name: str, value: Any) -> None:
         solver.setOptionValue(name, value)
 
-    def _status(self, solver: Any) -> tuple[Status, str, Any]:
-        """What became of the solve, and its info; presolve leaves it open: again without."""
+    def _status(self, solver: Any) -> tuple[Status, str]:
+        """What became of the solve; presolve leaves it open at times: again without."""
         kinds = self.highspy.HighsModelStatus
-        status, info = solver.getModelStatus(), solver.getInfo()
+        status = solver.getModelStatus()
         if status == kinds.kOptimal:
-            return Status.SOLVED, "", info
+            return Status.SOLVED, ""
         if status == kinds.kUnboundedOrInfeasible:
             self._put(solver, "presolve", "off")
             solver.run()
             self._put(solver, "presolve", self.settings.get("presolve", "choose"))
-            status, info = solver.getModelStatus(), solver.getInfo()
+            status = solver.getModelStatus()
         found = {
             kinds.kOptimal: Status.SOLVED,
             kinds.kModelEmpty: Status.SOLVED,
@@ -235,9 +238,18 @@ class _Model:
         }
         message = solver.modelStatusToString(status)
         limits = (kinds.kTimeLimit, kinds.kIterationLimit, kinds.kSolutionLimit)
-        if status in limits and info.primal_solution_status == self.highspy.kSolutionStatusFeasible:
-            return Status.INACCURATE, message, info
-        return found.get(status, Status.FAILED), message, info
+        has_point = solver.getInfoValue("primal_solution_status")[1]
+        if status in limits and has_point == self.highspy.kSolutionStatusFeasible:
+            return Status.INACCURATE, message
+        return found.get(status, Status.FAILED), message
+
+
+@lru_cache(maxsize=64)
+def _check(settings: tuple[tuple[str, Any], ...]) -> None:
+    """A wrong value is an error of the call, not of a sample."""
+    import highspy
+
+    _set(highspy.Highs(), dict(settings))
 
 
 def _set(solver: Any, settings: Mapping[str, Any]) -> None:

@@ -1,0 +1,301 @@
+"""Losses by differences of Lagrangians: their definitions, PyEPO's values, and what is refused."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pyepo
+import pyepo.func
+import pyepo.model.opt
+import pytest
+import torch
+from scipy.optimize import linprog
+
+import cvxlpgd.numpy
+import cvxlpgd.torch
+from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
+from cvxlpgd.losses import FenchelYoung, SPOPlus, StructuredHinge, StructuredPerceptron
+
+rng = np.random.default_rng(0)
+N = 6
+SUBSETS = np.array([[(k >> i) & 1 for i in range(N)] for k in range(2**N)], dtype=float)
+SUBSETS = SUBSETS[SUBSETS.sum(axis=1) == 2]  # the vertices of the feasible set
+
+
+def selection(quadratic=0.0, sense=cp.Minimize, integer=False):
+    """Two of six; with a quadratic term the projection on their hull."""
+    x, c = cp.Variable(N, boolean=integer), cp.Parameter(N)
+    sign = 1 if sense is cp.Minimize else -1
+    cost = c @ x + (sign * quadratic / 2 * cp.sum_squares(x) if quadratic else 0)
+    return cp.Problem(sense(cost), [cp.sum(x) == 2, x >= 0, x <= 1]), [c], [x]
+
+
+def layers(*made):
+    return cvxlpgd.torch.CvxpyLayer(*made), cvxlpgd.numpy.CvxpyLayer(*made)
+
+
+def data(batch=5):
+    return rng.normal(size=(batch, N)), SUBSETS[rng.integers(len(SUBSETS), size=batch)]
+
+
+def by_both(loss_class, made, *values, **options):
+    """(value, gradient) by torch, checked to be NumPy's too."""
+    in_torch, in_numpy = layers(*made)
+    tensors = [torch.tensor(v) for v in values]
+    tensors[0].requires_grad_()
+    value = loss_class(in_torch, **options)(*tensors)
+    value.sum().backward()
+    other, pullback = loss_class(in_numpy, **options).vjp(*values)
+    (gradient,) = pullback(np.ones(np.shape(other)))
+    assert np.allclose(loss_class(in_numpy, **options)(*values), value.detach(), atol=1e-9)
+    assert np.allclose(other, value.detach(), atol=1e-9)
+    assert np.allclose(gradient, tensors[0].grad, atol=1e-9)
+    return value.detach().numpy(), tensors[0].grad.numpy()
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("sense", [cp.Minimize, cp.Maximize])
+def test_structured_perceptron(sense, integer):
+    """w'target - min w'x by enumeration."""
+    c, target = data()
+    sign = 1 if sense is cp.Minimize else -1
+    made = selection(sense=sense, integer=integer)
+    value, gradient = by_both(StructuredPerceptron, made, c, target, reduction="none")
+    costs = sign * c @ SUBSETS.T
+    expected = sign * (c * target).sum(axis=1) - costs.min(axis=1)
+    assert np.allclose(value, expected, atol=1e-8)
+    assert np.allclose(gradient, sign * (target - SUBSETS[costs.argmin(axis=1)]), atol=1e-8)
+
+
+@pytest.mark.parametrize("sense", [cp.Minimize, cp.Maximize])
+def test_structured_hinge(sense):
+    """max_x [margin |x - target|_1 - w'x] + w'target by enumeration."""
+    c, target = data()
+    sign, margin = (1 if sense is cp.Minimize else -1), 0.7
+    value, gradient = by_both(
+        StructuredHinge, selection(sense=sense), c, target, margin=margin, reduction="none"
+    )
+    away = np.abs(SUBSETS[None] - target[:, None]).sum(axis=2)
+    inner = margin * away - sign * c @ SUBSETS.T
+    expected = inner.max(axis=1) + sign * (c * target).sum(axis=1)
+    assert np.allclose(value, expected, atol=1e-8)
+    assert np.allclose(gradient, sign * (target - SUBSETS[inner.argmax(axis=1)]), atol=1e-8)
+    assert (value >= 0).all()
+
+
+@pytest.mark.parametrize("sense", [cp.Minimize, cp.Maximize])
+def test_spo_plus(sense):
+    """The definition: max_x (c - 2 c_hat)'x + 2 c_hat'x*(c) - c'x*(c), by enumeration."""
+    sign = 1 if sense is cp.Minimize else -1
+    pred, _ = data()
+    true, _ = data()
+    value, gradient = by_both(SPOPlus, selection(sense=sense), pred, true, reduction="none")
+    best = SUBSETS[(sign * true @ SUBSETS.T).argmin(axis=1)]
+    inner = sign * (true - 2 * pred) @ SUBSETS.T
+    expected = inner.max(axis=1) + sign * ((2 * pred - true) * best).sum(axis=1)
+    assert np.allclose(value, expected, atol=1e-8)
+    assert np.allclose(gradient, 2 * sign * (best - SUBSETS[inner.argmax(axis=1)]), atol=1e-8)
+    given, _ = by_both(
+        lambda layer, **o: _Given(SPOPlus(layer, **o), best), selection(sense=sense), pred, true,
+        reduction="none",
+    )  # fmt: skip
+    assert np.allclose(given, value, atol=1e-9)
+
+
+class _Given:
+    """SPO+ with the true solutions handed over."""
+
+    def __init__(self, loss, best):
+        self.loss, self.best = loss, best
+
+    def __call__(self, pred, true):
+        best = torch.tensor(self.best) if isinstance(pred, torch.Tensor) else self.best
+        return self.loss(pred, true, best, "ignored")
+
+    def vjp(self, pred, true):
+        return self.loss.vjp(pred, true, self.best)
+
+
+def test_fenchel_young_of_a_projection():
+    """With Omega = |x|²/2 the gradient is target - x*(c); 0 where the solution is the target."""
+    c, target = data()
+    made = selection(quadratic=1.0)
+    value, gradient = by_both(FenchelYoung, made, c, target, reduction="none")
+    (x_star,) = layers(*made)[1](c)
+
+    def f(x):
+        return (c * x).sum(axis=1) + (x**2).sum(axis=1) / 2
+
+    assert np.allclose(value, f(target) - f(x_star), atol=1e-7)
+    assert np.allclose(gradient, target - x_star, atol=1e-7)
+    zero, _ = by_both(FenchelYoung, made, c, x_star, reduction="none")
+    assert np.allclose(zero, 0.0, atol=1e-7)
+
+
+def test_variables_that_are_not_returned_are_minimized_over():
+    """min over t of a lifted norm and of a hidden variable; parameters in constraints too."""
+    x, hidden = cp.Variable(3), cp.Variable(2)
+    c, b = cp.Parameter(3), cp.Parameter(nonneg=True)
+    problem = cp.Problem(
+        cp.Minimize(c @ x + cp.norm1(x) + cp.sum_squares(hidden - x[:2]) + cp.sum(hidden)),
+        [cp.norm(x) <= b, hidden >= -0.2],
+    )
+    layer = cvxlpgd.torch.CvxpyLayer(problem, [c, b], [x], solver_args={"eps": 1e-10})
+    cost = torch.tensor(rng.normal(size=(3, 3)), requires_grad=True)
+    bound = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
+    target = 0.3 * rng.normal(size=(3, 3))
+
+    def loss(cost, bound):
+        return FenchelYoung(layer, reduction="none")(cost, bound, torch.tensor(target))
+
+    value = loss(cost, bound)
+    for i in range(3):
+        c.value, b.value, x.value = cost[i].detach().numpy(), bound.item(), target[i]
+        best = problem.solve(solver="CLARABEL")
+        there = cp.Problem(problem.objective, [*problem.constraints, x == target[i]])
+        assert value[i].item() == pytest.approx(there.solve(solver="CLARABEL") - best, abs=1e-5)
+    assert torch.autograd.gradcheck(loss, (cost, bound), eps=1e-4, atol=1e-3)
+
+
+def test_reductions_and_float32():
+    c, target = data()
+    layer = layers(*selection())[0]
+    each = FenchelYoung(layer, "none")(torch.tensor(c), target)
+    assert FenchelYoung(layer)(torch.tensor(c), target).item() == pytest.approx(each.mean().item())
+    total = FenchelYoung(layer, "sum")(torch.tensor(c), target)
+    assert total.item() == pytest.approx(each.sum().item())
+    single = torch.tensor(c, dtype=torch.float32, requires_grad=True)
+    loss = SPOPlus(layer)(single, torch.tensor(c[::-1].copy(), dtype=torch.float32))
+    loss.backward()
+    assert loss.dtype == single.grad.dtype == torch.float32
+
+
+def test_learning_a_cost_from_its_decisions():
+    """Inverse optimization: after some steps the costs reproduce the targets."""
+    layer = layers(*selection())[0]
+    weights = torch.zeros(5, N, dtype=torch.float64, requires_grad=True)
+    _, target = data()
+    loss = StructuredHinge(layer)
+    optimizer = torch.optim.SGD([weights], lr=1.0)
+    for _ in range(30):
+        value = loss(weights, torch.tensor(target))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    assert value.item() == pytest.approx(0.0, abs=1e-9)
+    assert np.allclose(layer(weights)[0].detach(), target)
+
+
+@pytest.mark.parametrize("size", [0.5, 3.0, np.nan])
+def test_targets_outside_of_the_feasible_set(size):
+    c, target = data(3)
+    target[1] *= size
+    for layer in layers(*selection()):
+        with pytest.raises(InvalidInput, match="target"):
+            FenchelYoung(layer)(c, target)
+
+
+def test_a_hidden_variable_cannot_mend_a_target():
+    x, hidden = cp.Variable(2), cp.Variable(2)
+    c = cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(c @ x + cp.sum(hidden)), [hidden == x, hidden >= 0, x <= 1])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [c], [x])
+    assert FenchelYoung(layer)(np.ones(2), np.array([0.5, 0.0])) == pytest.approx(1.0)
+    with pytest.raises(InvalidInput, match="feasible"):
+        FenchelYoung(layer)(np.ones(2), np.array([0.5, -0.5]))
+
+
+def test_what_is_refused():
+    linear, curved = layers(*selection())[1], layers(*selection(quadratic=1.0))[1]
+    c, target = data()
+    with pytest.raises(InvalidOption, match="reduction"):
+        FenchelYoung(linear, "max")
+    with pytest.raises(InvalidOption, match="CvxpyLayer"):
+        SPOPlus(lambda c: c)
+    with pytest.raises(InvalidOption, match="margin"):
+        StructuredHinge(linear, margin=0.0)
+    with pytest.raises(InvalidProblem, match="FenchelYoung"):
+        StructuredPerceptron(curved)
+    with pytest.raises(InvalidInput, match="zeros and ones"):
+        StructuredHinge(linear)(c, target / 2 + 1 / 6)
+    with pytest.raises(InvalidInput, match="expected 1 parameters and 1 targets"):
+        FenchelYoung(linear)(c)
+    with pytest.raises(InvalidInput, match="target 0 has shape"):
+        FenchelYoung(linear)(c, target[:, :3])
+    with pytest.raises(InvalidOption, match="NumPy"):
+        FenchelYoung(layers(*selection())[0]).vjp(torch.tensor(c), target)
+    x, b = cp.Variable(2), cp.Parameter(2)
+    rows = [x >= b]
+    problem = cp.Problem(cp.Minimize(cp.sum(x)), rows)
+    with pytest.raises(InvalidProblem, match="objective alone"):
+        SPOPlus(cvxlpgd.numpy.CvxpyLayer(problem, [b], [x]))
+    dual = cvxlpgd.numpy.CvxpyLayer(problem, [b], [rows[0].dual_variables[0]])
+    with pytest.raises(InvalidOption, match="dual"):
+        FenchelYoung(dual)(np.zeros(2), np.ones(2))
+    symmetric, S = cp.Variable((2, 2), symmetric=True), cp.Parameter((2, 2))
+    fit = cp.Problem(cp.Minimize(cp.sum_squares(symmetric - S)))
+    with pytest.raises(InvalidInput, match="symmetric"):
+        FenchelYoung(cvxlpgd.numpy.CvxpyLayer(fit, [S], [symmetric]))(
+            np.eye(2), np.array([[1.0, 2.0], [0.0, 1.0]])
+        )
+    whole = layers(*selection(integer=True))[1]
+    with pytest.raises(InvalidInput, match="not an integer"):
+        StructuredPerceptron(whole)(c, np.full((5, N), 1 / 3))
+
+
+def grid(side):
+    """(A, b) of the unit flow from the first to the last node of a grid."""
+    nodes = np.arange(side * side).reshape(side, side)
+    right = np.stack([nodes[:, :-1].ravel(), nodes[:, 1:].ravel()], axis=1)
+    down = np.stack([nodes[:-1].ravel(), nodes[1:].ravel()], axis=1)
+    arcs = np.concatenate([right, down])
+    A = np.zeros((side * side, len(arcs)))
+    A[arcs[:, 0], np.arange(len(arcs))] = -1
+    A[arcs[:, 1], np.arange(len(arcs))] = 1
+    b = np.zeros(side * side)
+    b[0], b[-1] = -1, 1
+    return A, b
+
+
+class Theirs(pyepo.model.opt.optModel):
+    """The same shortest paths for PyEPO, solved by SciPy."""
+
+    def _getModel(self):
+        return None, range(24)
+
+    def setObj(self, c):
+        self.cost = np.asarray(c)
+
+    def solve(self):
+        A, b = grid(4)
+        found = linprog(self.cost, A_eq=A, b_eq=b, bounds=(0, 1))
+        return found.x, found.fun
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+def test_pyepo_on_the_same_shortest_paths():
+    """SPO+, blackbox backpropagation, and its Fenchel-Young loss all but without perturbation."""
+    A, b = grid(4)
+    pred, true = rng.uniform(0.5, 3.0, size=(2, 8, 24))
+    bar = rng.normal(size=pred.shape)
+    solutions = np.stack([linprog(c, A_eq=A, b_eq=b, bounds=(0, 1)).x for c in true])
+    sols, objs = torch.tensor(solutions), torch.tensor((solutions * true).sum(1, keepdims=True))
+    x, c = cp.Variable(24), cp.Parameter(24)
+    made = cp.Problem(cp.Minimize(c @ x), [A @ x == b, x >= 0, x <= 1]), [c], [x]
+    cost = torch.tensor(pred, requires_grad=True)
+
+    def gradient_of(value):
+        return torch.autograd.grad(value.sum(), cost)[0].numpy()
+
+    value, gradient = by_both(SPOPlus, made, pred, true, reduction="none")
+    spo = pyepo.func.SPOPlus(Theirs(), reduction="none")(cost, torch.tensor(true), sols, objs)
+    assert np.allclose(value, spo.detach().numpy().ravel(), atol=1e-5)
+    assert np.allclose(gradient, gradient_of(spo), atol=1e-6)
+    value, gradient = by_both(FenchelYoung, made, pred, solutions, reduction="none")
+    loss = pyepo.func.perturbedFenchelYoung(Theirs(), n_samples=2, sigma=1e-9, reduction="none")
+    assert np.allclose(gradient, gradient_of(loss(cost, sols)), atol=1e-6)
+    layer = cvxlpgd.numpy.CvxpyLayer(*made, derivative=cvxlpgd.LPGD(tau=5.0, side="lower"))
+    (found,), pullback = layer.vjp(pred)
+    theirs = pyepo.func.blackboxOpt(Theirs(), lambd=5.0)(cost)
+    assert np.allclose(found, theirs.detach(), atol=1e-6)
+    assert np.allclose(pullback(bar)[0], gradient_of(theirs * torch.tensor(bar)), atol=1e-5)
