@@ -76,6 +76,8 @@ def _row(values: np.ndarray, i: int) -> np.ndarray:
 def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
     import daqp
 
+    if not program.structure.P.size:
+        return _daqp_linear(program, ends)
     reduction = Reduction.of(program.structure, Bounds.of(program))
     shared = len(program.data.P) == len(program.data.A) == 1
     reduced = [
@@ -115,6 +117,32 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
             solve(2, i, active[i])
 
         return _timed(forward, backward, program.batch, parallel=not shared)
+
+    return run
+
+
+def _daqp_linear(program: ConeProgram, ends: list[ConeProgram]) -> Any:
+    import daqp
+
+    bounds, n = Bounds.of(program), program.structure.n
+    A = bounds.pattern.matrix(program.data.A[0][bounds.entries]).toarray()
+    sense = np.zeros(n + len(A), dtype=np.intc)
+    sense[n : n + bounds.equalities] = 5
+    lower, upper = bounds.limits(program.data.b[0])
+    right = program.data.b[0][bounds.rows]
+    left = np.where(np.arange(len(right)) < bounds.equalities, right, -np.inf)
+    limits = np.concatenate([upper, right]), np.concatenate([lower, left])
+
+    def solve(p: ConeProgram, i: int) -> None:
+        q = _row(p.data.q, i).copy()
+        daqp.solve(None, q, A, *limits, sense.copy(), eps_prox=1.0, primal_tol=1e-10)
+
+    def backward(i: int) -> None:
+        for end in ends:
+            solve(end, i)
+
+    def run() -> tuple[float, float]:
+        return _timed(lambda i: solve(program, i), backward, program.batch, parallel=False)
 
     return run
 

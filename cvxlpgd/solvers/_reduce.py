@@ -90,10 +90,10 @@ class Reduction:
             H = (H + H.T) / 2
         # DAQP's pivots are compared with a fixed number: H of size 1, by a power of 2
         largest = float(H.diagonal().max(initial=0.0))
-        scale = float(_power_of_two(np.array(largest)))
+        scale = float(power_of_two(np.array(largest)))
         # and it takes rows below 3e-6 for empty ones, and then their programs for infeasible
         rows = parts["A"](A)
-        heights = _power_of_two(np.abs(rows).max(axis=1, initial=0.0))
+        heights = power_of_two(np.abs(rows).max(axis=1, initial=0.0))
         rows /= heights[:, None]
         return Reduced(self, H / scale, rows, T, P_FC, P_FF, pivots, scale, heights)
 
@@ -110,7 +110,7 @@ class Reduction:
         }
 
 
-def _power_of_two(size: np.ndarray) -> np.ndarray:
+def power_of_two(size: np.ndarray) -> np.ndarray:
     """The power of 2 that is just below each size, 1 where the size is 0 or not finite."""
     usual = (size > 0) & (size < np.inf)
     return np.asarray(2.0 ** np.floor(np.log2(np.where(usual, size, 1.0))))

@@ -19,6 +19,7 @@ from cvxlpgd.program import Structure
 
 SMALL = 120  # variables up to which a dense active-set method is ahead, or even, on sparse programs
 DENSE, DENSE_SHARE = 1000, 0.1  # up to these, where at least this share of the entries is stored
+LINEAR, LINEAR_DENSE, LINEAR_SHARE = 40, 150, 0.2  # the same of linear programs
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,25 @@ def _active_set(structure: Structure) -> bool:
     return variables <= SMALL or (variables <= DENSE and share >= DENSE_SHARE)
 
 
+def _linear_active_set(structure: Structure) -> bool:
+    """Whether a dense active-set method that begins at nothing is measured to be ahead."""
+    dense = structure.A.size >= LINEAR_SHARE * structure.n * structure.m
+    return not structure.P.size and structure.n <= (LINEAR_DENSE if dense else LINEAR)
+
+
 RULES = (
     Rule(
         "mixed-integer",
         lambda structure: structure.mixed_integer,
         ("HIGHS", "SCIP"),
         "HIGHS comes with CVXPY",
+    ),
+    Rule(
+        f"linear, at most {LINEAR} variables, or dense with at most {LINEAR_DENSE}",
+        lambda structure: _polyhedral(structure) and _linear_active_set(structure),
+        ("DAQP", "HIGHS", "CLARABEL", "SCS", "ECOS"),
+        "shortest path, 5 x 5: forward DAQP 2.9 ms, HIGHS 4.4, backward 5.3 and 4.4; dense, 60 "
+        "rows, n = 100: 15 + 32, 53 + 32; assignment, 10 x 10: 11 + 21, 4.7 + 5.6",
     ),
     Rule(
         "linear",

@@ -1,4 +1,4 @@
-"""DAQP: a dense dual active-set solver for strictly convex QPs (https://darnstrom.github.io/daqp)."""
+"""DAQP: dense dual active sets, for strictly convex QPs and LPs (https://darnstrom.github.io/daqp)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._bounds import Bounds
+from cvxlpgd.solvers._daqp_linear import solve_linear
 from cvxlpgd.solvers._each import Answer, row
 from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers._protocol import checked_options
@@ -42,8 +43,8 @@ class DAQP:
     """DAQP with its own options, such as `DAQP(primal_tol=1e-8, iter_limit=1000)`.
 
     Options are those of https://darnstrom.github.io/daqp/parameters, and `eps` for primal_tol. By
-    default that is 1e-10. The objective must be strictly convex in the variables that are left once
-    those that equations define, as t = Sx does, are eliminated; other programs fail.
+    default that is 1e-10. The objective must be linear, or strictly convex in the variables that
+    are left once those that equations define, as t = Sx does, are eliminated; others fail.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -75,6 +76,8 @@ class DAQP:
         """Solve each sample, from the active set of `start`."""
         structure, settings = program.structure, _DEFAULTS | dict(self.options)
         settings.pop("verbose", None)  # it has nothing to say
+        if not structure.P.size:
+            return solve_linear(self, settings, _WORDS, program, start)
         bounds = Bounds.of(program)
         reductions = _Reductions(structure, bounds)
 
@@ -103,9 +106,7 @@ class DAQP:
                 if state is not None and flag != 1:
                     u, _, flag, info = solved(f, upper, lower, base.copy())
                 if flag != 1:
-                    status = _STATUS.get(flag, Status.FAILED)
-                    words = _WORDS.get(flag, f"exit flag {flag}")
-                    return Answer(status, iterations=info["iterations"], message=words)
+                    return _unsolved(flag, info["iterations"])
                 multipliers = info["lam"]
                 x, y = reduced.point(u, multipliers[:size], q, b)
                 state = _Active(multipliers, base)
@@ -115,6 +116,12 @@ class DAQP:
 
         solution = solve_prepared(self, program, start, prepare)
         return bounds.with_slack(solution, program)
+
+
+def _unsolved(flag: int, iterations: int) -> Answer:
+    """The answer for an exit flag, without a point."""
+    words = _WORDS.get(flag, f"exit flag {flag}")
+    return Answer(_STATUS.get(flag, Status.FAILED), iterations=iterations, message=words)
 
 
 def strictly_convex(program: ConeProgram) -> bool:

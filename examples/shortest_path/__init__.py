@@ -1,0 +1,1 @@
+"""Decision-focused learning of shortest paths: `python -m examples.shortest_path`."""
