@@ -79,8 +79,8 @@ def _all(run: Run, methods: list[str], options: argparse.Namespace, metric: str)
                 rows: list[Row] = []
                 runs.append({"method": method, "seed": seed, "epochs": rows})
                 for row in run(method, seed, options):
+                    bar.update(row["epoch"] - (rows[-1]["epoch"] if rows else 0))
                     rows.append(row)
-                    bar.update(row["epoch"] > 0)
                     bar.set_postfix({metric: f"{row[metric]:.4g}"})
                     if options.json is not None:  # after every epoch: nothing is lost
                         save(runs, options.json)

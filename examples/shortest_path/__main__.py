@@ -113,9 +113,7 @@ def main() -> int:
         default=sys.executable,
         help="the Python that runs PyEPO: one of an environment with pyepo, ortools and torch",
     )
-    return _experiment.main(
-        parser, run, METHODS, "test_regret", "Shortest paths on a 5x5 grid"
-    )
+    return _experiment.main(parser, run, METHODS, "test_regret", "Shortest paths on a 5x5 grid")
 
 
 if __name__ == "__main__":

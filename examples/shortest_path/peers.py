@@ -33,11 +33,11 @@ def model() -> tuple[Any, str]:
         class WithSciPy(optModel):  # type: ignore[misc]
             """Shortest paths by SciPy's HiGHS, where no back end of PyEPO's own is installed."""
 
-            def _getModel(self) -> tuple[None, range]:  # noqa: N802
+            def _getModel(self) -> tuple[None, range]:
                 self.flow = task.flow()
                 return None, range(len(task.arcs()))
 
-            def setObj(self, c: Any) -> None:  # noqa: N802
+            def setObj(self, c: Any) -> None:
                 self.cost = np.asarray(c)
 
             def solve(self) -> tuple[np.ndarray, float]:

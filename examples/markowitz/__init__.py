@@ -1,0 +1,1 @@
+"""Tune a portfolio policy by its rollouts: `python -m examples.markowitz`."""

@@ -1,0 +1,1 @@
+"""The rules of Sudoku, learned from solved boards: `python -m examples.sudoku`."""
