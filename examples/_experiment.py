@@ -1,6 +1,9 @@
 """What the experiments share: the command line, the progress bar, results as JSON, the picture.
 
-An experiment yields one row for each epoch of one run; all else is here.
+An experiment yields one row for each epoch of one run, and before them one of epoch 0, untrained;
+all else is here. Results are
+
+    {"runs": [{"method": ..., "seed": ..., "start": row, "epochs": [row, ...]}]}
 """
 
 from __future__ import annotations
@@ -40,7 +43,12 @@ def arguments(doc: str, name: str, methods: Sequence[str], epochs: int) -> argpa
 
 
 def main(
-    parser: argparse.ArgumentParser, run: Run, methods: Sequence[str], metric: str, title: str
+    parser: argparse.ArgumentParser,
+    run: Run,
+    methods: Sequence[str],
+    metric: str,
+    title: str,
+    summary: Callable[[Sequence[Row]], str] = lambda runs: "",
 ) -> int:
     """Run every method with every seed; print a table, write the JSON and the picture.
 
@@ -49,20 +57,21 @@ def main(
     run : (method, seed, options) -> rows
     metric : str
         The name of the test figure in the rows.
+    summary : runs -> what is printed below the table
     """
     options = parser.parse_args()
     chosen = [name.strip() for name in options.methods.split(",") if name.strip()]
     unknown = sorted(set(chosen) - set(methods))
     if unknown or not chosen:
         parser.error(f"no method {', '.join(unknown)}; there are {', '.join(methods)}")
-    if options.old:
-        runs = [r for file in options.old for r in json.loads(file.read_text())["runs"]]
-    else:
-        try:
+    try:
+        if options.old:
+            runs = [r for file in options.old for r in json.loads(file.read_text())["runs"]]
+        else:
             runs = _all(run, chosen, options, metric)
-        except ValueError as error:  # what the user handed over is at fault: no traceback
-            parser.exit(1, f"{parser.prog}: {error}\n")
-    print(_table(runs, metric))
+        print("\n".join(filter(None, (_table(runs, metric), summary(runs)))))
+    except (ValueError, OSError, KeyError) as error:  # what the user handed over: no traceback
+        parser.exit(1, f"{parser.prog}: {error or type(error).__name__}\n")
     if options.plot is not None:
         picture(runs, metric, title, options.plot)
         print(f"picture: {options.plot}", file=sys.stderr)
@@ -77,10 +86,13 @@ def _all(run: Run, methods: list[str], options: argparse.Namespace, metric: str)
             for method in methods:
                 bar.set_description(f"{method}, seed {seed}")
                 rows: list[Row] = []
-                runs.append({"method": method, "seed": seed, "epochs": rows})
+                runs.append({"method": method, "seed": seed, "start": {}, "epochs": rows})
                 for row in run(method, seed, options):
                     bar.update(row["epoch"] - (rows[-1]["epoch"] if rows else 0))
-                    rows.append(row)
+                    if row["epoch"]:
+                        rows.append(row)
+                    else:
+                        runs[-1]["start"] = row
                     bar.set_postfix({metric: f"{row[metric]:.4g}"})
                     if options.json is not None:  # after every epoch: nothing is lost
                         save(runs, options.json)
@@ -88,22 +100,43 @@ def _all(run: Run, methods: list[str], options: argparse.Namespace, metric: str)
 
 
 def save(runs: list[Row], file: Path) -> None:
-    """Write the results."""
-    file.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+    """Write the results, null for what is not finite."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: finite(entry) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [finite(entry) for entry in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    file.write_text(json.dumps({"runs": finite(runs)}, indent=1, allow_nan=False) + "\n")
 
 
 def _table(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
     rows = []
     for method in dict.fromkeys(run["method"] for run in runs):
-        last = [r["epochs"][-1] for r in runs if r["method"] == method and r["epochs"]]
-        if last:
-            figures = [row[metric] for row in last]
+        mine = [rows_of(run) for run in runs if run["method"] == method and rows_of(run)]
+        if mine:
+            first, last = ([_of(of[k], metric) for of in mine] for k in (0, -1))
             rows.append([
-                method, len(last), last[0]["epoch"], np.mean([row["seconds"] for row in last]),
-                np.mean([row["train_loss"] for row in last]), np.mean(figures), np.std(figures),
+                method, len(mine), mine[0][-1]["epoch"],
+                np.mean([of[-1]["seconds"] for of in mine]),
+                np.mean([_of(of[-1], "train_loss") for of in mine]),
+                np.mean(first), np.mean(last), np.std(last),
             ])  # fmt: skip
-    heads = ["method", "runs", "epochs", "seconds", "train loss", metric, "std"]
+    heads = ["method", "runs", "epochs", "seconds", "train loss", "first", metric, "std"]
     return tabulate(rows, headers=heads, floatfmt=".4g", tablefmt="github")
+
+
+def rows_of(run: Mapping[str, Any]) -> list[Row]:
+    """The rows of a run, the untrained one first."""
+    return [row for row in (run.get("start"), *run["epochs"]) if row]
+
+
+def _of(row: Row, name: str) -> float:
+    """A figure, NaN where the row has none."""
+    value = row.get(name)
+    return np.nan if value is None else float(value)
 
 
 def picture(runs: Sequence[Mapping[str, Any]], metric: str, title: str, file: Path) -> None:
@@ -113,10 +146,10 @@ def picture(runs: Sequence[Mapping[str, Any]], metric: str, title: str, file: Pa
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
     for method in dict.fromkeys(run["method"] for run in runs):
-        mine = [run["epochs"] for run in runs if run["method"] == method and run["epochs"]]
+        mine = [rows_of(run) for run in runs if run["method"] == method and rows_of(run)]
         shortest = min(len(rows) for rows in mine)
         for line, name in enumerate(("train_loss", metric)):
-            values = np.array([[row[name] for row in rows[:shortest]] for rows in mine])
+            values = np.array([[_of(row, name) for row in rows[:shortest]] for rows in mine])
             for column, across in enumerate(("epoch", "seconds")):
                 xs = np.array([[row[across] for row in rows[:shortest]] for rows in mine])
                 panel, mean = panels[line, column], values.mean(axis=0)

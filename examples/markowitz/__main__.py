@@ -8,7 +8,8 @@ maximizes mu'h+ - gamma |S h+|², and mu, S and gamma are learned by gradient de
     exact   the exact derivative, by diffcp's differentiation at the same solutions
 
 Both have the same solver, the same batches, and the same search for a learning rate, decided by
-validation rollouts; seconds are those of training alone. An epoch is one batch of rollouts.
+validation rollouts; seconds are those of training alone. An epoch is one batch of rollouts. With
+--exact-by cvxpylayers, which must be installed, `exact` is that package's layer on diffcp.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,9 +29,10 @@ import torch
 from cvxlpgd import LPGD, Implicit
 from cvxlpgd.errors import CvxlpgdWarning
 from cvxlpgd.schedules import Relative
+from cvxlpgd.torch import CvxpyLayer as OurLayer
 from examples import _experiment
 from examples.markowitz.market import Market, from_files, real_prices
-from examples.markowitz.policy import Policy, utility
+from examples.markowitz.policy import Policy, problem, utility
 
 KAPPA = 1e-2
 METHODS = {
@@ -55,7 +58,7 @@ def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[dict[st
         rate = max(tried, key=lambda r: tried[r])
     else:
         rate = options.rates[0]
-    policy = _policy(market, method)
+    policy = _policy(market, method, options.exact_by)
     for epoch, seconds, loss in _trained(policy, market, seed, rate, options.epochs):
         if epoch % EVERY == 0 or epoch == options.epochs:
             yield {
@@ -65,11 +68,17 @@ def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[dict[st
             }  # fmt: skip
 
 
-def _policy(market: Market, method: str) -> Policy:
+def _policy(market: Market, method: str, exact_by: str) -> Policy:
+    if method == "exact" and exact_by == "cvxpylayers":
+        if find_spec("cvxpylayers") is None:
+            raise ValueError("cvxpylayers is not installed")
+        from cvxpylayers.torch import CvxpyLayer
+
+        return Policy(market, CvxpyLayer(*problem(), solver_args={"solve_method": "Clarabel"}))
     # PIQP is fast here and stalls once in a thousand solves: the forward pass then takes Clarabel,
     # and a rollout whose re-solve failed has no gradient
     options = {"solver": "PIQP", "fallback": "CLARABEL", "on_failure": "nan"}
-    return Policy(market, derivative=METHODS[method], **options)
+    return Policy(market, OurLayer(*problem(), derivative=METHODS[method], **options))
 
 
 def _searched(
@@ -77,7 +86,7 @@ def _searched(
     options: argparse.Namespace,
 ) -> float:  # fmt: skip
     """Validation utility after a few epochs; worst where training fails."""
-    policy = _policy(market, method)
+    policy = _policy(market, method, options.exact_by)
     for _, _, loss in _trained(policy, market, seed, rate, options.search):
         if not abs(loss) < 1.0:  # the wealth is lost: no need to go on
             return -float("inf")
@@ -119,6 +128,23 @@ def _market(folder: Path | None) -> Market:
     return real_prices() if folder is None else from_files(folder)
 
 
+def summary(runs: Sequence[_experiment.Row]) -> str:
+    """For each seed the best utilities, and when LPGD's is the exact derivative's last one."""
+    found: dict[int, dict[str, list[_experiment.Row]]] = {}
+    for run in runs:
+        found.setdefault(run["seed"], {})[run["method"]] = _experiment.rows_of(run)
+    lines = []
+    for seed, by in found.items():
+        best = ", ".join(f"{k} {max(r['test_utility'] for r in v):.6f}" for k, v in by.items() if v)
+        lines.append(f"seed {seed}: best utility {best}")
+        if by.get("lpgd") and by.get("exact"):
+            last = by["exact"][-1]
+            there = [r for r in by["lpgd"] if r["test_utility"] >= last["test_utility"]]
+            when = f"{there[0]['seconds']:.1f} s" if there else "never"
+            lines[-1] += f"; exact's last after {last['seconds']:.1f} s, lpgd there: {when}"
+    return "\n".join(lines)
+
+
 def main() -> int:
     """The command line."""
     parser = _experiment.arguments(__doc__ or "", "markowitz", list(METHODS), epochs=100)
@@ -128,9 +154,9 @@ def main() -> int:
     )
     parser.add_argument("--search", type=int, default=20, help="epochs of each; 0 takes the first")
     parser.add_argument("--rollouts", type=int, default=200, help="for validation and for test")
-    return _experiment.main(
-        parser, run, list(METHODS), "test_utility", "Markowitz policy on twelve stocks"
-    )
+    parser.add_argument("--exact-by", choices=("implicit", "cvxpylayers"), default="implicit")
+    title = "Markowitz policy on twelve stocks"
+    return _experiment.main(parser, run, list(METHODS), "test_utility", title, summary)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import Any
 import cvxpy as cp
 import torch
 
-from cvxlpgd.torch import CvxpyLayer
 from examples.markowitz.market import ASSETS, Market
 
 TRADING = HOLDING = 1e-3  # cost of a trade, and of a short position for a month
@@ -29,14 +28,14 @@ def problem() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
 
 
 class Policy(torch.nn.Module):
-    """Holdings -> holdings after trading, learned mu, S and gamma."""
+    """Holdings -> holdings after trading, learned mu, S and gamma; `layer` is one of `problem`."""
 
-    def __init__(self, market: Market, **options: Any) -> None:
+    def __init__(self, market: Market, layer: torch.nn.Module) -> None:
         super().__init__()
         self.mu = torch.nn.Parameter(torch.tensor(market.mean))
         self.S = torch.nn.Parameter(torch.tensor(market.root))
         self.root_gamma = torch.nn.Parameter(torch.tensor(GAMMA, dtype=torch.float64).sqrt())
-        self.layer = CvxpyLayer(*problem(), **options)
+        self.layer = layer
 
     def forward(self, holdings: torch.Tensor) -> torch.Tensor:
         """Trade (rollouts, ASSETS), whose sums are 1."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 SIDE, FEATURES, DEGREE, NOISE = 5, 5, 4, 0.5
 TRAIN, TEST, BATCH, RATE = 1000, 1000, 32, 1e-2
@@ -71,7 +70,7 @@ def training(
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     order = torch.Generator().manual_seed(seed)
     seconds, count = 0.0, len(tensors[0])
-    yield {"epoch": 0, "seconds": 0.0, "train_loss": float("nan"), "test_regret": test(network)}
+    yield {"epoch": 0, "seconds": 0.0, "test_regret": test(network)}
     for epoch in range(1, epochs + 1):
         total, begin = 0.0, perf_counter()
         for index in torch.randperm(count, generator=order).split(BATCH):
@@ -86,8 +85,3 @@ def training(
             "epoch": epoch, "seconds": seconds, "train_loss": total,
             "test_regret": test(network),
         }  # fmt: skip
-
-
-def quiet(iterable: Any) -> Any:
-    """A progress bar that goes away."""
-    return tqdm(iterable, leave=False)
