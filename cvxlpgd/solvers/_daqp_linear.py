@@ -42,7 +42,7 @@ def solve_linear(
     import daqp
 
     structure, bounds = program.structure, Bounds.of(program)
-    n, options = structure.n, dict(settings) | {"eps_prox": PROXIMAL, "eq_reduction": 1}
+    n, options = structure.n, dict(settings) | {"eps_prox": PROXIMAL, "eq_reduction": 0}
     sense = np.zeros(n + len(bounds.rows), dtype=np.intc)
     sense[n : n + bounds.equalities] = EQUALITY
 
