@@ -34,8 +34,9 @@ class SCS:
     """SCS with its own options, such as `SCS(eps_abs=1e-6, max_iters=5000)`.
 
     Options are those of https://www.cvxgrp.org/scs/api/settings.html, and `eps` for eps_abs and
-    eps_rel together. By default both are 1e-9, and scale is 3 with exponential cones, 0.1 with
-    semidefinite ones and else 1.
+    eps_rel together. By default both are 1e-9; scale is 3 with exponential cones, 0.1 with
+    semidefinite ones and else 1, and there acceleration_lookback is 5 and acceleration_interval
+    2 with second-order and power cones.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -72,7 +73,7 @@ class SCS:
 
         structure = program.structure
         cones = scs_cones(structure)
-        settings = _DEFAULTS | {"scale": _scale(structure)} | dict(self.options)
+        settings = _DEFAULTS | _measured(structure) | dict(self.options)
         chosen, triangle = structure.P.upper
         n, rows = structure.n, slice(structure.m)
         # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
@@ -116,12 +117,20 @@ class SCS:
         return solve_prepared(self, program, start, prepare, lasting=False)
 
 
-def _scale(structure: Structure) -> float:
-    """The dual scale to begin with: measured, it halves the iterations of most small programs."""
+def _measured(structure: Structure) -> dict[str, Any]:
+    """The dual scale to begin with, and how often to accelerate.
+
+    Measured: the scale halves the iterations of most small programs. Shorter and more frequent
+    accelerations take a third off the rest; with semidefinite and exponential cones they cost more
+    than that.
+    """
     kinds = {type(cone) for cone in structure.cones}
     if PSD in kinds:
-        return 0.1  # SCS' own
-    return 3.0 if Exp in kinds else 1.0
+        return {"scale": 0.1}  # SCS' own
+    if Exp in kinds:
+        return {"scale": 3.0}
+    frequent = {"acceleration_lookback": 5, "acceleration_interval": 2}
+    return {"scale": 1.0} | (frequent if kinds & {SOC, Pow} else {})
 
 
 @dataclass(frozen=True, eq=False)
