@@ -64,7 +64,8 @@ class Solution:
     @property
     def ok(self) -> np.ndarray:
         """Which samples have a usable point, bool (batch,)."""
-        return np.isin(self.status, USABLE)
+        first, second = USABLE
+        return np.asarray((self.status == first) | (self.status == second), dtype=bool)
 
     def take(self, index: np.ndarray) -> Solution:
         """These samples' solutions, as starts for another batch."""

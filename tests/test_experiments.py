@@ -1,4 +1,4 @@
-"""The experiments with decisions and policies: what they write, what they refuse, what they learn."""
+"""The experiments on decisions and policies: what they write, refuse and learn."""
 
 from __future__ import annotations
 
