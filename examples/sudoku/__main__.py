@@ -17,6 +17,7 @@ only gives both the same.) train_loss is the mean squared error of an entry. Met
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -35,8 +36,8 @@ from examples.sudoku.model import Rules
 
 METHODS = ("lpgd", "exact", "exact_rho")
 USUAL = {
-    4: {"boards": 9000, "tests": 1000, "batch": 150, "rules": "any"},
-    9: {"boards": 1000, "tests": 200, "batch": 8, "rules": "alike"},
+    4: {"boards": 9000, "tests": 1000, "batch": 150, "rules": "any", "decay": "none"},
+    9: {"boards": 1000, "tests": 200, "batch": 4, "rules": "alike", "decay": "cosine"},
 }
 
 
@@ -51,9 +52,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, choices=(4, 9), default=4)
     parser.add_argument("--boards", type=_positive, help="training boards (9000; size 9: 1000)")
     parser.add_argument("--tests", type=_positive, help="test boards of either kind (1000; 200)")
-    parser.add_argument("--batch", type=_positive, help="boards a step (150; 8)")
+    parser.add_argument("--batch", type=_positive, help="boards a step (150; 4)")
     parser.add_argument("--data", type=Path, help=".npz with puzzles, solutions: (N, size, size)")
     parser.add_argument("--lr", type=float, default=0.1, help="step size of Adam (0.1)")
+    parser.add_argument(
+        "--decay", choices=("none", "cosine"), help="of the step size (none; cosine, to 0)"
+    )
     parser.add_argument("--tau", type=float, default=1.0, help="for the loss of a batch summed (1)")
     parser.add_argument("--side", choices=("average", "lower", "upper"), default="average")
     parser.add_argument("--rho", type=float, default=1e-3, help="of exact_rho (0.001)")
@@ -80,6 +84,11 @@ def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[experim
     rules = _rules(method, options)
     optimizer = torch.optim.Adam([p for p in rules.parameters() if p.requires_grad], options.lr)
     givens, solutions = _tensors(split.train)
+    steps = max(1, options.epochs * math.ceil(len(givens) / options.batch))
+    decay = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda k: (1 + math.cos(math.pi * k / steps)) / 2 if options.decay == "cosine" else 1.0,
+    )
     seconds, (loss, _) = 0.0, _evaluated(rules, split.train.take(slice(options.tests)))
     yield {"epoch": 0, "seconds": seconds, "train_loss": loss} | _errors(rules, split)
     for epoch in range(1, options.epochs + 1):
@@ -93,6 +102,7 @@ def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[experim
                 loss_sum = ((rules(givens[some]) - solutions[some]) ** 2).sum()
                 loss_sum.backward()
             optimizer.step()
+            decay.step()
             total += float(loss_sum.detach())
         seconds += perf_counter() - begin
         row = {"epoch": epoch, "seconds": seconds, "train_loss": total / givens.numel()}
