@@ -104,8 +104,7 @@ def say_gradients(
         return
     listed = _listed(samples[bad].tolist(), [messages[i] for i in bad], shape)
     text = f"no gradient for {_counted(samples[bad], shape)}: {listed}. What to try: "
-    text += 'the other side (side="lower" or "upper"), a smaller tau, or, where it is unbounded, '
-    text += "rho > 0."
+    text += 'both sides (side="average"), rho > 0 where it is unbounded, or a much smaller tau.'
     if policy == "nan":
         text += ' Their gradients are 0 (on_failure="nan").'
         _warn(text, FailedSampleWarning)

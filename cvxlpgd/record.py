@@ -16,7 +16,7 @@ from cvxlpgd.solution import Solution
 
 @dataclass(eq=False)
 class Record:
-    """One forward pass, sample by sample; its backward pass adds `tau` and `retries`.
+    """One forward pass, sample by sample; its backward pass adds `tau`, `side` and more.
 
     All but `solver` and `solution` are NumPy arrays of the batch shape; all are read as attributes
     or by name.
@@ -39,7 +39,10 @@ class Record:
     tau : array
         The perturbation that the newest backward pass used, NaN before it.
     retries : int array
-        How often that was enlarged.
+        How often the perturbation was tried anew: enlarged where the difference was noise, on one
+        side only where the other end had no solution, or reduced where neither had.
+    side : array of str
+        The side that the newest backward pass took, "average", "lower" or "upper"; empty before it.
     informative : bool array
         Whether the newest backward pass found a gradient above the solver's noise; `tau` is NaN
         where there was nothing to differentiate.
@@ -66,6 +69,7 @@ class Record:
     gap: np.ndarray
     tau: np.ndarray
     retries: np.ndarray
+    side: np.ndarray
     informative: np.ndarray
     differentiated: np.ndarray
     setups: np.ndarray
@@ -107,6 +111,7 @@ class Record:
             gap=np.asarray(r.gap).reshape(shape),
             tau=np.full(count, np.nan).reshape(shape),
             retries=np.zeros(count, dtype=int).reshape(shape),
+            side=np.full(shape, "", dtype="<U7"),
             informative=np.zeros(count, dtype=bool).reshape(shape),
             differentiated=np.ones(count, dtype=bool).reshape(shape),
             setups=(np.zeros(count) if solution.setups is None else solution.setups).reshape(shape),
@@ -124,6 +129,7 @@ class Record:
         with _adding:
             self.tau.reshape(-1)[samples] = info.tau
             self.retries.reshape(-1)[samples] = info.retries
+            self.side.reshape(-1)[samples] = info.side
             self.differentiated.reshape(-1)[samples] = info.ok
             self.setups.reshape(-1)[samples] += info.setups
             self.resolve_iterations.reshape(-1)[samples] = info.iterations

@@ -37,13 +37,15 @@ def with_multipliers(program: ConeProgram, z: Point, ends: Ends) -> tuple[Point,
     fixed = Restriction.of(structure, whole)
     y, known = _multipliers(fixed, program, z)
     y_ends, known_ends = _multipliers(fixed, ends.program, ends.point)
-    known &= np.all(list(ends.at(known_ends).values()), axis=0)
+    known = known & known_ends.reshape(ends.usable.shape)
     messages = [
         text if has else "the program with its integers fixed has no solution"
-        for text, has in zip(ends.info.messages, known, strict=True)
+        for text, has in zip(ends.info.messages, known.all(axis=0), strict=True)
     ]
-    info = replace(ends.info, ok=ends.info.ok & known, messages=tuple(messages))
-    return replace(z, y=y), ends._replace(point=replace(ends.point, y=y_ends), info=info)
+    usable = ends.usable & known
+    info = replace(ends.info, ok=usable.all(axis=0), messages=tuple(messages))
+    point = replace(ends.point, y=y_ends)
+    return replace(z, y=y), ends._replace(point=point, usable=usable, info=info)
 
 
 def _multipliers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,8 +21,6 @@ from cvxlpgd.sparse import Array, product, transposed_product
 # cotangent along the cost itself never cancels it exactly when tau grows tenfold.
 KAPPA = 1.2e-3
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
-
-Difference = Callable[[np.ndarray, np.ndarray], tuple[Data, Info]]
 
 
 def without_slack(program: ConeProgram, z_bar: Point) -> Point:
@@ -87,11 +85,15 @@ def cotangent_step(
 
 
 class Ends(NamedTuple):
-    """Programs perturbed along a cotangent, solved in one batch, one end after the other."""
+    """Perturbed programs, solved in one batch, one end after the other.
+
+    `usable`, bool (ends, batch), says which have a point; `info` is good where all have one.
+    """
 
     ends: Sequence[float]
     program: ConeProgram
     point: Point
+    usable: np.ndarray
     info: Info
 
     def at(self, values: Array) -> dict[float, Array]:
@@ -113,6 +115,24 @@ class Ends(NamedTuple):
         x, y, s = self.at(self.point.x), self.at(self.point.y), self.at(self.point.s)
         return {t: Point(x[t], y[t], s[t]) for t in self.ends}
 
+    def span(self, hi: float, lo: float, center: Point) -> tuple[Point, Point, np.ndarray, Info]:
+        """z(hi tau), z(lo tau), hi - lo for each sample, and what to report; `center` is z(0).
+
+        Where one of two ends failed the center takes its place: the other side's difference.
+        """
+        points = {0.0: center} | self.points()
+        usable = dict(zip(self.ends, self.usable, strict=True))
+        ok = np.asarray(self.usable.any(axis=0))
+        width = np.full(len(ok), hi - lo)
+        for t, solved in usable.items():
+            failed = ok & ~solved
+            if failed.any():
+                points[t] = _where(failed, center, points[t])
+                width[failed] -= abs(t)
+        info = replace(self.info, ok=ok, side=_sides(usable))
+        info.retries[:] += ok & ~self.usable.all(axis=0)
+        return points[hi], points[lo], width, info
+
 
 def solved_ends(
     program: ConeProgram,
@@ -130,8 +150,8 @@ def solved_ends(
     base = program.proximal(rho, solution.point.x).take(both)
     perturbed = along_cotangent(base, z_bar.take(both), t)
     again = solve(solver, perturbed, start=solution.take(both))
-    info = with_redundant_rows(report(again, ends, tau), program, z_bar)
-    return Ends(ends, perturbed, again.point, info)
+    usable, info = report(again, ends, tau)
+    return Ends(ends, perturbed, again.point, usable, with_redundant_rows(info, program, z_bar))
 
 
 def tangent_step(tau: Any, program: ConeProgram, w_dot: Data, accuracy: float) -> np.ndarray:
@@ -160,29 +180,6 @@ def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
     return np.where(np.isfinite(smallest), smallest, 1.0)
 
 
-def enlarged(difference: Difference, tau: np.ndarray, times: int) -> tuple[Data, Info]:
-    """The difference at tau; where it is noise, at 10 tau, 100 tau, ... as often as `times`."""
-    tau = np.array(tau)
-    w_bar, info = difference(np.arange(len(tau)), tau)
-    samples = np.flatnonzero(info.unresolved & info.ok)
-    for _ in range(times):
-        if not len(samples):
-            break
-        larger, larger_info = difference(samples, 10.0 * tau[samples])
-        info.setups[samples] += larger_info.setups
-        info.iterations[samples] += larger_info.iterations
-        samples = samples[larger_info.ok]
-        tau[samples] *= 10.0
-        for name, value in w_bar._items():
-            value[samples] = getattr(larger, name)[larger_info.ok]
-        info.tau[samples] = tau[samples]
-        info.retries[samples] += 1
-        info.unresolved[samples] = larger_info.unresolved[larger_info.ok]
-        info.inaccurate[samples] = larger_info.inaccurate[larger_info.ok]
-        samples = samples[info.unresolved[samples]]
-    return w_bar, info
-
-
 def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
     """Whether no field of high - low rises above the solver's accuracy, bool (batch,).
 
@@ -204,7 +201,7 @@ def solved_along(
     tau: np.ndarray,
     ends: Sequence[float],
     solver: Solver,
-) -> tuple[list[Point], Info]:
+) -> Ends:
     """The points at w + end tau w_dot for each end, all solved in one batch."""
     batch = len(tau)
     both = np.tile(np.arange(batch), len(ends))
@@ -216,12 +213,7 @@ def solved_along(
     again = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
         again.status[_indefinite(perturbed)] = "indefinite"
-    z = again.point
-    points = [
-        Point(z.x[k : k + batch], z.y[k : k + batch], z.s[k : k + batch])
-        for k in range(0, len(ends) * batch, batch)
-    ]
-    return points, report(again, ends, tau)
+    return Ends(ends, perturbed, again.point, *report(again, ends, tau))
 
 
 def _indefinite(program: ConeProgram) -> np.ndarray:
@@ -232,6 +224,19 @@ def _indefinite(program: ConeProgram) -> np.ndarray:
     dense[:, np.searchsorted(active, P.rows), np.searchsorted(active, P.cols)] = values
     eigenvalues = np.linalg.eigvalsh(dense)
     return np.asarray(eigenvalues[:, 0] < -1e-12 * np.abs(eigenvalues).max(axis=1))
+
+
+def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
+    """The points of one where `chosen`, of the other elsewhere."""
+    xp = array_namespace(one.x)
+    mask = xp.asarray(chosen)[:, None]
+    return Point(*(xp.where(mask, v, getattr(other, k)) for k, v in one._items()))
+
+
+def _sides(usable: Mapping[float, np.ndarray]) -> np.ndarray:
+    """Of each sample, the side of the ends that have a point."""
+    lower, upper = (usable.get(t, np.zeros(1, dtype=bool)) for t in (1.0, -1.0))
+    return np.where(lower, np.where(upper, "average", "lower"), np.where(upper, "upper", ""))
 
 
 def _host(values: Array) -> np.ndarray:

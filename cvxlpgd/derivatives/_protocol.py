@@ -25,7 +25,9 @@ class Info:
     tau : array (batch,)
         The perturbation used, NaN for a method without one.
     retries : int array (batch,)
-        How often it was enlarged.
+        How often it was tried anew: enlarged, reduced, or on one side only.
+    side : str array (batch,)
+        The side of the difference, "average", "lower" or "upper"; empty for a method without one.
     unresolved : bool array (batch,)
         Where the value is no more than the solver's noise, or the derivative does not exist.
     inaccurate : bool array (batch,)
@@ -38,6 +40,7 @@ class Info:
     messages: tuple[str, ...]
     tau: np.ndarray
     retries: np.ndarray
+    side: np.ndarray
     unresolved: np.ndarray
     inaccurate: np.ndarray
     setups: np.ndarray
@@ -49,7 +52,8 @@ class Info:
         false = (np.zeros(batch, dtype=bool) for _ in range(3))
         taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
         retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(2))
-        return cls(~next(false), ("",) * batch, taus, retries, next(false), next(false), *zeros)
+        sides, messages = np.full(batch, "", dtype="<U7"), ("",) * batch
+        return cls(~next(false), messages, taus, retries, sides, next(false), next(false), *zeros)
 
 
 class Derivative(Protocol):

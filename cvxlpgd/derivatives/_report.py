@@ -15,25 +15,29 @@ from cvxlpgd.solution import Solution, Status
 from cvxlpgd.sparse import Array
 
 
-def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> Info:
-    """What became of re-solves at t = end tau, one batch for each end after the other."""
+def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[np.ndarray, Info]:
+    """What became of re-solves at t = end tau, one batch for each end after the other.
+
+    Which have a point, bool (ends, batch), and what to say of samples where not all have one.
+    """
     info = Info.good(len(tau), tau)
     if again.setups is not None:
         info.setups[:] = again.setups.reshape(len(ends), -1).sum(axis=0)
     info.iterations[:] = again.iterations.reshape(len(ends), -1).sum(axis=0)
     messages = list(info.messages)
     said = np.array(again.messages, dtype=object).reshape(len(ends), -1)
-    for end, status, words in zip(ends, again.status.reshape(said.shape), said, strict=True):
-        usable = np.isin(status, (Status.SOLVED, Status.INACCURATE))
+    usable = again.ok.reshape(said.shape)
+    info.ok[:] = usable.all(axis=0)
+    for k, (end, status) in enumerate(zip(ends, again.status.reshape(said.shape), strict=True)):
         info.inaccurate[:] |= status == Status.INACCURATE
-        info.ok[:] &= usable
-        for i in np.flatnonzero(~usable):
+        words = said[k]
+        for i in np.flatnonzero(~usable[k]):
             side = "lower" if end > 0 else "upper"
             messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
             messages[i] += f"is {status[i]}" + (
                 f" ({words[i]})" if words[i] and status[i] in tuple(Status) else ""
             )
-    return replace(info, messages=tuple(messages))
+    return usable, replace(info, messages=tuple(messages))
 
 
 def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:

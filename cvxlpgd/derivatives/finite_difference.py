@@ -90,8 +90,8 @@ class FiniteDifference:
     ) -> tuple[Point, Info]:
         """The point's tangent."""
         h = perturb.tangent_step(Relative(self.step), program, data_dot, solver.accuracy)
-        points, info = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), solver)
-        z_dot = points[0] * 0.0
-        for z, weight in zip(points, STENCIL.values(), strict=True):
-            z_dot = z_dot + z * weight
-        return z_dot * (1.0 / h)[:, None], info
+        found = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), solver)
+        z_dot = solution.point * 0.0
+        for end, z in found.points().items():
+            z_dot = z_dot + z * STENCIL[end]
+        return z_dot * (1.0 / h)[:, None], found.info

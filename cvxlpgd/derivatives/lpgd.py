@@ -17,6 +17,7 @@ from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
 from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives._retry import enlarged, reduced
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
@@ -36,7 +37,8 @@ class LPGD:
 
     with (hi, lo) = (1, 0) for side "lower", (0, -1) for "upper", (1, -1) for "average". As tau -> 0
     with rho = 0 it is the exact derivative where that exists, with an error of O(tau) one-sided
-    and O(tau²) averaged; a large tau sees other vertices and other active sets.
+    and O(tau²) averaged; a large tau sees other vertices and other active sets. Where one end of
+    an average has no solution the other side is taken, and where there is none a smaller tau.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ class LPGD:
             s_bar = point_bar.s[samples]
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
-        return perturb.enlarged(difference, tau, ENLARGED if auto else 0)
+        return enlarged(difference, tau, ENLARGED if auto else 0)
 
     def _difference(
         self,
@@ -129,13 +131,12 @@ class LPGD:
         z = solution.point
         if self.integer_constraints and len(entries.A) + len(entries.b):
             z, found = with_multipliers(program, z, found)
-        points = {0.0: z} | found.points()
-        high, low = points[hi], points[lo]
+        high, low, width, info = found.span(hi, lo, z)
         g_high = program.lagrangian_gradient(high, entries)
         g_low = program.lagrangian_gradient(low, entries)
-        w_bar = (g_high - g_low) * (1.0 / (xp.asarray(tau) * (hi - lo)))[:, None]
+        w_bar = (g_high - g_low) * (1.0 / xp.asarray(tau * width))[:, None]
         noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        return w_bar, (high.x + low.x) / 2, replace(found.info, unresolved=noise & found.info.ok)
+        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
@@ -145,8 +146,12 @@ class LPGD:
         tau = perturb.tangent_step(self.tau, program, data_dot, again.accuracy)
         hi, lo = ENDS[self.side]
         ends = [t for t in (hi, lo) if t]
-        z, info = perturb.solved_along(
-            program.proximal(self.rho, solution.point.x), solution, data_dot, tau, ends, again
-        )
-        points = dict(zip(ends, z, strict=True)) | {0.0: solution.point}
-        return (points[hi] - points[lo]) * (1.0 / (tau * (hi - lo)))[:, None], info
+
+        def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
+            start = solution.take(samples)
+            base = program.take(samples).proximal(self.rho, start.point.x)
+            found = perturb.solved_along(base, start, data_dot.take(samples), tau, ends, again)
+            high, low, width, info = found.span(hi, lo, start.point)
+            return (high - low) * (1.0 / (tau * width))[:, None], info
+
+        return reduced(difference, tau)

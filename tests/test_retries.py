@@ -1,0 +1,162 @@
+"""Perturbed programs without a solution: the other side, a smaller tau, and then the policy."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+from cvxlpgd import LPGD
+from cvxlpgd.errors import FailedSampleWarning, SolveFailed
+from cvxlpgd.numpy import CvxpyLayer
+from cvxlpgd.solvers import SCS, Clarabel
+
+SOLVERS = (None, "CLARABEL", "SCS")
+
+
+def moved_cost(solver=None, **options) -> CvxpyLayer:
+    """Unbounded where the cost is negative, which a cotangent of y makes it."""
+    a, cost = cp.Parameter(name="a"), cp.Parameter(name="cost")
+    x, y = cp.Variable(), cp.Variable(nonneg=True)
+    problem = cp.Problem(cp.Minimize(cp.square(x - a) + cost * y))
+    return CvxpyLayer(problem, [a, cost], [x, y], solver=solver, **options)
+
+
+def moved_bound(solver=None, **options) -> CvxpyLayer:
+    """Infeasible where high < low, which a cotangent of the dual variable makes it."""
+    low, high, a = (cp.Parameter(name=name) for name in ("low", "high", "a"))
+    x = cp.Variable()
+    inside = x <= high
+    problem = cp.Problem(cp.Minimize(cp.square(x - a)), [x >= low, inside])
+    return CvxpyLayer(problem, [low, high, a], [inside.dual_variables[0]], solver=solver, **options)
+
+
+# layer, values, cotangents; by lower (t = tau) and upper (t = -tau) the program fails or does not
+CASES = {
+    "unbounded below": (moved_cost, (1.0, 0.05), (1.0, -1.0), "upper"),
+    "unbounded above": (moved_cost, (1.0, 0.05), (1.0, 1.0), "lower"),
+    "infeasible below": (moved_bound, (0.0, 0.05, 1.0), (1.0,), "upper"),
+    "infeasible above": (moved_bound, (0.0, 0.05, 1.0), (-1.0,), "lower"),
+}
+
+
+def gradients(layer: CvxpyLayer, values, bars) -> list[np.ndarray]:
+    _, pullback = layer.vjp(*(np.asarray(v) for v in values))
+    return pullback(*(np.asarray(bar) for bar in bars))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("case", CASES)
+def test_where_one_end_fails_the_other_side_is_taken(case, solver):
+    make, values, bars, side = CASES[case]
+    average, one = (make(solver, derivative=LPGD(tau=0.5, side=s)) for s in ("average", side))
+    found, expected = gradients(average, values, bars), gradients(one, values, bars)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert np.any(np.abs(found) > 0.5)
+    info = average.info
+    assert (info.side, info.tau, info.retries) == (side, 0.5, 1)
+    assert info.differentiated
+    assert (one.info.side, one.info.retries) == (side, 0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("times", [1, 3])
+def test_where_a_side_fails_a_smaller_tau_is_taken(case, solver, times):
+    make, values, bars, side = CASES[case]
+    other = {"lower": "upper", "upper": "lower"}[side]
+    tau = 0.02 * 10.0**times
+    layer = make(solver, derivative=LPGD(tau=tau, side=other))
+    direct = make(solver, derivative=LPGD(tau=tau / 10**times, side=other))
+    np.testing.assert_allclose(
+        gradients(layer, values, bars), gradients(direct, values, bars), atol=1e-9
+    )
+    assert layer.info.tau == pytest.approx(0.02)
+    assert (layer.info.side, layer.info.retries, direct.info.retries) == (other, times, 0)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_where_both_ends_fail_a_smaller_tau_is_taken(solver):
+    """At tau the cost of y falls below 0 at one end, that of z at the other."""
+    cost, v, a, x = cp.Parameter(2), cp.Variable(2, nonneg=True), cp.Parameter(), cp.Variable()
+    problem = cp.Problem(cp.Minimize(cost @ v + cp.square(x - a)))
+
+    def layer(tau: float) -> CvxpyLayer:
+        return CvxpyLayer(problem, [cost, a], [v, x], solver, derivative=LPGD(tau=tau))
+
+    values, bars = ([0.05, 0.05], 1.0), ([-1.0, 1.0], 1.0)
+    found, direct = layer(2.0), layer(0.02)
+    np.testing.assert_allclose(
+        np.hstack(gradients(found, values, bars)), np.hstack(gradients(direct, values, bars)),
+        atol=1e-9,
+    )  # fmt: skip
+    assert found.info.tau == pytest.approx(0.02)
+    assert (found.info.side, found.info.retries) == ("average", 2)
+    # where one end is mended before the other: smaller first, then one-sided
+    uneven = layer(2.0)
+    gradients(uneven, ([0.5, 0.05], 1.0), bars)
+    assert uneven.info.tau == pytest.approx(0.2)
+    assert (uneven.info.side, uneven.info.retries) == ("lower", 2)
+
+
+def always(policy: str) -> tuple[CvxpyLayer, list[np.ndarray], list[np.ndarray]]:
+    """Three samples, of which the second is unbounded below at every tau that is tried."""
+    layer = moved_cost(derivative=LPGD(tau=1.0, side="lower"), on_failure=policy)
+    values = [np.array([1.0, 1.0, 1.0]), np.array([1.5, 1e-5, 2.5])]
+    return layer, values, [np.ones(3), np.array([-1.0, -1.0, -1.0])]
+
+
+def test_what_fails_at_every_tau_is_named_with_its_program_and_its_side():
+    layer, values, bars = always("raise")
+    with pytest.raises(
+        SolveFailed, match=r"sample 1: .*lower side, tau = 1, is unbounded.* 0\.001"
+    ):
+        gradients(layer, values, bars)
+
+
+def test_what_fails_at_every_tau_is_zero_and_the_others_are_untouched():
+    layer, values, bars = always("nan")
+    with pytest.warns(FailedSampleWarning, match="no gradient for 1 of 3 samples"):
+        found = gradients(layer, values, bars)
+    alone = always("raise")[0]
+    others = [0, 2]
+    expected = gradients(alone, [v[others] for v in values], [v[others] for v in bars])
+    for value, mates in zip(found, expected, strict=True):
+        assert value[1] == 0
+        assert np.array_equal(value[others], mates)
+    assert layer.info.differentiated.tolist() == [True, False, True]
+    assert layer.info.retries.tolist() == [0, 3, 0]
+    assert layer.info.side.tolist() == ["lower", "", "lower"]
+
+
+def test_a_batch_may_hold_all_kinds():
+    """Each sample's gradient is the one that it gets alone, down to the last bit."""
+    costs, bars = np.array([5.0, 0.05, 0.05, 5.0]), [np.ones(4), np.array([1.0, -1.0, 1.0, 0.0])]
+    layer = moved_cost(derivative=LPGD(tau=0.5))
+    values = [np.arange(4.0), costs]
+    found = gradients(layer, values, bars)
+    assert layer.info.side.tolist() == ["average", "upper", "lower", "average"]
+    assert layer.info.retries.tolist() == [0, 1, 1, 0]
+    for i in range(4):
+        alone = gradients(layer, [v[i] for v in values], [v[i] for v in bars])
+        assert [v[i] for v in found] == list(alone)
+
+
+def test_an_automatic_tau_is_reduced_and_not_enlarged_again():
+    layer = moved_cost(derivative=LPGD(side="lower"))
+    (a_bar, _) = gradients(layer, (1.0, 2e-4), (1.0, -1.0))
+    assert a_bar == pytest.approx(1.0, abs=1e-4)
+    assert layer.info.retries == 2
+    assert layer.info.tau < 2e-4
+
+
+@pytest.mark.parametrize("solver", [SCS(), Clarabel()], ids=lambda s: s.name)
+def test_forward_mode_does_the_same(solver):
+    """x = high, and low = high already: only moving apart, on one side, leaves a program."""
+    low, high, x = cp.Parameter(), cp.Parameter(), cp.Variable()
+    problem = cp.Problem(cp.Minimize(cp.square(x - 3)), [x >= low, x <= high])
+    layer = CvxpyLayer(problem, [low, high], [x], solver, derivative=LPGD(tau=0.5))
+    _, (x_dot,) = layer.jvp([np.zeros(2), np.full(2, 0.1)], [np.zeros(2), np.array([1.0, 0.1])])
+    assert x_dot.tolist() == pytest.approx([1.0, 0.1], abs=1e-6)
+    assert layer.info.side.tolist() == ["lower", "average"]
+    assert layer.info.retries.tolist() == [1, 0]
