@@ -13,6 +13,7 @@ import cvxlpgd.torch
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.errors import (
     CvxlpgdError,
+    CvxlpgdWarning,
     DegenerateGradientWarning,
     DerivativeFailed,
     InvalidProblem,
@@ -197,3 +198,21 @@ def test_a_tau_that_sees_no_other_integers_is_said():
     with pytest.warns(DegenerateGradientWarning, match="larger tau"):
         pullback(np.ones(24))
     assert not layer.info.informative
+
+
+def test_fractional_bounds_of_integers_lose_no_optimal_point():
+    """The presolve of an integer solver may: |x| was 1 at x = 0 for these values."""
+    x, on = cp.Variable(integer=True), cp.Variable(2, boolean=True)
+    a, low, high = cp.Parameter(), cp.Parameter(), cp.Parameter()
+    cost = cp.abs(x - a) + 1.5 * cp.abs(x) + 0.2 * on[0]
+    problem = cp.Problem(cp.Minimize(cost), [x <= high, x >= low])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [a, low, high], [x], on_failure="nan")
+    values = (
+        np.array([-0.08, 0.0, 0.0, 0.0, 2.9]),
+        np.array([-4.99, 0.2, -3.3, 1 + 1e-12, 2.0]),
+        np.array([0.1848, 0.8, 0.8, 3 - 1e-12, 2.0]),
+    )
+    with pytest.warns(CvxlpgdWarning, match="sample 1: infeasible"):
+        (found,) = layer(*values)
+    assert found == pytest.approx([0.0, np.nan, 0.0, 1.0, 2.0], nan_ok=True)
+    assert layer.info.objective == pytest.approx([0.08, np.nan, 0.0, 2.5, 3.9], nan_ok=True)

@@ -42,6 +42,14 @@ def test_a_bound_of_a_variable_is_watched_too():
         layer._witness.check([VALUE], [VALUE], 0.0)
 
 
+def test_the_edge_of_an_atom_s_domain_is_no_disagreement():
+    """At -1e-10 a power is NaN and an entropy is -inf."""
+    power = cp.Problem(cp.Minimize(cp.sum(cp.power(x, 1.5)) + b @ x))
+    entropy = cp.Problem(LOOSE.objective, [cp.sum(cp.entr(x)) >= -5])
+    for problem, objective in ((power, 0.0), (entropy, float(VALUE @ VALUE))):
+        Witness(problem, [b]).check([VALUE], [np.full(3, -1e-10)], objective)
+
+
 def test_it_speaks_once_and_writes_to_nothing():
     layer = Layer(LOOSE, [b], [x])
     layer.forward([VALUE])

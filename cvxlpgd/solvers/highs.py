@@ -182,9 +182,15 @@ class _Model:
         return solve
 
     def _limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds of the variables; those of boolean ones are 0 and 1."""
+        """Bounds of the variables; those of boolean ones are 0 and 1.
+
+        Those of integer ones are whole: HiGHS' presolve loses optimal points to fractional ones.
+        """
         lower, upper = self.bounds.limits(b)
-        boolean = self.structure.boolean
+        integer, boolean = self.structure.integer, self.structure.boolean
+        slack = self.settings.get("mip_feasibility_tolerance", 0.0)
+        lower[integer] = np.ceil(lower[integer] - slack)
+        upper[integer] = np.floor(upper[integer] + slack)
         lower[boolean] = np.maximum(lower[boolean], 0.0)
         upper[boolean] = np.minimum(upper[boolean], 1.0)
         return lower, upper

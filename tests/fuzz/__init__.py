@@ -1,0 +1,1 @@
+"""Fuzzing: random problems judged by CVXPY and finite differences, and malformed inputs."""

@@ -1,0 +1,135 @@
+"""Variables with a known point inside their domain, and affine expressions of them."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+
+from .choices import maybe, pick
+from .world import SHAPES, World, definite
+
+
+def add_variable(world: World) -> cp.Variable:
+    """A variable with random shape and attributes."""
+    shape = pick(world.choices, SHAPES)
+    square = len(shape) == 2 and shape[0] == shape[1]
+    kinds = ["none", "none", "nonneg", "nonpos", "bounds"]
+    if square and not world.integer:
+        kinds = ["none", "symmetric", "PSD", "NSD", "diag"]
+    if len(shape) == 2 and not square:
+        kinds.append("sparsity")
+    if world.integer:
+        kinds = ["integer", "boolean", "none"] if world.variables else ["integer", "boolean"]
+    kind = pick(world.choices, kinds)
+    point, size = world.rng.normal(size=shape), int(np.prod(shape))
+    attributes: dict = {} if kind in ("none", "bounds") else {kind: True}
+    if kind in ("nonneg", "nonpos"):
+        point = (np.abs(point) + 0.1) * (1 if kind == "nonneg" else -1)
+    if kind in ("symmetric", "PSD", "NSD"):
+        point = definite(world.rng, (), shape[0]) if kind != "symmetric" else (point + point.T) / 2
+        point, size = -point if kind == "NSD" else point, shape[0] * (shape[0] + 1) // 2
+    if kind == "diag":
+        point, size = np.diag(np.diag(point)), shape[0]
+    if kind == "sparsity":
+        mask = world.rng.uniform(size=shape) < 0.6
+        mask.flat[0] = True
+        attributes, point, size = {kind: np.nonzero(mask)}, point * mask, int(mask.sum())
+    if kind == "integer":
+        point = np.rint(2 * point)
+    if kind == "boolean":
+        point = (point > 0).astype(float)
+    point = point * world.x_scale
+    if kind == "bounds":
+        radius = world.x_scale * world.rng.uniform(0.5, 2.0, size=(2, *shape))
+        low, high = point - radius[0], point + radius[1]
+        attributes = {"bounds": [low, high]}
+        if maybe(world.choices, 30):
+            attributes = {"bounds": [_bound(world, low), high]}
+    variable = cp.Variable(shape, name=f"x{len(world.variables)}", **attributes)
+    world.add(variable, point)
+    world.freedom[variable.id] = size
+    world.words.append(f"{kind}{shape}")
+    return variable
+
+
+def _bound(world: World, low: np.ndarray) -> cp.Parameter:
+    wiggle = 0.1 * world.x_scale
+    return world.parameter(low.shape, lambda s: low - wiggle * world.rng.uniform(size=s))
+
+
+def flat(expression: cp.Expression) -> cp.Expression:
+    """As a vector."""
+    return cp.vec(expression, order="F")
+
+
+def affine(world: World) -> cp.Expression:
+    """An affine expression of the variables, of size `world.scale`, at most 9 entries."""
+    kind = pick(world.choices, list(_KINDS))
+    variable = pick(world.choices, world.variables)
+    made = _KINDS[kind](world, variable)
+    world.words.append(kind)
+    return made
+
+
+def _factor(world: World, x: cp.Variable, shape: tuple[int, ...], scale: float) -> cp.Expression:
+    """What multiplies a variable: constant if the variable's bounds hold a parameter already."""
+    return world.data(shape, world.normal(scale), percent=0 if x.parameters() else 60)
+
+
+def _same(world: World, x: cp.Variable) -> cp.Expression:
+    return world.a_scale * x
+
+
+def _shifted(world: World, x: cp.Variable) -> cp.Expression:
+    return world.a_scale * x - world.data(x.shape, world.normal(world.scale))
+
+
+def _mapped(world: World, x: cp.Variable) -> cp.Expression:
+    rows = pick(world.choices, [2, 1, 3, 4])
+    A = _factor(world, x, (rows, x.size), world.a_scale / np.sqrt(x.size))
+    mapped = A @ flat(x)
+    if maybe(world.choices, 60):
+        mapped = mapped + world.data((rows,), world.normal(world.scale))
+    return mapped
+
+
+def _weighted(world: World, x: cp.Variable) -> cp.Expression:
+    return cp.multiply(_factor(world, x, x.shape, world.a_scale), x)
+
+
+def _summed(world: World, x: cp.Variable) -> cp.Expression:
+    return _factor(world, x, (), world.a_scale / np.sqrt(x.size)) * cp.sum(x)
+
+
+def _part(world: World, x: cp.Variable) -> cp.Expression:
+    if not x.shape or x.attributes["diag"]:  # CVXPY cannot take a part of a diagonal value
+        return world.a_scale * x
+    return world.a_scale * (x[:2] if maybe(world.choices, 50) else x[-1])
+
+
+def _axis(world: World, x: cp.Variable) -> cp.Expression:
+    if len(x.shape) < 2:
+        return world.a_scale * (cp.cumsum(x) if x.shape else x)
+    return world.a_scale * pick(world.choices, [cp.sum(x, axis=0), cp.sum(x, axis=1), x.T])
+
+
+def _differences(world: World, x: cp.Variable) -> cp.Expression:
+    return world.a_scale * (cp.diff(flat(x)) if x.size > 1 else x)
+
+
+def _stacked(world: World, x: cp.Variable) -> cp.Expression:
+    other = pick(world.choices, world.variables)
+    return world.a_scale * cp.hstack([flat(x)[:4], flat(other)[:4]])
+
+
+def _product(world: World, x: cp.Variable) -> cp.Expression:
+    if len(x.shape) < 2:
+        return _mapped(world, x)
+    n = x.shape[0]
+    return _factor(world, x, (2, n), world.a_scale / np.sqrt(n)) @ x
+
+
+_KINDS = {
+    "x": _same, "x - p": _shifted, "A x + b": _mapped, "p * x": _weighted, "p sum(x)": _summed,
+    "x[i]": _part, "axis": _axis, "diff": _differences, "stack": _stacked, "L X": _product,
+}  # fmt: skip

@@ -1,0 +1,74 @@
+"""What CVXPY itself says of a case, sample by sample."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+
+from .problems import Case
+
+# Solvers with tight options, in the order in which they are asked.
+TIGHT = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-10}
+ASKED = [
+    ("CLARABEL", TIGHT),
+    ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}),
+    ("CLARABEL", {}),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sample's: its status, optimal value, variables, dual variables, largest violation."""
+
+    status: str
+    objective: float
+    values: list[np.ndarray]
+    duals: list[np.ndarray]
+    violation: float
+
+
+def solved(case: Case, i: int, asked: int = 0) -> Answer:
+    """The i-th sample, by the first solver from `asked` on that is certain; else "unknown"."""
+    problem = case.problem
+    solvers = [("HIGHS", {})] if case.world.integer else ASKED[asked:]
+    for name, options in solvers:
+        case.world.at(i)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                problem.solve(solver=name, **options)
+            except (cp.SolverError, ValueError, ArithmeticError):
+                continue
+        if problem.status in ("infeasible", "unbounded"):
+            return Answer(problem.status, problem.value, [], [], 0.0)
+        if problem.status == "optimal":
+            values = [full(v) for v in case.world.variables]
+            duals = [] if case.world.integer else [np.array(d.value) for d in duals_of(case)]
+            return Answer("solved", float(problem.value), values, duals, violation(case))
+    return Answer("unknown", np.nan, [], [], np.nan)
+
+
+def duals_of(case: Case) -> list[cp.Variable]:
+    """The dual variables of all constraints."""
+    return [d for c in case.problem.constraints for d in c.dual_variables]
+
+
+def full(leaf: cp.Variable) -> np.ndarray:
+    """A variable's value as an array."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        value = leaf.value
+    return np.array(value.toarray() if sp.issparse(value) else value, dtype=float)
+
+
+def violation(case: Case) -> float:
+    """By how much the variables' present values violate the constraints, at most."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = [np.max(c.violation(), initial=0.0) for c in case.problem.constraints]
+    # NaN and infinity: rounding led out of an atom's domain
+    return float(np.max([v for v in found if np.isfinite(v)], initial=0.0))
