@@ -1,0 +1,1 @@
+"""The traps that other layers fell into, sprung again: ours beside them."""
