@@ -1,4 +1,4 @@
-"""Measure: `python -m benchmarks`, or `--quick`; `construction` and `reuse` for parts of it.
+"""Measure: `python -m benchmarks [--quick]`; `construction`, `reuse`, `profile` for parts of it.
 
 The peers' pins, on which they are right, are in benchmarks/constraints.txt; on others the command
 says how to make that environment and stops, unless `--newest` is given.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,16 +20,22 @@ from tabulate import tabulate
 from benchmarks import measure, parts, report
 from benchmarks.engines import ENGINES, OURS
 from benchmarks.families import FAMILIES
+from benchmarks.profile import profiles
 
 PINS = Path(__file__).with_name("constraints.txt")
 NEEDED = {"cvxpy": "1.9.0", "moreau": "0.3.3"}
 QUICK = 0.25
+ALONE: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "construction": parts.construction,
+    "reuse": parts.reuse,
+    "profile": lambda: profiles([f.name for f in FAMILIES.values() if not f.ours_only]),
+}
 
 
 def main() -> int:
     """Run, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", help="construction or reuse alone")
+    parser.add_argument("part", nargs="*", help="construction, reuse or profile alone")
     parser.add_argument("--quick", action="store_true", help="small sizes, no sweeps")
     parser.add_argument("--newest", action="store_true", help="whatever versions are installed")
     parser.add_argument("--families", default=None, help="names, comma-separated")
@@ -63,6 +70,7 @@ def main() -> int:
     _save(found, chosen.json)
     if not chosen.quick:
         found["construction"], found["reuse"] = parts.construction(), parts.reuse()
+        found["profile"] = profiles([name for name in names if not FAMILIES[name].ours_only])
         _save(found, chosen.json)
         found["memory"] = parts.memory(names, [e for e in engines if e == OURS])
         _save(found, chosen.json)
@@ -91,11 +99,11 @@ def _part(words: list[str]) -> int:
         print(json.dumps(parts.memory_of(words[1], words[2])))
     elif words[0] == "construct":
         print(json.dumps(parts.construction_of(words[1])))
-    elif words[0] in ("construction", "reuse"):
-        rows = parts.construction() if words[0] == "construction" else parts.reuse()
+    elif words[0] in ALONE:
+        rows = ALONE[words[0]]()
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))
     else:
-        print(f"there is no part {words[0]!r}; there are construction and reuse", file=sys.stderr)
+        print(f"there is no part {words[0]!r}; there are {', '.join(ALONE)}", file=sys.stderr)
         return 2
     return 0
 

@@ -216,12 +216,12 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
     import scs
 
-    from cvxlpgd.solvers.scs import _DEFAULTS, _scale
+    from cvxlpgd.solvers.scs import _DEFAULTS, _measured
 
     structure = program.structure
     chosen, triangle = structure.P.upper
     cones, z = scs_cones(structure), solution.point
-    settings = _DEFAULTS | {"scale": _scale(structure)}
+    settings = _DEFAULTS | _measured(structure)
     scales = [slot.state.scale for slot in solution.workspace]
 
     def data(p: ConeProgram, i: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ PARTS = {
     "memory": "Peak memory (MB) and seconds of one step",
     "construction": "Construction, 500 x 500",
     "reuse": "Reuse, batch of 8",
+    "profile": "Where a step's milliseconds go",
 }
 
 

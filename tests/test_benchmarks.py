@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 from benchmarks import measure, report
 from benchmarks.engines import AUTOMATIC, OURS
 from benchmarks.families import FAMILIES
+from benchmarks.profile import PARTS, profile
 
 
 def test_ours_is_measured_and_right() -> None:
@@ -34,3 +35,9 @@ def test_families_scale(name: str) -> None:
     assert small.variables[0].size <= large.variables[0].size
     again = FAMILIES[name].instance(2, 0.1)
     assert all(np.array_equal(a, b) for a, b in zip(small.values, again.values, strict=True))
+
+
+def test_a_profile_adds_up() -> None:
+    found = profile("projection QP", batch=3, scale=0.1)
+    assert all(found[part] > 0 for part in PARTS)
+    assert found["ms"] > sum(found[part] for part in PARTS) - 1e-6
