@@ -20,7 +20,7 @@ import numpy as np
 from cvxlpgd import failure
 from cvxlpgd.call import Call
 from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, substituted
-from cvxlpgd.compiled import Compiled, some, taken
+from cvxlpgd.compiled import Compiled, taken
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
@@ -29,6 +29,8 @@ from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._choose import names, resolved
 from cvxlpgd.solvers._executor import OnExecutor
+from cvxlpgd.solvers._first import first_of
+from cvxlpgd.solvers._processes import Processes
 from cvxlpgd.solvers._protocol import Solver, solve
 from cvxlpgd.spellings import DEFAULT, as_mapping, checked_limit, understood
 from cvxlpgd.witness import Witness
@@ -53,12 +55,14 @@ class Layer:
         on_failure: str = "raise",
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
-        executor: Executor | None = None,
+        executor: Executor | Processes | None = None,
     ) -> None:
         if isinstance(derivative, type) or not callable(getattr(derivative, "vjp", None)):
             raise InvalidOption(f"derivative must be a value such as LPGD(), not {derivative!r}")
-        if executor is not None and not isinstance(executor, Executor):
-            raise InvalidOption(f"executor must be a concurrent.futures.Executor, not {executor!r}")
+        if executor is not None and not isinstance(executor, Executor | Processes):
+            raise InvalidOption(
+                f"executor must be a concurrent.futures.Executor or Processes(), not {executor!r}"
+            )
         if on_failure not in ("raise", "nan"):
             raise InvalidOption(f'on_failure must be "raise" or "nan", not {on_failure!r}')
         self._settings: dict[str, Any] = {
@@ -81,7 +85,9 @@ class Layer:
         self._args = as_mapping(solver_args)
         self._on_failure = on_failure
         structure = canonical.structure
-        self._fallback = None if fallback is None else resolved(fallback, structure, {})
+        self._fallback = None
+        if fallback is not None:
+            self._fallback = resolved(fallback, structure, self._always)
         self._setting = self._resolve({})
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
         self.derived: dict[Any, Any] = {}  # layers made of this one's problem
@@ -159,12 +165,13 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
-        state = self.__dict__ | {"_executor": None, "_problem": None, "derived": {}}
-        state["_settings"] = self._settings | {"executor": None}
+        state = self.__dict__ | {"_problem": None, "derived": {}}
         del state["_local"]
-        if self._executor is not None:
+        if isinstance(self._executor, Executor):
             solver, derivative = state["_setting"]
             state["_setting"] = (solver.solver, derivative)
+            state["_executor"] = None
+            state["_settings"] = self._settings | {"executor": None}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -214,7 +221,6 @@ class Layer:
             program = self._along(program, [taken(v, samples, batch.samples) for v in along])
         start = self._start(warm_start, batch)
         solution = solve(solver, program, start and start.take(samples))
-        solution = self._second_try(program, solution)
         full = solution.scatter(samples, batch.samples, tuple(faults))
         outputs = self._compiled.canonical.variables.values(full.point)
         for output in outputs:
@@ -254,8 +260,10 @@ class Layer:
             )
         wanted = self._solver if args.solver is None else args.solver
         solver = resolved(wanted, structure, self._always | args.options)
+        if self._fallback is not None:
+            solver = first_of(solver, self._fallback)
         if self._executor is not None:
-            solver = OnExecutor(solver, self._executor)
+            solver = OnExecutor(solver, self._executor, self._always.get("time_limit"))
         derivative = self._derivative if args.derivative is None else args.derivative
         derivative.require(structure, solver)
         return solver, derivative
@@ -282,14 +290,6 @@ class Layer:
                 f"call has {batch.samples} samples"
             )
         return warm_start
-
-    def _second_try(self, program: ConeProgram, solution: Solution) -> Solution:
-        """Inaccurate and failed samples solved again by the fallback, kept where it did better."""
-        again = np.flatnonzero(np.isin(solution.status, (Status.INACCURATE, Status.FAILED)))
-        if self._fallback is None or not len(again):
-            return solution
-        second = solve(self._fallback, some(program, again))
-        return solution.replaced(again, second, second.status == Status.SOLVED)
 
     def _bear_witness(self, batch: Batch, solution: Solution, objective: np.ndarray) -> None:
         """On the first call with a solved sample, evaluate the user's own problem there."""

@@ -20,6 +20,7 @@ from cvxlpgd.inputs import real, spread
 from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._processes import Processes
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
 from cvxlpgd.values import envelope, listed, optimal_value, own, refuse_integer_rows
@@ -50,7 +51,7 @@ class CvxpyLayer:
         on_failure: str = "raise",
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
-        executor: Executor | None = None,
+        executor: Executor | Processes | None = None,
     ) -> None:
         self._layer = Layer(
             problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,

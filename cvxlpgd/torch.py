@@ -20,6 +20,7 @@ from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._processes import Processes
 from cvxlpgd.solvers._protocol import Solver
 from cvxlpgd.spellings import DEFAULT
 from cvxlpgd.values import envelope, listed, optimal_value, own, refuse_integer_rows
@@ -54,11 +55,12 @@ class CvxpyLayer(torch.nn.Module):
     on_failure : "raise" or "nan"
         Whether a failed sample raises SolveFailed, or becomes a row of NaN with gradient 0.
     fallback : None, str or Solver
-        Solves inaccurate and failed samples again.
+        Solves inaccurate and failed samples again, forward and backward.
     time_limit : float, optional
-        Seconds for each sample's solve, where the solver has such an option.
-    executor : concurrent.futures.Executor, optional
-        Runs the solves, cut in one piece for each of its workers. It stays the caller's.
+        Seconds for each sample's solve, by the solver's own option; one without it is refused.
+    executor : concurrent.futures.Executor or Processes, optional
+        Runs the solves, cut in pieces for its workers. An executor stays the caller's;
+        `cvxlpgd.solvers.Processes()` survives solvers that crash or hang.
 
     Raises
     ------
@@ -80,7 +82,7 @@ class CvxpyLayer(torch.nn.Module):
         on_failure: str = "raise",
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
-        executor: Executor | None = None,
+        executor: Executor | Processes | None = None,
     ) -> None:
         super().__init__()
         self._layer = Layer(

@@ -18,6 +18,7 @@ from cvxlpgd.errors import (
     InvalidInput,
     SolveFailed,
 )
+from cvxlpgd.numpy import CvxpyLayer as NumpyLayer
 from cvxlpgd.torch import CvxpyLayer
 
 # torch's own, when it first looks for decompositions
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 NAN, INF = float("nan"), float("inf")
 
 
-def fragile(**options) -> CvxpyLayer:
+def fragile(make=CvxpyLayer, **options) -> CvxpyLayer:
     """Infeasible where low > high, unbounded where the cost is negative."""
     low, cost = cp.Parameter(name="low"), cp.Parameter(name="cost")
     high = cp.Parameter(nonneg=True, name="high")
@@ -34,7 +35,11 @@ def fragile(**options) -> CvxpyLayer:
     inside = x >= low
     problem = cp.Problem(cp.Minimize(cp.square(x) + cost * y), [inside, x <= high])
     parameters, variables = [low, high, cost], [x, y, inside.dual_variables[0]]
-    return CvxpyLayer(problem, parameters, variables, **options)
+    return make(problem, parameters, variables, **options)
+
+
+def numpy_layer(**options) -> NumpyLayer:
+    return fragile(NumpyLayer, **options)
 
 
 GOOD = ([1.0, 2.0, 1.0], [0.5, 2.0, 1.0])
@@ -76,6 +81,43 @@ def test_failed_samples_are_nan_and_do_not_touch_the_others(solver, derivative):
         assert not leaf.grad[1:6].any()
         assert torch.equal(leaf.grad[[0, 6]], single.grad)
     assert same([o[[0, 6]] for o in outputs], expected)
+
+
+@pytest.mark.parametrize("derivative", [LPGD(), Implicit()], ids=repr)
+def test_failed_samples_of_arrays(derivative):
+    """NumPy: NaN rows and tangents, gradients 0, and the others as without them, to the bit."""
+    rows = np.array([GOOD[0], *BAD.values(), GOOD[1]])
+    good, bars = [0, 6], [np.array([1.0, NAN, INF, 2.0, -INF, 0.0, 3.0])] * 3
+    layer, alone = (numpy_layer(derivative=derivative, on_failure=p) for p in ("nan", "raise"))
+    with pytest.warns(FailedSampleWarning, match="5 of 7 samples failed"):
+        outputs, pullback = layer.vjp(*rows.T)
+    assert layer.info.status.tolist() == STATUS
+    expected, single = alone.vjp(*rows[good].T)
+    for output, wanted in zip(outputs, expected, strict=True):
+        assert np.isnan(output[1:6]).all()
+        assert np.array_equal(output[good], wanted)
+    for found, wanted in zip(pullback(*bars), single(*(bar[good] for bar in bars)), strict=True):
+        assert not found[1:6].any()
+        assert np.array_equal(found[good], wanted)
+    dots = np.cos(np.arange(21.0)).reshape(7, 3)
+    with pytest.warns(FailedSampleWarning):
+        _, tangents = layer.jvp(rows.T, dots.T)
+    _, wanted = alone.jvp(rows[good].T, dots[good].T)
+    for tangent, own in zip(tangents, wanted, strict=True):
+        assert np.isnan(tangent[1:6]).all()
+        assert np.array_equal(tangent[good], own)
+
+
+def test_every_failed_sample_is_in_the_error():
+    rows = np.array([GOOD[0], BAD["infeasible"], BAD["unbounded"]] * 5)
+    with pytest.raises(SolveFailed) as caught:
+        numpy_layer()(*rows.T)
+    wrong = [i for i in range(15) if i % 3]
+    assert caught.value.samples == tuple(wrong)
+    assert caught.value.statuses == ("infeasible", "unbounded") * 5
+    for part in ("10 of 15", "sample 1: infeasible", "sample 2: unbounded", "2 more",
+                 "leave a feasible point", "bound the variables"):  # fmt: skip
+        assert part in str(caught.value)
 
 
 def test_a_shared_parameter_gets_the_good_samples_gradients_only():

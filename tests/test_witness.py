@@ -2,13 +2,16 @@
 
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxlpgd.errors import CvxlpgdError
+from cvxlpgd.errors import CvxlpgdError, InaccurateSolutionWarning
 from cvxlpgd.layer import Layer
+from cvxlpgd.solvers import SCS
 from cvxlpgd.witness import Witness
 
 x, b = cp.Variable(3, nonneg=True), cp.Parameter(3)
@@ -57,6 +60,48 @@ def test_it_speaks_once_and_writes_to_nothing():
     assert x.value is None
     assert b.value is None
     assert LOOSE.value is None
+
+
+@pytest.mark.parametrize("lost", [None, "a constraint"])
+def test_threads_that_call_first_all_watch(lost):
+    layer = Layer(LOOSE, [b], [x])
+    if lost:
+        layer._witness = Witness(LOST[lost], [b])
+    start = threading.Barrier(6)
+
+    def call(k):
+        start.wait()
+        layer.forward([VALUE * (1 + k / 10)])
+
+    with ThreadPoolExecutor(6) as pool:
+        errors = [future.exception() for future in [pool.submit(call, k) for k in range(6)]]
+    if lost:
+        assert all("violates" in str(error) for error in errors)
+    else:
+        assert errors == [None] * 6
+    assert (layer._witness is None) == (lost is None)
+
+
+def test_the_users_own_values_stay_as_they_are():
+    own, a = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(own - a)), [cp.norm(own) <= 1])
+    a.value, own.value = np.arange(3.0), np.full(3, 7.0)
+    problem.constraints[0].dual_variables[0].save_value(np.array(5.0))
+    before = problem.value
+    Layer(problem, [a], [own]).forward([VALUE])
+    assert a.value.tolist() == [0.0, 1.0, 2.0]
+    assert own.value.tolist() == [7.0] * 3
+    assert problem.constraints[0].dual_value == 5.0
+    assert problem.value == before
+
+
+def test_it_waits_for_a_sample_that_is_solved():
+    layer = Layer(LOOSE, [b], [x], solver=SCS(max_iters=1))
+    with pytest.warns(InaccurateSolutionWarning):
+        layer.forward([VALUE])
+    assert layer._witness is not None
+    layer.forward([VALUE], solver_args={"max_iters": 10_000})
+    assert layer._witness is None
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])

@@ -2,6 +2,7 @@
 
 from cvxlpgd.solvers._each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers._prepared import Start, solve_prepared
+from cvxlpgd.solvers._processes import Processes
 from cvxlpgd.solvers._protocol import Solver, checked_options
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
@@ -24,6 +25,7 @@ __all__ = [
     "Clarabel",
     "HiGHS",
     "Moreau",
+    "Processes",
     "Sample",
     "Solver",
     "Start",

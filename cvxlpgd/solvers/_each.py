@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.program import ConeProgram, Point
-from cvxlpgd.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Structure
+from cvxlpgd.solution import USABLE, Solution, Status
 from cvxlpgd.solvers._blas import one_thread_each
+from cvxlpgd.solvers._guard import known_status, said, shape_fault
 
 # A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
 WORTH = 1e-3  # of all that is left to do
@@ -78,7 +79,8 @@ def solve_each(
 ) -> Solution:
     """Call `one` for each sample, in threads where `parallel` says that it releases the GIL.
 
-    A sample that raises is a failed sample; the others are not touched.
+    A sample that raises, or whose answer has wrong shapes, is a failed sample; the others are not
+    touched.
 
     Parameters
     ----------
@@ -93,9 +95,9 @@ def solve_each(
         for i in group:
             begin = perf_counter()
             try:
-                answers[i] = one(i)
+                answers[i] = sound(one(i), structure)
             except Exception as error:
-                answers[i] = Answer(Status.FAILED, message=f"{type(error).__name__}: {error}")
+                answers[i] = Answer(Status.FAILED, message=said(error))
             seconds[i] = perf_counter() - begin
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
@@ -129,6 +131,19 @@ def solve_each(
         seconds=seconds,
         messages=tuple(a.message for a in answers),
     )
+
+
+def sound(answer: Answer, structure: Structure) -> Answer:
+    """The answer, or a failure that says what is wrong with it."""
+    sizes = {"x": structure.n, "y": structure.m, "s": structure.m}
+    arrays = [(k, getattr(answer, k), (size,)) for k, size in sizes.items()]
+    faults = [shape_fault(k, v, wanted) for k, v, wanted in arrays if v is not None]
+    if not known_status(answer.status):
+        faults.append(f"the solver returned the status {answer.status!r}")
+    elif answer.status in USABLE and answer.x is None:
+        faults.append(f"the solver returned the status {answer.status} without a point")
+    fault = next(filter(None, faults), "")
+    return Answer(Status.FAILED, message=fault) if fault else answer
 
 
 def _shared(work: deque[Any], timed: Callable[[Sequence[int]], None]) -> None:

@@ -96,6 +96,12 @@ class FirstOf:
         return solution
 
 
+def first_of(*solvers: Solver) -> FirstOf:
+    """These solvers in turn; those that are several themselves one by one."""
+    flat = [s.solvers if isinstance(s, FirstOf) else (s,) for s in solvers]
+    return FirstOf(tuple(one for several in flat for one in several))
+
+
 def _named(solution: Solution, solver: Solver) -> Solution:
     names = np.full(len(solution.status), solver.name, dtype=object)
     return replace(solution, solvers=names)

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._each import Answer, row, solve_each, together
+from cvxlpgd.solution import USABLE, Solution
+from cvxlpgd.solvers._each import Answer, row, solve_each, sound, together
 
 
 class Start(NamedTuple):
@@ -115,10 +115,10 @@ def solve_prepared(
         if solve is None:
             setups[i] = lasting
             solve = prepare(home.P, home.A)
-        answer = solve(row(w.q, i), row(w.b, i), begin)
-        states[i] = answer.state
+        answer = sound(solve(row(w.q, i), row(w.b, i), begin), structure)
         setups[i] += answer.setups
-        if answer.x is not None:  # what failed is not trusted with another sample
+        if _trusted(answer):  # what failed keeps nothing, and is given no other sample
+            states[i] = answer.state
             home.free.append(solve)
         return answer
 
@@ -129,6 +129,16 @@ def solve_prepared(
     workspace = np.empty(batch, dtype=object)
     workspace[:] = [Slot(home, state) for home, state in zip(homes, states, strict=True)]
     return replace(solution, workspace=workspace, setups=setups)
+
+
+def _trusted(answer: Answer) -> bool:
+    """Whether there is a point, of numbers."""
+    vectors = [v for v in (answer.x, answer.y, answer.s) if v is not None]
+    return (
+        answer.x is not None
+        and answer.status in USABLE
+        and all(np.isfinite(v).all() for v in vectors)
+    )
 
 
 def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:

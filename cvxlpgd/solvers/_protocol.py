@@ -14,6 +14,7 @@ from array_api_compat import array_namespace, is_numpy_array, to_device
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._guard import guarded
 from cvxlpgd.sparse import Array
 
 # A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms
@@ -59,7 +60,10 @@ class Solver(Protocol):
         """
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
-        """Solve each sample, from `start` where that helps. Never raises on a bad status."""
+        """Solve each sample, from `start` where that helps. Never raises on a bad status.
+
+        One that raises all the same is called again with each sample alone.
+        """
 
 
 def checked_options(
@@ -147,7 +151,7 @@ def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -
     moved = _moved(program, solver.arrays)
     if program.batch == 0:
         return _none(moved)
-    solution = solver.solve(moved, start and _moved_start(start, solver.arrays))
+    solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
     point = Point(*(_to(v, like) for _, v in solution.point._items()))
     if solution.residuals is not None:  # judged by the one that solved it
         return replace(solution, point=point)
@@ -170,8 +174,22 @@ def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solutio
     usable = solution.ok
     status[usable] = Status.INACCURATE
     status[usable & (worst <= JUDGED_AT * max(accuracy, FINEST))] = Status.SOLVED
-    status[usable & ~np.isfinite(worst)] = Status.FAILED
-    return replace(solution, status=status, residuals=residuals)
+    broken = usable & ~np.isfinite(worst)
+    status[broken] = Status.FAILED
+    messages = list(solution.messages)
+    for i in np.flatnonzero(broken):
+        messages[i] = "the solver returned NaN or infinite values"
+    judged = replace(solution, status=status, residuals=residuals, messages=tuple(messages))
+    return replace(judged, point=_points(judged))
+
+
+def _points(solution: Solution) -> Point:
+    """The points, NaN for samples that have none, whatever the solver left there."""
+    if solution.ok.all():
+        return solution.point
+    xp = array_namespace(solution.point.x)
+    ok = xp.asarray(solution.ok, device=solution.point.x.device)[:, None]
+    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point._items()))
 
 
 def _none(program: ConeProgram) -> Solution:
