@@ -73,7 +73,7 @@ def affine(world: World) -> cp.Expression:
 def filled(x: cp.Variable) -> cp.Expression:
     """The variable, such that CVXPY evaluates it to a full array: it cannot do all with others."""
     sparse = x.attributes["diag"] or x.sparse_idx is not None
-    return x + np.zeros(x.shape) if sparse else x
+    return np.eye(x.shape[0]) @ x if sparse else x
 
 
 def _factor(world: World, x: cp.Expression, shape: tuple[int, ...], scale: float) -> cp.Expression:
