@@ -13,8 +13,15 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from cvxlpgd.call import Call
-from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference, Implicit
-from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput
+from cvxlpgd.checks import is_positive
+from cvxlpgd.derivatives import (
+    LPGD,
+    Derivative,
+    FiniteDifference,
+    Implicit,
+    check_derivative,
+)
+from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.inputs import real
 from cvxlpgd.judge import Judge, Row, named
 from cvxlpgd.judge import cotangents as loss_cotangents
@@ -130,6 +137,7 @@ def compare(
     CvxlpgdError
         As a layer would.
     """
+    _check(derivatives, reference, cotangents, loss, taus)
     layer = Layer(problem, parameters, variables, solver, gp, on_failure="nan")
     if not isinstance(values, list | tuple):
         raise InvalidInput(f"values must be a list, one for each parameter, not {values!r}")
@@ -155,6 +163,24 @@ def compare(
     size = sum(domain.size for domain in layer.domains)
     samples = call.batch.samples
     return Comparison(rows, name, noise, call.solver.name, samples, size)
+
+
+def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:
+    """Raise InvalidOption or InvalidInput for arguments that are not what they must be."""
+    check_derivative("reference", reference)
+    lists = {"derivatives": derivatives, "taus": taus}
+    for name, given in lists.items():
+        if given is not None and not isinstance(given, list | tuple | np.ndarray):
+            raise InvalidOption(f"{name} must be a list, not {given!r}")
+    for i, derivative in enumerate([] if derivatives is None else derivatives):
+        check_derivative(f"derivatives[{i}]", derivative)
+    for i, tau in enumerate([] if taus is None else taus):
+        if not is_positive(tau):
+            raise InvalidOption(f"taus[{i}] must be a number > 0, not {tau!r}")
+    if cotangents is not None and not isinstance(cotangents, list | tuple):
+        raise InvalidInput(f"cotangents must be a list, one for each variable, not {cotangents!r}")
+    if loss is not None and not callable(loss):
+        raise InvalidInput(f"loss must be a function of the variables, not {loss!r}")
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:

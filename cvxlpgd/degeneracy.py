@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 
+from cvxlpgd.checks import is_positive
 from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem
 from cvxlpgd.layer import Layer
@@ -50,8 +51,7 @@ def weakly_active(layer: Layer, tol: float = 1e-6) -> list[WeaklyActive]:
         How near to 0 slacks and dual variables are, relative to 1 + |s| and 1 + |y|. Interior-point
         solvers stop at about the root of their accuracy at such points: raise it there.
     """
-    number = isinstance(tol, int | float) and not isinstance(tol, bool)
-    if not (number and 0 < tol < np.inf):
+    if not is_positive(tol):
         raise InvalidOption(f"tol must be a number > 0, not {tol!r}")
     structure, point = layer.structure, layer.info.solution.point
     if structure.mixed_integer:

@@ -16,6 +16,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
+from cvxlpgd.checks import is_one_of
 from cvxlpgd.derivatives.lpgd import ENDS
 from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer import Layer
@@ -135,7 +136,7 @@ def checked(
         )
     if layer.canonical.exponential:
         raise InvalidOption("a geometric program has envelopes of cotangents only, not of a loss=")
-    if side not in ENDS:
+    if not is_one_of(side, ENDS):
         raise InvalidOption(f"side must be one of {', '.join(ENDS)}, not {side!r}")
     has = {"lower": loss.is_convex(), "upper": loss.is_concave(), "average": loss.is_affine()}
     if not has[side]:
@@ -145,6 +146,8 @@ def checked(
             f"one is {loss.curvature.lower()} and has {sides}"
         )
     _check_tau(tau)
+    if loss_values is not None and not isinstance(loss_values, Mapping):
+        raise InvalidInput(f"loss_values must be a dict of parameters, not {loss_values!r}")
     values = {} if loss_values is None else dict(loss_values)
     listed = {p.id for p in layer.parameters}
     mine = [p for p in loss.parameters() if p.id not in listed]
@@ -160,8 +163,10 @@ def checked(
 
 def _check_tau(tau: Any) -> None:
     try:
-        values = np.asarray(np.nan if isinstance(tau, str | bool | None) else tau, dtype=float)
+        values = np.asarray(tau)
     except (RuntimeError, TypeError, ValueError):
+        values = np.asarray(np.nan)
+    if values.dtype.kind not in "fiu":
         values = np.asarray(np.nan)
     if not ((values > 0) & np.isfinite(values)).all():
         raise InvalidOption(f"the envelope of a loss= needs tau, a number > 0, not {tau!r}")

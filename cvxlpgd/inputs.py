@@ -139,7 +139,7 @@ def real(values: Any, what: str) -> np.ndarray:
     """An array of real numbers; InvalidInput, naming `what`, for anything else."""
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (RuntimeError, TypeError, ValueError) as error:  # torch raises the first two
         raise InvalidInput(f"{what} cannot be made into an array: {error}") from None
     if array.dtype.kind not in "fiub":
         raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")

@@ -20,8 +20,9 @@ import numpy as np
 from cvxlpgd import failure
 from cvxlpgd.call import Call
 from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, substituted
+from cvxlpgd.checks import check_flag, is_one_of
 from cvxlpgd.compiled import Compiled, taken
-from cvxlpgd.derivatives import Derivative
+from cvxlpgd.derivatives import Derivative, check_derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.inputs import Batch, Domain, batched
 from cvxlpgd.program import ConeProgram, Data, Structure
@@ -57,13 +58,16 @@ class Layer:
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
     ) -> None:
-        if isinstance(derivative, type) or not callable(getattr(derivative, "vjp", None)):
-            raise InvalidOption(f"derivative must be a value such as LPGD(), not {derivative!r}")
+        check_derivative("derivative", derivative)
+        check_flag("gp", gp)
+        check_flag("verbose", verbose)
+        if canon_backend is not None and not (isinstance(canon_backend, str) and canon_backend):
+            raise InvalidOption(f"canon_backend must be None or a name, not {canon_backend!r}")
         if executor is not None and not isinstance(executor, Executor | Processes):
             raise InvalidOption(
                 f"executor must be a concurrent.futures.Executor or Processes(), not {executor!r}"
             )
-        if on_failure not in ("raise", "nan"):
+        if not is_one_of(on_failure, ("raise", "nan")):
             raise InvalidOption(f'on_failure must be "raise" or "nan", not {on_failure!r}')
         self._settings: dict[str, Any] = {
             "solver": solver, "verbose": verbose, "canon_backend": canon_backend,
@@ -87,7 +91,7 @@ class Layer:
         structure = canonical.structure
         self._fallback = None
         if fallback is not None:
-            self._fallback = resolved(fallback, structure, self._always)
+            self._fallback = resolved(fallback, structure, self._always, "fallback")
         self._setting = self._resolve({})
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
         self.derived: dict[Any, Any] = {}  # layers made of this one's problem
@@ -208,7 +212,8 @@ class Layer:
         InvalidOption
             For solver_args that the solver does not have.
         """
-        solver, derivative = self._resolve(solver_args) if solver_args else self._setting
+        args = as_mapping(solver_args)
+        solver, derivative = self._resolve(args) if args else self._setting
         batch = batched(self.domains, values)
         derivative = derivative.fixed(batch.shape)
         faults = self._compiled.faults(batch)
@@ -248,10 +253,10 @@ class Layer:
             x_bar = x_bar + output.linear.transposed(bar)
         return replace(program, data=replace(program.data, q=program.data.q - x_bar))
 
-    def _resolve(self, solver_args: Mapping[str, Any]) -> tuple[Solver, Derivative]:
+    def _resolve(self, solver_args: dict[str, Any]) -> tuple[Solver, Derivative]:
         """The solver and the derivative for these solver_args on top of the constructor's."""
         structure = self._compiled.canonical.structure
-        args = understood(self._args | as_mapping(solver_args))
+        args = understood(self._args | solver_args)
         if args.derivative is not None and self._derivative is not DEFAULT:
             raise InvalidOption('"mode" in solver_args contradicts the derivative= of the layer')
         if args.solver is not None and self._solver is not None:

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from array_api_compat import is_array_api_obj
+from array_api_compat import is_array_api_obj, is_numpy_array
 
+from cvxlpgd.checks import is_one_of, is_positive
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
+from cvxlpgd.inputs import real
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -122,7 +124,7 @@ class StructuredHinge:
 
     def __init__(self, layer: _Layer, margin: float = 1.0, reduction: Reduction = "mean") -> None:
         _check(layer, reduction)
-        if not (isinstance(margin, int | float) and 0 < margin < np.inf):
+        if not is_positive(margin):
             raise InvalidOption(f"margin must be a number > 0, not {margin!r}")
         self.layer, self.margin, self.reduction = layer, margin, reduction
 
@@ -142,7 +144,11 @@ class StructuredHinge:
     def _away(self, targets: Sequence[Any]) -> list[Any]:
         """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
         for i, target in enumerate(targets):
-            if not bool(((target == 0) | (target == 1)).all()):
+            try:
+                fits = bool(((target == 0) | (target == 1)).all())
+            except (NotImplementedError, RuntimeError, TypeError):  # sparse and meta tensors
+                fits = False
+            if not fits:
                 raise InvalidInput(f"target {i} is not of zeros and ones, as the hinge loss needs")
         return [self.margin * (1 - 2 * target) for target in targets]
 
@@ -191,24 +197,24 @@ class SPOPlus:
         true_obj : ignored
             As other libraries' losses take it.
         """
+        spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        spread = 2 * _array(pred_cost) - _array(true_cost)
         return _reduced(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
 
     def vjp(
         self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
     ) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
         """For NumPy layers: the loss, and the function from its cotangent to the prediction's."""
+        spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        spread = 2 * _array(pred_cost) - _array(true_cost)
         loss, pullback = _numpy_vjp(self.layer, [spread], targets, None, self.reduction)
 
-        def predicted(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
+        def pulled(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
             (found,) = pullback(bar)
             added = tuple(range(found.ndim - np.ndim(pred_cost)))
             return (2 * found.sum(axis=added),)
 
-        return loss, predicted
+        return loss, pulled
 
     def _solutions(self, true_cost: Any, true_sol: Any) -> list[Any]:
         if true_sol is None:
@@ -219,7 +225,7 @@ class SPOPlus:
 def _check(layer: _Layer, reduction: str) -> None:
     if not callable(getattr(layer, "lagrangian_difference", None)):
         raise InvalidOption(f"a loss needs a CvxpyLayer of torch or NumPy, not {layer!r}")
-    if reduction not in ("mean", "sum", "none"):
+    if not is_one_of(reduction, ("mean", "sum", "none")):
         raise InvalidOption(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
 
 
@@ -230,12 +236,36 @@ def _split(layer: _Layer, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         raise InvalidInput(
             f"received {len(values)} values, expected {count} parameters and {targets} targets"
         )
-    return list(values[:count]), [_array(v) for v in values[count:]]
+    given = enumerate(values[count:])
+    return list(values[:count]), [_array(v, f"target {i}") for i, v in given]
 
 
-def _array(value: Any) -> Any:
+def _array(value: Any, what: str) -> Any:
     """An array of any framework; lists become NumPy's."""
-    return value if is_array_api_obj(value) else np.asarray(value)
+    if is_array_api_obj(value) and not is_numpy_array(value):
+        return value
+    return real(value, what)
+
+
+def _spread(layer: _Layer, pred_cost: Any, true_cost: Any) -> Any:
+    """2 pred_cost - true_cost, (*batch axes, *shape of the parameter).
+
+    Raises
+    ------
+    InvalidInput
+        For other shapes, or batch axes or arrays that do not fit each other.
+    """
+    shape, costs = layer._layer.domains[0].shape, []
+    for name, cost in (("pred_cost", pred_cost), ("true_cost", true_cost)):
+        array = _array(cost, name)
+        own = tuple(array.shape)
+        if len(own) < len(shape) or own[len(own) - len(shape) :] != shape:
+            raise InvalidInput(f"{name} has shape {own}, expected {shape} after any batch axes")
+        costs.append(array)
+    try:
+        return 2 * costs[0] - costs[1]
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"pred_cost and true_cost do not go together: {error}") from None
 
 
 def _reduced(values: Any, reduction: str) -> Any:

@@ -119,6 +119,9 @@ class CvxpyLayer:
         solver_args: Mapping[str, Any] | None = None,
     ) -> tuple[Arrays, Arrays]:
         """The variables, and their tangents for the parameters' tangents."""
+        for name, given in (("values", values), ("tangents", tangents)):
+            if not isinstance(given, list | tuple):
+                raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
         call, outputs, _ = self._forward(values, solver_args, False)
         if len(tangents) != len(values):
             raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
@@ -175,7 +178,7 @@ class CvxpyLayer:
         if (loss is None) == (cotangents is None):
             raise InvalidOption("an envelope needs either cotangents= or loss=")
         if loss is None:
-            bars = listed(cotangents, np.ndarray)
+            bars = listed(cotangents, "cotangents", np.ndarray)
             make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
             return self._valued(make, values)
         given = checked(self._layer, loss, loss_values, tau, side)
@@ -198,8 +201,8 @@ class CvxpyLayer:
         self, *values: Any, targets: Any, margin: Any = None
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         """The difference, and the function from its cotangent to the parameters'."""
-        fixed = listed(targets, np.ndarray)
-        along = None if margin is None else listed(margin, np.ndarray)
+        fixed = listed(targets, "targets", np.ndarray)
+        along = None if margin is None else listed(margin, "margin", np.ndarray)
         make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
         return self._valued(make, values)
 

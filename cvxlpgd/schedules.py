@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cvxlpgd.checks import check_flag, is_number, is_positive
 from cvxlpgd.errors import InvalidOption
 
 
@@ -71,7 +72,7 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint; raises InvalidOption for the state of something else."""
         steps = _state(state, "steps")[0]
-        if not (isinstance(steps, int) and steps >= 0):
+        if not (is_number(steps) and isinstance(steps, int) and steps >= 0):
             raise InvalidOption(f"steps must be a number of steps, not {steps!r}")
         self._steps = steps
 
@@ -100,6 +101,9 @@ class Exponential:
     def __post_init__(self) -> None:
         _check("start", self.start)
         _check("factor", self.factor)
+        if not (is_number(self.least) and 0 <= self.least < np.inf):
+            raise InvalidOption(f"least must be a number >= 0, not {self.least!r}")
+        check_flag("relative", self.relative)
 
     def __call__(self, step: int) -> float | Relative:
         """Tau at this step."""
@@ -169,6 +173,8 @@ class Adaptive:
 
     def update(self, info: _HasTau) -> None:
         """Take in a layer's `info` after its backward pass; without one nothing changes."""
+        if not all(isinstance(getattr(info, v, None), np.ndarray) for v in ("tau", "informative")):
+            raise InvalidOption(f"update takes the info of a layer, not {info!r}")
         differentiated = np.isfinite(info.tau)
         if not differentiated.any():
             return
@@ -187,13 +193,14 @@ class Adaptive:
         """Go on from a checkpoint; raises InvalidOption for the state of something else."""
         kappa, share = _state(state, "kappa", "share")
         _check("kappa", kappa)
+        if not (is_number(share) and 0 <= share <= 1):
+            raise InvalidOption(f"share must be a number in [0, 1], not {share!r}")
         self._kappa, self._share = float(kappa), float(share)
 
 
 def _check(name: str, value: Any) -> None:
     """Raise InvalidOption unless the value is a number > 0."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and 0 < value < np.inf):
+    if not is_positive(value):
         raise InvalidOption(f"{name} must be a number > 0, not {value!r}")
 
 

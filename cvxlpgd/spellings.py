@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cvxlpgd.checks import is_number
 from cvxlpgd.derivatives import LPGD, Derivative, Implicit
 from cvxlpgd.errors import InvalidOption
 
@@ -46,7 +47,7 @@ def as_mapping(solver_args: Any) -> dict[str, Any]:
 
 def checked_limit(time_limit: Any) -> float:
     """A time limit in seconds; InvalidOption unless it is a number > 0."""
-    if isinstance(time_limit, int | float) and time_limit > 0:
+    if is_number(time_limit) and time_limit > 0:
         return float(time_limit)
     raise InvalidOption(f"time_limit must be a number of seconds > 0, not {time_limit!r}")
 

@@ -17,6 +17,7 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.differences import lagrangian_difference
 from cvxlpgd.envelopes import Weighted, checked, of_loss
 from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.inputs import real
 from cvxlpgd.layer import Layer
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution
@@ -192,7 +193,7 @@ class CvxpyLayer(torch.nn.Module):
         if (loss is None) == (cotangents is None):
             raise InvalidOption("an envelope needs either cotangents= or loss=")
         if loss is None:
-            bars = [_constant(bar) for bar in listed(cotangents, Tensor, np.ndarray)]
+            bars = _constants(cotangents, "cotangents")
             make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
             return self._valued(make, values)
         given = checked(self._layer, loss, loss_values, tau, side)
@@ -227,9 +228,8 @@ class CvxpyLayer(torch.nn.Module):
             For a target that is not feasible.
         InvalidOption, SolveFailed
         """
-        kinds = (Tensor, np.ndarray)
-        fixed = [_constant(v) for v in listed(targets, *kinds)]
-        along = None if margin is None else [_constant(v) for v in listed(margin, *kinds)]
+        fixed = _constants(targets, "targets")
+        along = None if margin is None else _constants(margin, "margin")
         make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
         return self._valued(make, values)
 
@@ -245,7 +245,13 @@ def _needed(tensors: Sequence[Tensor]) -> list[bool]:
     return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
 
 
-def _constant(value: Any) -> np.ndarray:
+def _constants(values: Any, what: str) -> list[np.ndarray]:
+    """Cotangents or targets as arrays."""
+    given = listed(values, what, Tensor, np.ndarray)
+    return [_constant(value, f"{what} {i}") for i, value in enumerate(given)]
+
+
+def _constant(value: Any, what: str) -> np.ndarray:
     """A cotangent or target as an array; it gets no gradient."""
     if isinstance(value, Tensor):
         if value.requires_grad and torch.is_grad_enabled():
@@ -253,8 +259,10 @@ def _constant(value: Any) -> np.ndarray:
                 "cotangents, targets and margins get no gradient: detach them, and weight the "
                 "result instead"
             )
+        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            raise InvalidInput(f"{what} is complex, meta or sparse; a dense real tensor is needed")
         value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
-    return np.asarray(value, dtype=float)
+    return real(value, what).astype(float)
 
 
 def _tensor(i: int, value: Any) -> Tensor:

@@ -93,9 +93,19 @@ def own(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:
     return mine.tau if tau is None else tau, mine.side if side is None else side
 
 
-def listed(values: Any, *arrays: type) -> list[Any]:
-    """One array for each variable, where a single one need not be in a list."""
-    return [values] if isinstance(values, arrays) else list(values)
+def listed(values: Any, what: str, *arrays: type) -> list[Any]:
+    """One array for each variable, where a single one need not be in a list.
+
+    Raises
+    ------
+    InvalidInput
+        For anything but an array, a list or a tuple.
+    """
+    if isinstance(values, arrays):
+        return [values]
+    if not isinstance(values, list | tuple):
+        raise InvalidInput(f"{what} must be an array, or a list of one for each returned variable")
+    return list(values)
 
 
 def optimal_value(layer: Layer, values: Sequence[np.ndarray]) -> Values:

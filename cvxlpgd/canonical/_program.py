@@ -80,7 +80,8 @@ def canonicalize(
                 Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
             )
     except _REFUSALS as e:
-        raise InvalidProblem(f"CVXPY cannot compile the problem: {e}") from e
+        by = f" with canon_backend={canon_backend!r}" if canon_backend is not None else ""
+        raise InvalidProblem(f"CVXPY cannot compile the problem{by}: {e}") from e
     program, order = data["program"], data["order"]
     check_understood(program)
     theta = Theta(program, chain, parameters)

@@ -1,8 +1,8 @@
 """The ways to differentiate a solution, one file each."""
 
-from cvxlpgd.derivatives._protocol import Derivative, Info
+from cvxlpgd.derivatives._protocol import Derivative, Info, check_derivative
 from cvxlpgd.derivatives.finite_difference import FiniteDifference
 from cvxlpgd.derivatives.implicit import Implicit
 from cvxlpgd.derivatives.lpgd import LPGD
 
-__all__ = ["LPGD", "Derivative", "FiniteDifference", "Implicit", "Info"]
+__all__ = ["LPGD", "Derivative", "FiniteDifference", "Implicit", "Info", "check_derivative"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import Solver
@@ -56,6 +57,7 @@ class Info:
         return cls(~next(false), messages, taus, retries, sides, next(false), next(false), *zeros)
 
 
+@runtime_checkable
 class Derivative(Protocol):
     """A frozen value: a method and its settings. A new one needs this and nothing else."""
 
@@ -85,3 +87,9 @@ class Derivative(Protocol):
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """The point's tangent for the data's tangent at the structure's varying entries."""
+
+
+def check_derivative(name: str, value: Any) -> None:
+    """Raise InvalidOption unless it is a derivative."""
+    if isinstance(value, type) or not isinstance(value, Derivative):
+        raise InvalidOption(f"{name} must be a value such as LPGD(), not {value!r}")

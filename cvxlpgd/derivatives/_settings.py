@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.checks import is_number, is_one_of
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.schedules import Relative
 
@@ -16,13 +17,13 @@ def check(tau: Any, rho: Any, side: str, sides: Collection[str]) -> None:
     if not callable(tau):
         check_tau(tau)
     check_rho(rho)
-    if side not in sides:
+    if not is_one_of(side, sides):
         raise InvalidOption(f"side must be one of {', '.join(sides)}, not {side!r}")
 
 
 def check_rho(rho: Any) -> None:
     """Raise InvalidOption unless rho is a number >= 0."""
-    if not (_is_number(rho) and 0 <= rho < np.inf):
+    if not (is_number(rho) and 0 <= rho < np.inf):
         raise InvalidOption(f"rho must be a number >= 0, not {rho!r}")
 
 
@@ -37,9 +38,11 @@ def check_tau(tau: Any) -> None:
             )
         return
     try:
-        values = np.asarray(None if isinstance(tau, bool) else tau, dtype=float)
+        values = np.asarray(tau)
     except (RuntimeError, TypeError, ValueError):  # torch raises the first
         raise InvalidOption(f"tau must be a number > 0, not {tau!r}") from None
+    if values.dtype.kind not in "fiu":
+        raise InvalidOption(f"tau must be a number > 0, not {tau!r}")
     if not ((values > 0) & np.isfinite(values)).all():
         raise InvalidOption(f"tau must be > 0 and finite everywhere, not {tau!r}")
 
@@ -54,7 +57,7 @@ def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
             raise InvalidOption(f"{error}; it was read from {tau!r}") from None
         tau = read
     check_tau(tau)
-    if isinstance(tau, str | Relative) or _is_number(tau):
+    if isinstance(tau, str | Relative) or is_number(tau):
         return tau
     values = np.asarray(tau, dtype=float)
     try:
@@ -63,7 +66,3 @@ def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
         raise InvalidOption(
             f"tau has shape {values.shape}, which does not fit the batch shape {batch_shape}"
         ) from None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

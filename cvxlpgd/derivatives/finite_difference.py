@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.errors import InvalidOption
@@ -36,7 +37,7 @@ class FiniteDifference:
     step: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.step, int | float) and 0 < self.step < np.inf):
+        if not is_positive(self.step):
             raise InvalidOption(f"step must be a number > 0, not {self.step!r}")
 
     def require(self, structure: Structure, solver: Solver) -> None:

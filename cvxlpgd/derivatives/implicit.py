@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
+from cvxlpgd.checks import is_one_of
 from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives._settings import check_rho
@@ -49,7 +50,7 @@ class Implicit:
     rho: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
+        if not is_one_of(self.mode, MODES):
             raise InvalidOption(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         check_rho(self.rho)
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.checks import check_flag
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
@@ -21,7 +22,7 @@ from cvxlpgd.derivatives._retry import enlarged, reduced
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._choose import named
+from cvxlpgd.solvers._choose import given
 from cvxlpgd.solvers._protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
@@ -67,6 +68,7 @@ class LPGD:
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
+        check_flag("integer_constraints", self.integer_constraints)
 
     def require(self, structure: Structure, solver: Solver) -> None:
         """The re-solves need a solver that takes the program with its proximal term."""
@@ -79,9 +81,7 @@ class LPGD:
 
     def _again(self, solver: Solver) -> Solver:
         """The solver of the perturbed programs."""
-        if self.solver is None:
-            return solver
-        return named(self.solver) if isinstance(self.solver, str) else self.solver
+        return solver if self.solver is None else given(self.solver, "the solver of LPGD")
 
     def fixed(self, batch_shape: tuple[int, ...]) -> LPGD:
         """The same with tau read, and spread over the batch where it is an array."""

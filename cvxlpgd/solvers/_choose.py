@@ -10,7 +10,7 @@ from cvxlpgd.program import Structure
 from cvxlpgd.solvers._cvxpy_options import TABLE
 from cvxlpgd.solvers._executor import OnExecutor
 from cvxlpgd.solvers._first import FirstOf
-from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, require
+from cvxlpgd.solvers._protocol import Solver, is_installed, is_solver, missing_cones, require
 from cvxlpgd.solvers._rules import rule_for
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy import CVXPY
@@ -40,6 +40,27 @@ def named(name: str) -> Solver:
     return own() if own is not None else CVXPY(name)
 
 
+def given(solver: Any, argument: str) -> Solver:
+    """A solver, or the one of this name.
+
+    Raises
+    ------
+    InvalidOption
+        For anything else, and for an unknown name.
+    """
+    if isinstance(solver, str):
+        try:
+            return named(solver)
+        except InvalidOption as error:
+            raise InvalidOption(f"{argument}: {error}") from None
+    if not is_solver(solver):
+        raise InvalidOption(
+            f"{argument} must be None, a name or a solver such as Clarabel(), not {solver!r}"
+        )
+    found: Solver = solver
+    return found
+
+
 def known() -> Iterator[tuple[Solver, bool, bool]]:
     """(solver, has a file of its own, is installed) of all solvers that are known by name."""
     import cvxpy as cp
@@ -57,22 +78,20 @@ def names(solver: Solver) -> tuple[str, ...]:
 
 
 def resolved(
-    solver: str | Solver | None, structure: Structure, options: Mapping[str, Any]
+    solver: str | Solver | None,
+    structure: Structure,
+    options: Mapping[str, Any],
+    argument: str = "solver",
 ) -> Solver:
-    """The solver to use, with the options.
+    """The solver to use, with the options; `argument` is what messages call it.
 
     Raises
     ------
     UnsuitableSolver, SolverNotInstalled, InvalidOption
         Where the solver, or any if None, cannot serve.
     """
-    if isinstance(solver, str):
-        solver = named(solver)
     if solver is not None:
-        if isinstance(solver, type) or not callable(getattr(solver, "solve", None)):
-            raise InvalidOption(
-                f"solver must be None, a name or a solver such as Clarabel(), not {solver!r}"
-            )
+        solver = given(solver, argument)
         require(solver, structure)
         return solver.with_options(options) if options else solver
     preferred = [named(name) for name in rule_for(structure).solvers]

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, to_device
 
+from cvxlpgd.checks import is_positive
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.solution import Solution, Status
@@ -23,6 +24,7 @@ JUDGED_AT = 100.0
 FINEST = 1e-8
 
 
+@runtime_checkable
 class Solver(Protocol):
     """A frozen value: a solver and its options. A new one needs this and nothing else."""
 
@@ -99,9 +101,14 @@ def checked_options(
         )
     for tolerance in tolerances:
         value = options.get(tolerance, 1.0)
-        if not (isinstance(value, int | float | np.floating) and value > 0):
+        if not is_positive(value):
             raise InvalidOption(f"{name}: {tolerance} must be a positive number, not {value!r}")
     return options
+
+
+def is_solver(value: Any) -> bool:
+    """Whether it is a solver: a value, not its class, with all that the protocol asks for."""
+    return not isinstance(value, type) and isinstance(value, Solver)
 
 
 def is_installed(solver: Solver) -> bool:

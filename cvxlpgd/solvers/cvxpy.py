@@ -182,6 +182,8 @@ def _installed() -> tuple[str, ...]:
 
 def _known(name: str) -> str:
     """CVXPY's spelling of a solver's name."""
+    if not isinstance(name, str):
+        raise InvalidOption(f"the name of a solver must be text, not {name!r}")
     upper, installed = name.upper(), _installed()
     if upper in installed or upper in TABLE or getattr(cp, upper, None) == upper:
         return upper

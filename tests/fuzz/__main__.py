@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the problems themselves")
     given = parser.parse_args()
     found: dict[int, Finding] = {}
-    for k in tqdm(range(given.first, given.first + given.problems), desc="problems"):
+    for k in tqdm(range(given.first, given.first + given.problems), desc="problems", mininterval=5):
         found[k] = examine(Seeded(given.seed, k))
         if found[k].mismatches:
             tqdm.write(_said(given.seed, k, found[k]))

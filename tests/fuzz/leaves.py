@@ -65,26 +65,31 @@ def flat(expression: cp.Expression) -> cp.Expression:
 def affine(world: World) -> cp.Expression:
     """An affine expression of the variables, of size `world.scale`, at most 9 entries."""
     kind = pick(world.choices, list(_KINDS))
-    variable = pick(world.choices, world.variables)
-    made = _KINDS[kind](world, variable)
+    made = _KINDS[kind](world, filled(pick(world.choices, world.variables)))
     world.words.append(kind)
     return made
 
 
-def _factor(world: World, x: cp.Variable, shape: tuple[int, ...], scale: float) -> cp.Expression:
+def filled(x: cp.Variable) -> cp.Expression:
+    """The variable, such that CVXPY evaluates it to a full array: it cannot do all with others."""
+    sparse = x.attributes["diag"] or x.sparse_idx is not None
+    return np.eye(x.shape[0]) @ x if sparse else x
+
+
+def _factor(world: World, x: cp.Expression, shape: tuple[int, ...], scale: float) -> cp.Expression:
     """What multiplies a variable: constant if the variable's bounds hold a parameter already."""
     return world.data(shape, world.normal(scale), percent=0 if x.parameters() else 60)
 
 
-def _same(world: World, x: cp.Variable) -> cp.Expression:
+def _same(world: World, x: cp.Expression) -> cp.Expression:
     return world.a_scale * x
 
 
-def _shifted(world: World, x: cp.Variable) -> cp.Expression:
+def _shifted(world: World, x: cp.Expression) -> cp.Expression:
     return world.a_scale * x - world.data(x.shape, world.normal(world.scale))
 
 
-def _mapped(world: World, x: cp.Variable) -> cp.Expression:
+def _mapped(world: World, x: cp.Expression) -> cp.Expression:
     rows = pick(world.choices, [2, 1, 3, 4])
     A = _factor(world, x, (rows, x.size), world.a_scale / np.sqrt(x.size))
     mapped = A @ flat(x)
@@ -93,36 +98,36 @@ def _mapped(world: World, x: cp.Variable) -> cp.Expression:
     return mapped
 
 
-def _weighted(world: World, x: cp.Variable) -> cp.Expression:
+def _weighted(world: World, x: cp.Expression) -> cp.Expression:
     return cp.multiply(_factor(world, x, x.shape, world.a_scale), x)
 
 
-def _summed(world: World, x: cp.Variable) -> cp.Expression:
+def _summed(world: World, x: cp.Expression) -> cp.Expression:
     return _factor(world, x, (), world.a_scale / np.sqrt(x.size)) * cp.sum(x)
 
 
-def _part(world: World, x: cp.Variable) -> cp.Expression:
-    if not x.shape or x.attributes["diag"]:  # CVXPY cannot take a part of a diagonal value
+def _part(world: World, x: cp.Expression) -> cp.Expression:
+    if not x.shape:
         return world.a_scale * x
     return world.a_scale * (x[:2] if maybe(world.choices, 50) else x[-1])
 
 
-def _axis(world: World, x: cp.Variable) -> cp.Expression:
+def _axis(world: World, x: cp.Expression) -> cp.Expression:
     if len(x.shape) < 2:
         return world.a_scale * (cp.cumsum(x) if x.shape else x)
     return world.a_scale * pick(world.choices, [cp.sum(x, axis=0), cp.sum(x, axis=1), x.T])
 
 
-def _differences(world: World, x: cp.Variable) -> cp.Expression:
+def _differences(world: World, x: cp.Expression) -> cp.Expression:
     return world.a_scale * (cp.diff(flat(x)) if x.size > 1 else x)
 
 
-def _stacked(world: World, x: cp.Variable) -> cp.Expression:
-    other = pick(world.choices, world.variables)
+def _stacked(world: World, x: cp.Expression) -> cp.Expression:
+    other = filled(pick(world.choices, world.variables))
     return world.a_scale * cp.hstack([flat(x)[:4], flat(other)[:4]])
 
 
-def _product(world: World, x: cp.Variable) -> cp.Expression:
+def _product(world: World, x: cp.Expression) -> cp.Expression:
     if len(x.shape) < 2:
         return _mapped(world, x)
     n = x.shape[0]

@@ -83,7 +83,8 @@ def problem(choices: Choices, unit: bool = False) -> Case:
         strict = False
     maximized = maybe(choices, 40)
     objective = cp.Maximize(-cost) if maximized else cp.Minimize(cost)
-    empty = bool(world.batch) and expected == "solved" and maybe(choices, 4)
+    world.closed()
+    empty = maybe(choices, 4) and bool(world.batch) and expected == "solved"
     return Case(cp.Problem(objective, constraints), world, expected, strict, empty)
 
 

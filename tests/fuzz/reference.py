@@ -45,7 +45,8 @@ def solved(case: Case, i: int, asked: int = 0) -> Answer:
                 continue
         if problem.status in ("infeasible", "unbounded"):
             return Answer(problem.status, problem.value, [], [], 0.0)
-        if problem.status == "optimal":
+        # CVXPY evaluates the objective at the solution: NaN where rounding leads out of a domain
+        if problem.status == "optimal" and np.isfinite(problem.value):
             values = [full(v) for v in case.world.variables]
             duals = [] if case.world.integer else [np.array(d.value) for d in duals_of(case)]
             return Answer("solved", float(problem.value), values, duals, violation(case))

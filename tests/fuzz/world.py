@@ -130,6 +130,11 @@ class World:
             return self.parameter(shape, draw, **attributes)
         return cp.Constant(draw(shape))
 
+    def closed(self) -> None:
+        """Nothing more is made: the batch is what the parameters' axes come to."""
+        pairs = zip(self.parameters, self.values, strict=True)
+        self.batch = np.broadcast_shapes(*(v.shape[: v.ndim - p.ndim] for p, v in pairs))
+
     def at(self, i: int) -> None:
         """Set all values to those of the i-th sample, and the variables to the known point."""
         for parameter, value in zip(self.parameters, self.values, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from cvxlpgd.__main__ import main
@@ -92,14 +93,14 @@ def commands() -> list[Malformed]:
         ]  # fmt: skip
         for name in NAMES:
             text = f"{GOOD}del {name}\n"
-            cases.append(Malformed(f"{command} FILE without {name}",
-                                   lambda t=text, c=command: of_text(t, command=c), (name,)))  # fmt: skip
+            run = partial(of_text, text, command=command)
+            cases.append(Malformed(f"{command} FILE without {name}", run, (name,)))
     for name in NAMES:
         for wrong in WRONG:
             text = f"{GOOD}{name} = {wrong}\n"
             cases.append(Malformed(f"compare FILE {name} = {wrong}", lambda t=text: of_text(t),
-                                   (name, name[:-1], "cotangent")))  # fmt: skip
-    for wrong in ("3", "'text'", "lambda: 1", "lambda v: None", "lambda v: 'text'", "lambda v: v",
+                                   (name, name[:-1], "parameter", "cotangent")))  # fmt: skip
+    for wrong in ("3", "'text'", "lambda: 1", "lambda v: None", "lambda v: 'text'",
                   "lambda v: 1 / 0", "object()"):  # fmt: skip
         text = f"{GOOD}loss = {wrong}\n"
         cases.append(

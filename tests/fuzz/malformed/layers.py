@@ -121,10 +121,6 @@ def constructors(framework: str) -> list[Malformed]:
     ]  # fmt: skip
 
 
-# values of a call that are good: real numbers of any kind for a torch layer too
-_CALLABLE = ["range"]
-
-
 def calls(framework: str) -> list[Malformed]:
     """Every argument of the call."""
     layer, (first, second) = made(framework), values_of(framework)
@@ -189,8 +185,12 @@ def pullbacks() -> list[Malformed]:
         "jvp tangent", lambda v: layer.jvp((first, second), (v, zero)), "tangent 0",
         fine=[*_ONE, *infinite], more=arrays,
     )  # fmt: skip
-    cases += spoiled("jvp tangents", lambda v: layer.jvp((first, second), v), "tangent")
-    cases += spoiled("jvp values", lambda v: layer.jvp(v, (zero, zero)), "value", "expected 2")
+    cases += spoiled(
+        "jvp tangents", lambda v: layer.jvp((first, second), v), "tangent", fine=["ragged"]
+    )
+    cases += spoiled(
+        "jvp values", lambda v: layer.jvp(v, (zero, zero)), "value", "parameter 0", "expected 2"
+    )
     return cases
 
 
@@ -220,17 +220,19 @@ def envelopes(framework: str) -> list[Malformed]:
     return [
         *spoiled(f"{place} cotangents", lambda v: envelope(cotangents=v), "cotangent",
                  fine=["NaN array", "infinite array", "NaN tensor"], more=arrays | lists),
-        *spoiled(f"{place} tau", lambda v: envelope(tau=v), "tau", fine=["None", *numbers]),
+        *spoiled(f"{place} tau", lambda v: envelope(tau=v), "tau",
+                 fine=["None", "function", *numbers]),
         *spoiled(f"{place} side", lambda v: envelope(side=v), "side", fine=["None"]),
         *spoiled(f"{place} rho", lambda v: envelope(rho=v), "rho", fine=["0", *numbers]),
         *spoiled(f"{place} loss", lambda v: of_loss(loss=v), "loss", more=expressions),
         *spoiled(f"{place} loss_values", lambda v: of_loss(loss_values=v), "loss_values",
                  fine=["None", "empty dict"], more=given),
-        *spoiled(f"{place} of a loss, tau", lambda v: of_loss(tau=v), "tau", fine=numbers),
+        *spoiled(f"{place} of a loss, tau", lambda v: of_loss(tau=v), "tau",
+                 fine=[*numbers, "empty list", "long array", "cube", "long tensor"]),
         *spoiled(f"{place} of a loss, side", lambda v: of_loss(side=v), "side",
                  fine=["None"]),
         *spoiled(f"{framework} difference targets", lambda v: difference(targets=v), "target",
                  more=arrays | lists | {"infeasible": [5 + targets]}),
         *spoiled(f"{framework} difference margin", lambda v: difference(margin=v), "margin",
-                 fine=["None"], more=arrays | lists),
+                 "sample", fine=["None"], more=arrays | lists),
     ]  # fmt: skip

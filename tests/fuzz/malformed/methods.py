@@ -21,7 +21,6 @@ NUMBERS = ["3", "2.5"]
 
 def derivatives() -> list[Malformed]:
     """Arguments of LPGD, Implicit and FiniteDifference."""
-    layer = CvxpyLayer(PROBLEM, [a, b], [x])
 
     def read(tau: Any) -> Any:
         made = CvxpyLayer(PROBLEM, [a, b], [x], derivative=LPGD(tau=lambda: tau))
@@ -30,7 +29,6 @@ def derivatives() -> list[Malformed]:
     def used(solver: Any) -> Any:
         return CvxpyLayer(PROBLEM, [a, b], [x], derivative=LPGD(solver=solver))
 
-    del layer
     return [
         *spoiled("LPGD tau", lambda v: LPGD(tau=v), "tau",
                  fine=[*NUMBERS, "function", "class", "long array", "cube", "long tensor",
@@ -72,7 +70,7 @@ def schedules() -> list[Malformed]:
         *spoiled("Exponential relative", lambda v: Exponential(1.0, 0.5, 0.0, v), "relative",
                  fine=["True"]),
         *spoiled("Schedule function", Schedule, "schedule", fine=["function", "class"]),
-        *spoiled("Schedule state", schedule.load_state_dict, "state", more={
+        *spoiled("Schedule state", schedule.load_state_dict, "state", "steps", more={
             "steps": {"steps": -1}, "more": {"steps": 1, "kappa": 2.0}}),
         *spoiled("Adaptive state", adaptive.load_state_dict, "state", "kappa", "share", more={
             "kappa": {"kappa": -1.0, "share": 0.5}, "share": {"kappa": 1.0, "share": "a"}}),
@@ -100,13 +98,15 @@ def losses() -> list[Malformed]:
         second = "target" if loss is not SPOPlus else "true_cost"
         cases += spoiled(f"{name} cost", lambda v, f=made: f(v, target), "value 0", "parameter 0",
                          "parameter c", "pred_cost", fine=["range", "constant"])  # fmt: skip
-        cases += spoiled(f"{name} {second}", lambda v, f=made: f(cost, v), "target", "true_cost",
-                         "value 0", "parameter c",
-                         fine=[] if loss is not SPOPlus else ["range", "constant"])  # fmt: skip
+        cases += spoiled(
+            f"{name} {second}", lambda v, f=made: f(cost, v), "target", "true_cost", "margin",
+            "parameter c",
+            fine=["range", "constant"] if loss is SPOPlus else ["range"],
+        )  # fmt: skip
     hinge, spo = StructuredHinge, SPOPlus(layer)
     cases += spoiled("StructuredHinge margin", lambda v: hinge(layer, v), "margin", fine=NUMBERS)
     cases += spoiled("SPOPlus true_sol", lambda v: spo(cost, cost, v), "target", "true_sol",
-                     fine=["None"])  # fmt: skip
+                     fine=["None", "range"])  # fmt: skip
     many = {"no values": (), "one value": (cost,), "three values": (cost, target, target)}
     cases += [
         Malformed(f"FenchelYoung: {name}", lambda v=v: FenchelYoung(layer)(*v), ("expected",))
@@ -127,7 +127,7 @@ def comparisons() -> list[Malformed]:
         *spoiled("compare problem", lambda v: run(problem=v), "problem", fine=["problem"]),
         *spoiled("compare parameters", lambda v: run(parameters=v), "parameter"),
         *spoiled("compare variables", lambda v: run(variables=v), "variable", "cotangent"),
-        *spoiled("compare values", lambda v: run(values=v), "value", "expected 2"),
+        *spoiled("compare values", lambda v: run(values=v), "value", "parameter 0", "expected 2"),
         *spoiled("compare value 0", lambda v: run(values=[v, np.ones(2)]), "value 0", "no sample",
                  "parameter 0", fine=["range", "constant"]),
         *spoiled("compare derivatives", lambda v: run(derivatives=v), "derivative",
@@ -135,9 +135,9 @@ def comparisons() -> list[Malformed]:
         *spoiled("compare reference", lambda v: run(reference=v), "reference"),
         *spoiled("compare cotangents", lambda v: run(cotangents=v), "cotangent", fine=["None"],
                  more={"too long": [np.ones(3)], "texts": [["a", "b"]]}),
-        *spoiled("compare loss", lambda v: run(loss=v), "loss", fine=["None"]),
+        *spoiled("compare loss", lambda v: run(loss=v), "loss", fine=["None", "class"]),
         *spoiled("compare solver", lambda v: run(solver=v), "solver", fine=["None"]),
         *spoiled("compare taus", lambda v: run(taus=v, derivatives=None), "tau",
-                 fine=["None", "empty list"]),
+                 fine=["None", "empty list", "long array"]),
         *spoiled("compare gp", lambda v: run(gp=v), "gp", fine=["True"]),
     ]  # fmt: skip
