@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from cvxlpgd._tensors import Tensor, double, eagerly, promoted
 from cvxlpgd.call import Call
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import Point
 from cvxlpgd.solution import Solution
 from cvxlpgd.values import Values
-
-Tensor = torch.Tensor
 
 
 class Run:
@@ -38,14 +36,68 @@ class Run:
         """The parameters' ranks without batch axes."""
         return [len(domain.shape) for domain in self.layer.domains]
 
+    def solve(self, arrays: Sequence[np.ndarray]) -> Call:
+        """Solve for these values, and remember what was found."""
+        self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
+        return self.call
+
     def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
         """The call for these values: the forward's own, or made anew at its solution."""
         assert self.call is not None
         shapes = zip(values, self.call.batch.own, self.layer.domains, strict=True)
         if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
             return self.call
-        z = Point(*(_array(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.call.resumed([_array(v) for v in values], z)
+        z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
+        return self.call.resumed([double(v) for v in values], z)
+
+
+def solved(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The variables at the solution for these values, and the canonical point (x, y, s).
+
+    The variables are copies: the backward pass reads the call's, and the caller may write to them.
+    """
+    call = run.solve([double(v) for v in values])
+    dtype, device = promoted(values), values[0].device if values else None
+    outputs = [
+        torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
+        for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
+    ]
+    z = call.record.solution.point
+    point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
+    return outputs, point
+
+
+def pulled(
+    run: Run,
+    needed: Sequence[bool],
+    values: Sequence[Tensor],
+    point: Sequence[Tensor],
+    bars: Sequence[Tensor],
+) -> list[Tensor]:
+    """The variables' cotangents -> those of the values that need one."""
+    call = run.at(values, point)
+    sizes = [int(np.prod(shape)) for shape in run.layer.shapes]
+    flat = [
+        double(bar).reshape(call.batch.samples, size) for bar, size in zip(bars, sizes, strict=True)
+    ]
+    return [
+        torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
+        for v, g in zip(values, call.vjp(flat, needed), strict=True)
+        if g is not None
+    ]
+
+
+def pushed(
+    run: Run, values: Sequence[Tensor], point: Sequence[Tensor], dots: Sequence[Tensor]
+) -> list[Tensor]:
+    """The values' tangents -> the variables'."""
+    call = run.at(values, point)
+    found = call.jvp([double(dot) for dot in dots])
+    dtype, device = promoted(values), values[0].device
+    return [
+        torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
+        for v, shape in zip(found, run.layer.shapes, strict=True)
+    ]
 
 
 class Solve(torch.autograd.Function):
@@ -53,16 +105,7 @@ class Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(run: Run, *values: Tensor) -> tuple[Tensor, ...]:
-        layer = run.layer
-        call = layer.forward([_array(v) for v in values], run.solver_args, run.warm_start)
-        run.call = call
-        dtype, device = _dtype(values), values[0].device if values else None
-        outputs = [
-            torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
-            for v, shape in zip(call.outputs, layer.shapes, strict=True)
-        ]  # copies: the backward pass reads call.outputs, and the caller may write to a tensor
-        z = call.record.solution.point
-        point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
+        outputs, point = solved(run, values)
         return (*outputs, *point)
 
     @staticmethod
@@ -75,6 +118,7 @@ class Solve(torch.autograd.Function):
         ctx.shapes = [(out.shape, out.dtype, out.device) for out in output[:-3]]
 
     @staticmethod
+    @eagerly
     def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
         needed = tuple(ctx.needs_input_grad[1:])
         full = [
@@ -94,7 +138,7 @@ class Solve(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, *values: Tensor) -> tuple[Any, Any]:
-        outputs = Solve.apply(run, *_mapped(values, in_dims[1:], run.ranks, None))
+        outputs = Solve.apply(run, *mapped(values, in_dims[1:], run.ranks, None))
         return outputs, (0,) * len(outputs)
 
 
@@ -117,18 +161,7 @@ class PullBack(torch.autograd.Function):
         run: Run, needed: tuple[bool, ...], count: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         values, point, bars = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
-        call = run.at(values, point)
-        sizes = [int(np.prod(shape)) for shape in run.layer.shapes]
-        flat = [
-            _array(bar).reshape(call.batch.samples, size)
-            for bar, size in zip(bars, sizes, strict=True)
-        ]
-        found = call.vjp(flat, needed)
-        return tuple(
-            torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
-            for v, g in zip(values, found, strict=True)
-            if g is not None
-        )
+        return tuple(pulled(run, needed, values, point, bars))
 
     setup_context = staticmethod(_kept_nothing)
     backward = jvp = staticmethod(_refused)
@@ -137,7 +170,7 @@ class PullBack(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, run: Run, needed: Any, count: int, *tensors: Tensor) -> Any:
         ranks = [*run.ranks, 1, 1, 1, *(len(shape) for shape in run.layer.shapes)]
         found = PullBack.apply(
-            run, needed, count, *_mapped(tensors, in_dims[3:], ranks, info.batch_size)
+            run, needed, count, *mapped(tensors, in_dims[3:], ranks, info.batch_size)
         )
         return found, (0,) * len(found)
 
@@ -148,13 +181,7 @@ class PushForward(torch.autograd.Function):
     @staticmethod
     def forward(run: Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
-        call = run.at(values, point)
-        found = call.jvp([_array(dot) for dot in dots])
-        dtype, device = _dtype(values), values[0].device
-        return tuple(
-            torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
-            for v, shape in zip(found, run.layer.shapes, strict=True)
-        )
+        return tuple(pushed(run, values, point, dots))
 
     setup_context = staticmethod(_kept_nothing)
     backward = jvp = staticmethod(_refused)
@@ -162,13 +189,11 @@ class PushForward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, count: int, *tensors: Tensor) -> Any:
         ranks = [*run.ranks, 1, 1, 1, *run.ranks]
-        found = PushForward.apply(
-            run, count, *_mapped(tensors, in_dims[2:], ranks, info.batch_size)
-        )
+        found = PushForward.apply(run, count, *mapped(tensors, in_dims[2:], ranks, info.batch_size))
         return found, (0,) * len(found)
 
 
-def _mapped(
+def mapped(
     tensors: Sequence[Tensor], in_dims: Sequence[int | None], ranks: Sequence[int], size: int | None
 ) -> list[Tensor]:
     """The tensors with the mapped axis first, before all batch axes of any of them.
@@ -190,40 +215,21 @@ def _mapped(
     return out
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    if get_proxy_mode() is not None:
-        raise CvxlpgdError(
-            "a layer cannot be traced by make_fx or torch.func.linearize, to which its solutions "
-            "would be constants; torch.func.jvp and torch.func.vjp see it"
-        )
-    return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
-
-
-def _dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    """The promoted floating dtype; the default one where there is none."""
-    floating = [t.dtype for t in tensors if t.is_floating_point()]
-    if not floating:
-        return torch.get_default_dtype()
-    dtype = floating[0]
-    for other in floating[1:]:
-        dtype = torch.promote_types(dtype, other)
-    return dtype
-
-
 class Valued(torch.autograd.Function):
     """values -> a sum of optimal values, by `make`, which solves for arrays."""
 
     @staticmethod
     def forward(ctx: Any, make: Callable[[list[np.ndarray]], Values], *values: Tensor) -> Tensor:
-        found = make([_array(v) for v in values])
+        found = make([double(v) for v in values])
         ctx.found, ctx.kinds = found, [(v.dtype, v.device) for v in values]
         device = values[0].device if values else None
-        return torch.tensor(found.value.reshape(found.shape), dtype=_dtype(values), device=device)
+        return torch.tensor(found.value.reshape(found.shape), dtype=promoted(values), device=device)
 
     @staticmethod
     @once_differentiable
+    @eagerly
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
-        found = ctx.found.vjp(_array(bar).reshape(-1), ctx.needs_input_grad[1:])
+        found = ctx.found.vjp(double(bar).reshape(-1), ctx.needs_input_grad[1:])
         grads = [
             None if g is None else torch.as_tensor(g).to(dtype=dtype, device=device)
             for g, (dtype, device) in zip(found, ctx.kinds, strict=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from math import prod
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import torch
 
-from cvxlpgd._autograd import Run, Solve, Tensor, Valued
+from cvxlpgd._autograd import Run, Solve, Valued
+from cvxlpgd._operators import numbered, solve, transformed
+from cvxlpgd._tensors import Tensor, eagerly, require_dense
 from cvxlpgd.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.differences import lagrangian_difference
@@ -90,12 +93,26 @@ class CvxpyLayer(torch.nn.Module):
             problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,
             derivative, on_failure, fallback, time_limit, executor,
         )  # fmt: skip
+        self._number_it()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy is another layer for compiled graphs."""
+        torch.nn.Module.__setstate__(self, state)
+        self._number_it()
+
+    def _number_it(self) -> None:
+        """Note as numbers what a compiled graph holds of a layer."""
+        shapes = self._layer.shapes
+        self._number = numbered(self._layer)
+        self._ranks = [len(domain.shape) for domain in self._layer.domains]
+        self._shapes, self._sizes = list(shapes), [prod(shape) for shape in shapes]
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""
         return repr(self._layer)
 
     @property
+    @eagerly
     def info(self) -> Record:
         """This thread's newest call, sample by sample."""
         return self._layer.info
@@ -125,15 +142,31 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        if torch.compiler.is_compiling():  # a graph break: solvers cannot be traced
-            eager: Callable[..., tuple[Tensor, ...]] = torch.compiler.disable(self.forward)
-            return eager(*values, solver_args=solver_args, warm_start=warm_start)
+        plain = not solver_args and isinstance(warm_start, bool)
+        if torch.compiler.is_compiling() and plain and not transformed():
+            return self._inside_of_graphs(values, warm_start is True)
+        return self._outside_of_graphs(values, solver_args, warm_start)
+
+    def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
+        tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
+        found = solve(tensors, self._number, self._ranks, self._sizes, _needed(tensors), warm_start)
+        pairs = zip(found, self._shapes, strict=False)
+        return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
+
+    @eagerly
+    def _outside_of_graphs(
+        self,
+        values: Sequence[Any],
+        solver_args: Mapping[str, Any] | None,
+        warm_start: bool | Solution,
+    ) -> tuple[Tensor, ...]:
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
         self._layer.require_entries(_needed(tensors))
         run = Run(self._layer, solver_args, warm_start)
         outputs = Solve.apply(run, *tensors)
         return tuple(outputs[: len(self._layer.shapes)])
 
+    @eagerly
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
         """The constraints that are weakly active at this thread's newest solutions.
 
@@ -233,6 +266,7 @@ class CvxpyLayer(torch.nn.Module):
         make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
         return self._valued(make, values)
 
+    @eagerly
     def _valued(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
         refuse_integer_rows(self._layer, _needed(tensors))
@@ -272,8 +306,5 @@ def _tensor(i: int, value: Any) -> Tensor:
         tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
-    if tensor.is_complex():
-        raise InvalidInput(f"value {i} is complex; real numbers are needed")
-    if tensor.is_meta or tensor.layout != torch.strided:
-        raise InvalidInput(f"value {i} is a meta or sparse tensor; a dense one is needed")
+    require_dense(i, tensor)
     return tensor

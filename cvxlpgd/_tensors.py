@@ -1,0 +1,65 @@
+"""Tensors on their way to NumPy, and functions on tensors that are NumPy inside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from cvxlpgd.errors import CvxlpgdError, InvalidInput
+
+Tensor = torch.Tensor
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def eagerly(function: Callable[P, T]) -> Callable[P, T]:
+    """Keep a function out of compiled graphs, and all that it calls from being compiled itself.
+
+    It is `torch.compiler.disable`, which loads the compiler, put off until that is loaded.
+    """
+    disabled: list[Callable[P, T]] = []
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        if "torch._dynamo" not in sys.modules:
+            return function(*args, **kwargs)
+        if not disabled:
+            disabled.append(torch.compiler.disable(function))
+        return disabled[0](*args, **kwargs)
+
+    return called
+
+
+def require_dense(i: int, tensor: Tensor) -> None:
+    """Raise InvalidInput unless the i-th value is a dense real tensor."""
+    if tensor.is_complex():
+        raise InvalidInput(f"value {i} is complex; real numbers are needed")
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise InvalidInput(f"value {i} is a meta or sparse tensor; a dense one is needed")
+
+
+def double(tensor: Tensor) -> np.ndarray:
+    """An array of doubles, of the same memory where that is one."""
+    if get_proxy_mode() is not None:
+        raise CvxlpgdError(
+            "a layer cannot be traced by make_fx or torch.func.linearize, to which its solutions "
+            "would be constants; torch.func.jvp and torch.func.vjp see it"
+        )
+    return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
+
+
+def promoted(tensors: Sequence[Tensor]) -> torch.dtype:
+    """The promoted floating dtype; the default one where there is none."""
+    floating = [t.dtype for t in tensors if t.is_floating_point()]
+    if not floating:
+        return torch.get_default_dtype()
+    dtype = floating[0]
+    for other in floating[1:]:
+        dtype = torch.promote_types(dtype, other)
+    return dtype
