@@ -73,11 +73,11 @@ def test_the_same_numbers_again(quadratic):
 
 
 def test_failed_backward_passes_are_counted():
-    """Perturbed by 10 the cost turns negative and the program is unbounded."""
+    """Perturbed downwards by 10, 1, 0.1 or 0.01 the cost is negative and the program unbounded."""
     x, c = cp.Variable(2), cp.Parameter(2)
-    problem, ones = cp.Problem(cp.Minimize(c @ x), [x >= 0]), np.ones((3, 2))
-    settings = [LPGD(tau=10.0), LPGD(tau=0.1)]
-    found = compare(problem, [c], [x], [ones], derivatives=settings, cotangents=[ones])
+    problem, down = cp.Problem(cp.Minimize(c @ x), [x >= 0]), -np.ones((3, 2))
+    settings = [LPGD(tau=10.0, side="lower"), LPGD(tau=10.0, side="upper")]
+    found = compare(problem, [c], [x], [-1e-3 * down], derivatives=settings, cotangents=[down])
     assert [row.failed for row in found.rows] == [3, 0]
 
 
