@@ -28,11 +28,13 @@ from tqdm import tqdm
 
 from benchmarks.report import machine
 from benchmarks.soaked import FAMILIES, Step
+from benchmarks.traps.report import written
 from cvxlpgd.solvers._each import _pool, _workers
 
 GROWTH = 0.02  # of the resident memory
 OBJECTS = 50  # that Python's collector knows
 WARM_UP = 0.2  # of the steps
+PAGE = Path("docs/reliability.md")
 LOOKS = 100  # how often memory is read
 
 
@@ -134,19 +136,29 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--family", action="append", choices=FAMILIES, help="all without")
     parser.add_argument("--json", type=Path, default=Path("soak.json"))
+    parser.add_argument("--from", dest="old", type=Path, nargs="+", help="results to show again")
+    parser.add_argument("--docs", action="store_true", help=f"write the table into {PAGE}")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.steps < 1:
         parser.error("--steps must be at least 1")
     names = chosen.family or list(FAMILIES)
+    if chosen.old:
+        files = [json.loads(file.read_text()) for file in chosen.old]
+        return _shown([_row(row) for found in files for row in found["rows"]], chosen.docs)
     if chosen.alone:
         rows = [soak(name, FAMILIES[name], chosen.steps) for name in names]
     else:
         rows = [_apart(name, chosen.steps) for name in names]
     found = {"machine": machine(), "rows": [asdict(row) for row in rows]}
     chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    if not chosen.alone:
-        print(table(rows))
+    return int(any(row.faults() for row in rows)) if chosen.alone else _shown(rows, chosen.docs)
+
+
+def _shown(rows: list[Soaked], docs: bool) -> int:
+    print(table(rows))
+    if docs:
+        PAGE.write_text(written(PAGE.read_text(), "soak", table(rows)))
     return 1 if any(row.faults() for row in rows) else 0
 
 
@@ -159,7 +171,11 @@ def _apart(name: str, steps: int) -> Soaked:
         run = subprocess.run(command, check=False)
         if not file.exists():
             raise RuntimeError(f"the process of {name} ended with {run.returncode}")
-        row: dict[str, Any] = json.loads(file.read_text())["rows"][0]
+        return _row(json.loads(file.read_text())["rows"][0])
+
+
+def _row(row: dict[str, Any]) -> Soaked:
+    """A row as it was saved."""
     pairs = {k: tuple(v) for k, v in row.items() if isinstance(v, list)}
     whole: dict[str, Any] = {**row, **pairs}
     return Soaked(**whole)

@@ -111,6 +111,22 @@ def test_only_canonical_knows_the_insides_of_cvxpy(path):
             assert part(path) in allowed, path
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_is_unpickled_and_no_temporary_file_is_made(path):
+    """The library reads no file but the one that the command line names, and guesses no name."""
+    never = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "tempfile", "socket"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not never & {alias.name.split(".")[0] for alias in node.names}, path
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").split(".")[0] not in never, path
+        if isinstance(node, ast.Name | ast.Attribute):
+            word = node.id if isinstance(node, ast.Name) else node.attr
+            assert word not in {"eval", "exec", "load", "system", "popen"}, path
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            assert node.func.attr != "run_path" or part(path) == "__main__", path
+
+
 def test_optional_libraries_are_extras():
     """Each optional library has an extra of its own."""
     import tomllib

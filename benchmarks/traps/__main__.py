@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--newest", help="interpreter of an environment with the newest versions")
     parser.add_argument("--seconds", type=float, default=120.0, help="the limit of one trap")
     parser.add_argument("--json", type=Path, default=Path("traps.json"))
+    parser.add_argument("--from", dest="old", type=Path, help="results to show again")
     parser.add_argument("--docs", action="store_true", help=f"write the table into {PAGE}")
     parser.add_argument("--one", nargs=2, metavar=("TRAP", "WHO"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -44,9 +45,12 @@ def main() -> int:
     names = chosen.traps or list(TRAPS)
     if unknown := [name for name in names if name not in TRAPS]:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(TRAPS)}")
-    rows = list(_all(names, chosen.newest, chosen.seconds))
-    found = {"machine": machine(), "rows": rows}
-    chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    if chosen.old:
+        rows = json.loads(chosen.old.read_text())["rows"]
+    else:
+        rows = list(_all(names, chosen.newest, chosen.seconds))
+        found = {"machine": machine(), "rows": rows}
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")
     print(table(rows))
     if chosen.docs:
         PAGE.write_text(written(PAGE.read_text(), BLOCK, table(rows)))
