@@ -50,6 +50,9 @@ PROBLEMS = {
                             ["parameter 'H'", "complex"]),
     "no entries": ((problem(cp.norm(x - a) + cp.sum(cp.Variable(0, name="none"))), [a], [x]),
                    ["variable 'none'", "no entries"]),
+    # CVXPY has no way to put a cumulative sum into a quadratic form, and says so without a text
+    "not compiled": ((problem(cp.quad_form(cp.cumsum(x), np.eye(2)) + a @ x), [a], [x]),
+                     ["CVXPY cannot compile the problem", "NotImplementedError"]),
     "unknown variable": ((QP, [a, b], [other]), ["variables[0]", "'other'", "(3,)"]),
     "dual of an integer program": ((INTEGER, [a], [k, INTEGER.constraints[0].dual_variables[0]]),
                                    ["integer program", "no dual variables"]),

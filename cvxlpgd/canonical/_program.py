@@ -15,15 +15,10 @@ from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import Target, check_understood
 from cvxlpgd.canonical._theta import Theta
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
-from cvxlpgd.errors import InvalidProblem
+from cvxlpgd.errors import CvxlpgdError, InvalidProblem
 from cvxlpgd.maps import Block, Output, ParameterMap, VariableMap
 from cvxlpgd.program import Data, Structure
 from cvxlpgd.sparse import Pattern
-
-# What CVXPY raises for a problem; a ValueError too, as for an unknown backend.
-_REFUSALS = (
-    cp.error.DCPError, cp.error.DGPError, cp.error.DPPError, cp.error.SolverError, ValueError
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +74,13 @@ def canonicalize(
             data, chain, inverse = problem.get_problem_data(
                 Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
             )
-    except _REFUSALS as e:
+    except CvxlpgdError:
+        raise
+    except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text
         by = f" with canon_backend={canon_backend!r}" if canon_backend is not None else ""
-        raise InvalidProblem(f"CVXPY cannot compile the problem{by}: {e}") from e
+        raise InvalidProblem(
+            f"CVXPY cannot compile the problem{by}: {str(e) or type(e).__name__}"
+        ) from e
     program, order = data["program"], data["order"]
     check_understood(program)
     theta = Theta(program, chain, parameters)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, SolveFailed
+from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidProblem, SolveFailed
 from cvxlpgd.numpy import CvxpyLayer
 
 from .problems import Case
@@ -76,6 +76,9 @@ def forward(case: Case, unit: Case) -> Forward:
             run.outputs = run.layer(*run.values)
         except SolveFailed as error:
             _judge_failure(run, error)
+        except InvalidProblem as error:
+            unable = solved(run.unit, 0).status == "unknown"  # CVXPY can do it no more
+            (run.outcome.notes if unable else run.outcome.refusals).append(f"forward: {error}")
         except CvxlpgdError as error:
             run.outcome.refusals.append(f"forward: {type(error).__name__}: {error}")
         except Exception as error:  # whatever escapes is a finding

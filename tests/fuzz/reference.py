@@ -41,7 +41,7 @@ def solved(case: Case, i: int, asked: int = 0) -> Answer:
             warnings.simplefilter("ignore")
             try:
                 problem.solve(solver=name, **options)
-            except (cp.SolverError, ValueError, ArithmeticError):
+            except (cp.SolverError, ValueError, ArithmeticError, NotImplementedError):
                 continue
         if problem.status in ("infeasible", "unbounded"):
             return Answer(problem.status, problem.value, [], [], 0.0)
