@@ -69,8 +69,7 @@ def test_one_graph_as_eager(name, axes):
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
-def test_memory_that_the_graph_uses_again(tmp_path, monkeypatch):
-    """Inductor writes over what it has no more use for; the layer has copies of its own."""
+def test_inductor(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     layer = layer_of(QUADRATIC)
 
@@ -85,6 +84,21 @@ def test_memory_that_the_graph_uses_again(tmp_path, monkeypatch):
         compiled(total, backend="inductor")(*again).backward()
     for leaf, other in zip(leaves, again, strict=True):
         torch.testing.assert_close(other.grad, leaf.grad, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [QUADRATIC, "log_log_convex"])
+def test_memory_that_the_graph_uses_again(name):
+    """A graph may write over what it has no more use for; the layer has copies of its own."""
+    layer, values = layer_of(name), tensors(name, 2)
+    outputs, expected = layer(*values), gradients(layer, values)
+    bars = [torch.cos(x + 1.0 + k).reshape(2, -1) for k, x in enumerate(outputs)]  # of the loss
+    needed = [True] * len(values)
+    *found, ticket = _operators.solve(
+        values, layer._number, layer._ranks, layer._sizes, needed, False
+    )
+    for tensor in (*values, *found):
+        tensor.fill_(7.0)
+    assert same(_operators.pull_back(ticket, values, bars, needed), expected)
 
 
 def test_batch_sizes_do_not_compile_again():
