@@ -6,8 +6,8 @@
 The number finds the layer, and the ticket, an integer tensor, what its forward pass found. A layer
 is not kept alive by its number; a forward pass is by the memory of its ticket, and so by the graph.
 
-Transforms of torch.func and forward mode have no part in this: torch refuses the former for
-operators, and an operator's tangent would silently be zero.
+Forward mode and the transforms of torch.func have no part in this: an operator's tangent would
+silently be zero, and torch refuses its gradients there.
 """
 
 from __future__ import annotations

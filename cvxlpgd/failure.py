@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], smaller: bool) -
 
 
 def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the caller's line: the first frame outside of this package and of torch."""
+    """Warn at the caller's line: the first frame outside of this package, torch and its graphs."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
@@ -144,7 +145,10 @@ def _warn(text: str, category: type[Warning]) -> None:
 
 
 def _is_inside(filename: str) -> bool:
-    return filename.startswith(_INSIDE) or "/torch/" in filename.replace("\\", "/")
+    torch = sys.modules.get("torch")
+    within = [_INSIDE] if torch is None else [_INSIDE, str(Path(str(torch.__file__)).parent)]
+    compiled = filename.startswith("<eval_with_key>") or "torchinductor_" in filename
+    return compiled or any(filename.startswith(folder + os.sep) for folder in within)
 
 
 def _reason(solution: Solution, i: int) -> str:

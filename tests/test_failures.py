@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import cvxpy as cp
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from layers import copies, same
 
-from cvxlpgd import LPGD, FiniteDifference, Implicit
+from cvxlpgd import LPGD, FiniteDifference, Implicit, failure
 from cvxlpgd.errors import (
     CvxlpgdError,
     DegenerateGradientWarning,
@@ -262,3 +263,18 @@ def test_failed_samples_under_transforms():
     with pytest.warns(FailedSampleWarning, match="2 of 3"):
         rows = torch.func.vmap(torch.func.jacrev(lambda a: layer(a)[0]))(values)
     assert rows.tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("filename", "inside"),
+    [
+        (failure.__file__, True),
+        (torch.nn.functional.__file__, True),
+        ("<eval_with_key>.3", True),
+        ("/tmp/torchinductor_me/ab/cab.py", True),
+        ("/home/me/torch/train.py", False),
+        (str(Path(failure.__file__).parent) + "_project/train.py", False),
+    ],
+)
+def test_warnings_point_at_the_callers_code(filename, inside):
+    assert failure._is_inside(filename) is inside
