@@ -102,8 +102,8 @@ def test_failed_samples_of_arrays(derivative):
         assert np.array_equal(found[good], wanted)
     dots = np.cos(np.arange(21.0)).reshape(7, 3)
     with pytest.warns(FailedSampleWarning):
-        _, tangents = layer.jvp(rows.T, dots.T)
-    _, wanted = alone.jvp(rows[good].T, dots[good].T)
+        _, tangents = layer.jvp([*rows.T], [*dots.T])
+    _, wanted = alone.jvp([*rows[good].T], [*dots[good].T])
     for tangent, own in zip(tangents, wanted, strict=True):
         assert np.isnan(tangent[1:6]).all()
         assert np.array_equal(tangent[good], own)
