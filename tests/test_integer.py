@@ -200,6 +200,15 @@ def test_a_tau_that_sees_no_other_integers_is_said():
     assert not layer.info.informative
 
 
+def test_fractional_bounds_of_booleans_lose_no_optimal_point():
+    """The larger of two, both 0, was 0.09 for these values."""
+    x, top = cp.Variable(2, boolean=True), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(1.6 * cp.max(x) + 0.1 * cp.sum(x)), [x <= top])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [top], [x])
+    layer(np.array([[1.1, 0.1], [0.1, 0.1]]))
+    assert layer.info.objective == pytest.approx([0.0, 0.0], abs=1e-9)
+
+
 def test_fractional_bounds_of_integers_lose_no_optimal_point():
     """The presolve of an integer solver may: |x| was 1 at x = 0 for these values."""
     x, on = cp.Variable(integer=True), cp.Variable(2, boolean=True)

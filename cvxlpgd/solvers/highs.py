@@ -184,10 +184,11 @@ class _Model:
     def _limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the variables; those of boolean ones are 0 and 1.
 
-        Those of integer ones are whole: HiGHS' presolve loses optimal points to fractional ones.
+        Those of both are whole: HiGHS' presolve loses optimal points to fractional ones.
         """
         lower, upper = self.bounds.limits(b)
-        integer, boolean = self.structure.integer, self.structure.boolean
+        boolean = self.structure.boolean
+        integer = np.concatenate([self.structure.integer, boolean])
         slack = self.settings.get("mip_feasibility_tolerance", 0.0)
         lower[integer] = np.ceil(lower[integer] - slack)
         upper[integer] = np.floor(upper[integer] + slack)

@@ -103,7 +103,8 @@ def _minimum(world: World, v: cp.Expression) -> cp.Expression:
 
 
 def _largest(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum_largest(v, 2) if v.size > 2 else cp.max(v)  # CVXPY fails on all of a vector
+    # CVXPY fails on all of a vector, and on matrices, once variables have values
+    return cp.sum_largest(flat(v), 2) if v.size > 2 else cp.max(v)
 
 
 def _kl(world: World, v: cp.Expression) -> cp.Expression:
