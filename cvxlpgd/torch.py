@@ -142,7 +142,8 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        plain = not solver_args and isinstance(warm_start, bool)
+        none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
+        plain = none and isinstance(warm_start, bool)
         if torch.compiler.is_compiling() and plain and not transformed():
             return self._inside_of_graphs(values, warm_start is True)
         return self._outside_of_graphs(values, solver_args, warm_start)

@@ -144,10 +144,10 @@ def test_failures():
 
 
 def test_failures_of_the_backward_pass():
-    """Perturbed by this much, the objective is unbounded below."""
+    """Perturbed by this much, or a thousandth of it, the objective is unbounded below."""
     c, y = cp.Parameter(), cp.Variable()
     cost = cp.Problem(cp.Minimize(c * y), [y >= 0])
-    layer = CvxpyLayer(cost, [c], [y], derivative=LPGD(tau=5.0, side="lower"))
+    layer = CvxpyLayer(cost, [c], [y], derivative=LPGD(tau=5e3, side="lower"))
     value = torch.tensor(1.0, requires_grad=True)
     out = compiled(lambda c: layer(c)[0] * -3.0)(value)
     with pytest.raises(SolveFailed, match="unbounded"):

@@ -108,6 +108,9 @@ class Remembering:
     name, requires, cones = "REMEMBERING", ("numpy",), DAQP.cones
     quadratic, integer, arrays, accuracy = True, False, "numpy", 1e-9
 
+    def with_options(self, options):
+        return self
+
     def solve(self, program, start=None):
         z, w = DAQP().solve(program).point, program.data
         for i, (q, b) in enumerate(zip(w.q, w.b, strict=True)):
