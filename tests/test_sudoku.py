@@ -212,7 +212,7 @@ def test_the_same_seed_gives_the_same_results(method):
 
 
 def test_lpgd_learns_from_few_boards():
-    first, *_, last = rows("lpgd", boards=400, tests=50, batch=10, epochs=5)
+    first, *_, last = rows("lpgd", boards=600, tests=50, batch=10, epochs=5)
     assert last["train_loss"] < first["train_loss"] / 3
     assert first["test_error"] == 1
     assert last["test_error"] < 0.3
