@@ -53,6 +53,7 @@ class Soaked:
     objects: tuple[int, int]
     threads: tuple[int, int]
     descriptors: tuple[int, int]
+    started: tuple[str, ...] = ()  # Python's names of the threads that are new at the end
 
     @property
     def growth(self) -> float:
@@ -67,7 +68,8 @@ class Soaked:
         if self.objects[1] > self.objects[0] + objects:
             found.append(f"{self.objects[1] - self.objects[0]} Python objects are left")
         if self.threads[1] > self.threads[0]:
-            found.append(f"{self.threads[1] - self.threads[0]} threads are left")
+            names = f" ({', '.join(self.started)})" if self.started else ""
+            found.append(f"{self.threads[1] - self.threads[0]} threads are left{names}")
         if self.descriptors[1] > self.descriptors[0]:
             found.append(f"{self.descriptors[1] - self.descriptors[0]} descriptors are left")
         return found
@@ -84,7 +86,7 @@ def soak(name: str, made: Callable[[], Step], steps: int, quiet: bool = False) -
         for _ in range(_warm(steps)):
             step(rng)
             bar.update()
-        first, memory = _left(process), []
+        first, memory, known = _left(process), [], set(threading.enumerate())
         each = max(1, steps // LOOKS)
         for k in range(steps):
             step(rng)
@@ -92,11 +94,12 @@ def soak(name: str, made: Callable[[], Step], steps: int, quiet: bool = False) -
             if k % each == each - 1:
                 memory.append(process.memory_info().rss / 2**20)
         last = _left(process)
+        started = tuple(thread.name for thread in threading.enumerate() if thread not in known)
     bar.close()
     part = max(1, len(memory) // 5)
     ends = float(np.median(memory[:part])), float(np.median(memory[-part:]))
-    pairs = list(zip(first, last, strict=True))
-    return Soaked(name, steps, perf_counter() - begin, ends, *pairs)
+    objects, threads, descriptors = zip(first, last, strict=True)
+    return Soaked(name, steps, perf_counter() - begin, ends, objects, threads, descriptors, started)
 
 
 def _fill_pool() -> None:

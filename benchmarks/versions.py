@@ -112,6 +112,8 @@ def run(environment: Environment, folder: Path, tests: list[str]) -> Ran:
     failed = counts.get("failed", 0) + counts.get("error", 0) + counts.get("errors", 0)
     if tested.returncode and not failed:
         raise RuntimeError(f"pytest ended with {tested.returncode}: {tested.stdout[-500:]}")
+    if failed:
+        print(tested.stdout[-8000:], file=sys.stderr)
     return Ran(environment.name, _versions(python), counts.get("passed", 0), failed,
                counts.get("skipped", 0), perf_counter() - begin, failures)  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 import zoo
 from at import FIRST_ORDER, INTERIOR, At, dot, relative
 from scipy.optimize import linprog
+from zoo_row import symmetric_quadratic
 
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.cones import Pow
@@ -257,6 +258,7 @@ def test_rho_does_not_depend_on_how_the_problem_is_written():
     np.testing.assert_allclose(gradients[2], gradients[0], atol=1e-7)
 
 
+@symmetric_quadratic
 def test_rho_weighs_a_symmetric_variable_in_the_frobenius_norm():
     """A symmetric variable and a full one with X == X' have the same gradients."""
     rng = np.random.default_rng(7)

@@ -57,6 +57,7 @@ def test_leaks_are_noticed(word):
         elif not isinstance(one, np.ndarray | list):
             one.close()
     assert any(word in fault.lower() for fault in found.faults()), found
+    assert bool(found.started) == (word == "threads")
 
 
 def test_the_command_says_what_is_left(monkeypatch, tmp_path, capsys):

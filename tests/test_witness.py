@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cvxpy as cp
 import numpy as np
 import pytest
+from zoo_row import MISCOMPILED
 
 from cvxlpgd.errors import CvxlpgdError, InaccurateSolutionWarning
 from cvxlpgd.layer import Layer
@@ -110,3 +111,16 @@ def test_copies_watch_as_well(copied):
     layer._witness = Witness(LOST["a constraint"], [b])
     with pytest.raises(CvxlpgdError, match="violates"):
         copied(layer).forward([VALUE])
+
+
+def test_a_quadratic_objective_of_a_symmetric_variable_is_right_or_an_error():
+    """CVXPY before 1.9.3 compiles it wrongly; a layer must not return what comes of it."""
+    C, X = cp.Parameter((2, 2), symmetric=True), cp.Variable((2, 2), symmetric=True)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(X) / 2 - cp.trace(C @ X)))
+    layer, value = Layer(problem, [C], [X]), np.array([[2.0, 0.5], [0.5, 1.0]])
+    if MISCOMPILED:
+        with pytest.raises(CvxlpgdError, match="objective"):
+            layer.forward([value])
+    else:
+        found = layer.forward([value]).outputs[0].reshape(2, 2)
+        np.testing.assert_allclose(found, value, atol=1e-7)

@@ -7,26 +7,30 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import zoo_attributes
 import zoo_conic
 import zoo_linear
-from zoo_row import REGISTERED, Row, assign
+from zoo_row import MISCOMPILED, REGISTERED, WHY, Row, assign
 
 from cvxlpgd.canonical import Canonical, canonicalize, substituted
 from cvxlpgd.program import ConeProgram
 
 __all__ = [
-    "ROWS", "SMOOTH", "Row", "assign", "canonical", "flattened", "program", "row_named",
+    "LEFT_OUT", "ROWS", "SMOOTH", "Row", "assign", "canonical", "flattened", "program", "row_named",
     "solved_by_cvxpy",
 ]  # fmt: skip
 
 _MODULES = (zoo_linear, zoo_conic, zoo_attributes)  # importing them registers their rows
-ROWS = tuple(REGISTERED)
+LEFT_OUT = tuple(row for row in REGISTERED if MISCOMPILED and row.symmetric_quadratic)
+ROWS = tuple(row for row in REGISTERED if row not in LEFT_OUT)
 SMOOTH = tuple(row for row in ROWS if row.smooth)
 
 
 def row_named(name: str) -> Row:
-    """The row of this name."""
+    """The row of this name; skips the test where this version of CVXPY compiles it wrongly."""
+    if any(row.name == name for row in LEFT_OUT):
+        pytest.skip(f"{name}: {WHY}")
     return next(row for row in ROWS if row.name == name)
 
 

@@ -94,7 +94,7 @@ def semidefinite_program() -> Built:
     return problem, [C, b], [X, rows[0].dual_variables[0], cone.dual_variables[0]]
 
 
-@row(definite(3), uniform(low=0.1, high=0.2), smooth=True)
+@row(definite(3), uniform(low=0.1, high=0.2), smooth=True, symmetric_quadratic=True)
 def covariance_selection() -> Built:
     S, weight = cp.Parameter((3, 3), PSD=True), cp.Parameter(nonneg=True)
     X = cp.Variable((3, 3), symmetric=True)
