@@ -19,8 +19,10 @@ from cvxlpgd.errors import CvxlpgdError
 TOLERATED = 1e-4  # violation relative to the constraint's own terms, at a solved sample
 
 _DISAGREE = (
-    f"CVXPY {cp.__version__} and this version of cvxlpgd do not agree on what the problem is. "
-    "Upgrade CVXPY; if that does not help, please report it, and do not use this layer."
+    f"CVXPY {cp.__version__} and this version of cvxlpgd do not agree on what the problem is, or "
+    "its data are of so different sizes that the tolerances of the cone program mean nothing for "
+    "the problem. Scale the data, or upgrade CVXPY; if neither helps, please report it, and do not "
+    "use this layer."
 )
 
 
