@@ -18,7 +18,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks import measure, parts, report
-from benchmarks.engines import ENGINES, OURS
+from benchmarks.engines import AUTOMATIC, ENGINES, OURS
 from benchmarks.families import FAMILIES
 from benchmarks.profile import profiles
 
@@ -78,6 +78,8 @@ def main() -> int:
         found["sweeps"] = parts.sweeps([n for n in parts.SWEPT if n in names], engines,
                                        chosen.budget)  # fmt: skip
         _save(found, chosen.json)
+        parts.add_peaks(found["sweeps"], [e for e in engines if e != AUTOMATIC])
+        _save(found, chosen.json)
     return _shown(found, chosen.docs)
 
 
@@ -96,7 +98,7 @@ def _shown(found: dict[str, Any], docs: bool) -> int:
 
 def _part(words: list[str]) -> int:
     if words[0] == "memory":
-        print(json.dumps(parts.memory_of(words[1], words[2])))
+        print(json.dumps(parts.memory_of(*words[1:])))
     elif words[0] == "construct":
         print(json.dumps(parts.construction_of(words[1])))
     elif words[0] in ALONE:

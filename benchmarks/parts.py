@@ -51,20 +51,33 @@ def memory(names: Sequence[str], engines: Sequence[str]) -> list[dict[str, Any]]
     found = []
     for name in tqdm(names, desc="memory"):
         for engine in engines:
-            command = [sys.executable, "-m", "benchmarks", "memory", name, engine]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-                row = json.loads(done.stdout.splitlines()[-1])
-            except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
-                row = {"imports": np.nan, "peak": np.nan}
-            found.append({"family": name, "engine": engine} | row)
+            found.append({"family": name, "engine": engine} | _memory(name, engine))
     return found
 
 
-def memory_of(name: str, engine: str) -> dict[str, float]:
-    """Of this process: after the imports, and after one step."""
-    imports = peak()
-    rows, _ = side_by_side(FAMILIES[name].instance(), [engine], rounds=0, judged=False)
+def add_peaks(points: Sequence[dict[str, Any]], engines: Sequence[str]) -> None:
+    """Peak memory, MB, of these engines' points of a sweep that ran."""
+    ran = [p for p in points if p["engine"] in engines and not p["note"]]
+    for point in tqdm(ran, desc="memory of the sweeps"):
+        at = (point["value"], 1) if point["sweep"] == "batch" else (0, point["value"])
+        point["peak"] = _memory(point["family"], point["engine"], *map(str, at))["peak"]
+
+
+def _memory(*words: str) -> dict[str, float]:
+    """`memory_of` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", "memory", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
+        return {"imports": np.nan, "peak": np.nan}
+    return found
+
+
+def memory_of(name: str, engine: str, batch: str = "0", scale: str = "1") -> dict[str, float]:
+    """Of this process: after the imports, and after one step; a batch of 0 is the family's own."""
+    imports, instance = peak(), FAMILIES[name].instance(int(batch) or None, float(scale))
+    rows, _ = side_by_side(instance, [engine], rounds=0, judged=False)
     found = {"imports": imports, "peak": peak() if not rows[0].note else float("nan")}
     return found | {"forward": rows[0].forward, "backward": rows[0].backward}
 

@@ -153,7 +153,7 @@ def write(found: Found, docs: Path) -> None:
     pictures = "![Times of the others, as multiples of ours](performance.png)\n"
     if found.get("sweeps"):
         draw_sweeps(found, docs / "performance_sweeps.png")
-        pictures += "\n![Time against the batch and the size](performance_sweeps.png)\n"
+        pictures += "\n![Time and memory against the batch and the size](performance_sweeps.png)\n"
     about = "\n".join(f"- {name}: {value}" for name, value in found["machine"].items())
     intro = Path(__file__).with_name("intro.md").read_text()
     text = f"{intro}\n{pictures}\n{tables(found)}\n\n## Machine and versions\n\n{about}\n"
@@ -184,30 +184,39 @@ def draw_ratios(found: Found, path: Path) -> None:
 
 
 def draw_sweeps(found: Found, path: Path) -> None:
-    """Seconds against the batch and against n."""
+    """Seconds and peak memory against the batch and against n."""
     import matplotlib.pyplot as plt
 
     families = list(dict.fromkeys(p["family"] for p in found["sweeps"]))
     figure, grid = plt.subplots(
-        2, len(families), figsize=(3 * len(families), 5.5), layout="constrained", squeeze=False
+        4, len(families), figsize=(3 * len(families), 10), layout="constrained", squeeze=False
     )
-    for row, sweep in enumerate(("batch", "scale")):
-        for column, family in enumerate(families):
-            axes = grid[row, column]
+    rows = [
+        (what, sweep) for what in ("seconds", "peak memory, MB") for sweep in ("batch", "scale")
+    ]
+    for axes_row, (what, sweep) in zip(grid, rows, strict=True):
+        for axes, family in zip(axes_row, families, strict=True):
             for engine in ENGINES:
                 points = [p for p in found["sweeps"] if (p["family"], p["engine"], p["sweep"])
                           == (family, engine, sweep)]  # fmt: skip
                 key = "batch" if sweep == "batch" else "variables"
-                totals = [p["forward"] + p["backward"] for p in points]
-                if np.isfinite(totals).any():
-                    axes.plot([p[key] for p in points], totals, "o-", markersize=3, label=engine)
+                values = [_swept(p, what) for p in points]
+                if np.isfinite(values).any():
+                    axes.plot([p[key] for p in points], values, "o-", markersize=3, label=engine)
             axes.set_xscale("log")
             axes.set_yscale("log")
             axes.xaxis.set_minor_formatter("")
+            axes.yaxis.set_minor_formatter("")
             axes.set_title(family, fontsize="medium")
             axes.set_xlabel("batch" if sweep == "batch" else "variables")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("seconds")
+        axes_row[0].set_ylabel(what)
     grid[0, 0].legend(fontsize="x-small")
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _swept(point: Found, what: str) -> float:
+    """What is drawn of a point, NaN where it was not measured."""
+    if what == "seconds":
+        return float(point["forward"] + point["backward"])
+    return float(point.get("peak", np.nan))
