@@ -73,7 +73,9 @@ def environments() -> dict[str, Environment]:
     lines = [line for line in newest.splitlines() if line.split("==")[0] not in FREED]
     found = [Environment("newest", newest)]
     for minor in ("1.9.2", "1.9.1", "1.9.0"):
-        found.append(Environment(f"CVXPY {minor}", "\n".join([*lines, f"cvxpy=={minor}"])))
+        # both install the same files: of other versions, the later one would win
+        both = [f"cvxpy=={minor}", f"cvxpy-base=={minor}"]
+        found.append(Environment(f"CVXPY {minor}", "\n".join(lines + both)))
     found.append(Environment("oldest", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY))
     found.append(Environment("unpinned", _pin(newest, "torch")))
     return {environment.name: environment for environment in found}
