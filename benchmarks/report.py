@@ -184,7 +184,7 @@ def draw_ratios(found: Found, path: Path) -> None:
 
 
 def draw_sweeps(found: Found, path: Path) -> None:
-    """Seconds and peak memory against the batch and against n."""
+    """Seconds, and our peak memory, against the batch and against n."""
     import matplotlib.pyplot as plt
 
     families = list(dict.fromkeys(p["family"] for p in found["sweeps"]))
@@ -204,9 +204,11 @@ def draw_sweeps(found: Found, path: Path) -> None:
                 if np.isfinite(values).any():
                     axes.plot([p[key] for p in points], values, "o-", markersize=3, label=engine)
             axes.set_xscale("log")
-            axes.set_yscale("log")
+            if what == "seconds":
+                axes.set_yscale("log")
+            else:
+                axes.set_ylim(bottom=0)
             axes.xaxis.set_minor_formatter("")
-            axes.yaxis.set_minor_formatter("")
             axes.set_title(family, fontsize="medium")
             axes.set_xlabel("batch" if sweep == "batch" else "variables")
         axes_row[0].set_ylabel(what)
