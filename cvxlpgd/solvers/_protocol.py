@@ -80,7 +80,8 @@ def checked_options(
     Raises
     ------
     InvalidOption
-        For an option that is not in `known`, or a time limit where the solver has none.
+        For an option that is not in `known`, a value that is neither number nor text, or a time
+        limit where the solver has none.
     """
     options = dict(given)
     if "eps" in options and "eps" not in known:
@@ -103,6 +104,9 @@ def checked_options(
         value = options.get(tolerance, 1.0)
         if not is_positive(value):
             raise InvalidOption(f"{name}: {tolerance} must be a positive number, not {value!r}")
+    for option, value in options.items():
+        if isinstance(value, list | dict | set | np.ndarray):
+            raise InvalidOption(f"{name}: {option} must be a number or a text, not {value!r}")
     return options
 
 
