@@ -220,9 +220,10 @@ def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
 
     structure = program.structure
     chosen, triangle = structure.P.upper
-    cones, z = scs_cones(structure), solution.point
-    settings = _DEFAULTS | _measured(structure)
-    scales = [slot.state.scale for slot in solution.workspace]
+    cones = scs_cones(structure)
+    settings = _DEFAULTS | _measured(structure, {})
+    solution = SCS().solve(program)  # to the end: a refined one has left that to Newton's method
+    scales, z = [slot.state.scale for slot in solution.workspace], solution.point
 
     def data(p: ConeProgram, i: int) -> dict[str, Any]:
         w = p.data

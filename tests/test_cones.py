@@ -139,3 +139,31 @@ def test_a_matrix_and_its_vector_have_the_same_norm() -> None:
     v = matrix[rows, cols] * np.where(rows == cols, 1.0, np.sqrt(2.0))
     assert list(matrix[rows, cols]) == [1, 2, 3, 4, 5, 6]  # the lower triangle, column by column
     assert np.linalg.norm(v) == pytest.approx(np.linalg.norm(matrix))
+
+
+@every_cone
+def test_derivatives_are_those_of_the_projection(cone: Cone) -> None:
+    rng = np.random.default_rng(3)
+    v, along = rng.normal(size=(2, 500, cone.rows))
+    D, h = cone.derivative(v), 1e-6
+    slope = (cone.project(v + h * along) - cone.project(v - h * along)) / (2 * h)
+    found = np.einsum("kij,kj->ki", D, along) if D.ndim == 3 else D * along
+    errors = size(found - slope) / (1 + size(slope))
+    assert np.quantile(errors, 0.97) <= 1e-6  # the others cross an edge within h
+    if D.ndim == 3:
+        assert_small(D - D.swapaxes(1, 2), np.ones(1))
+        eigenvalues = np.linalg.eigvalsh(D)
+        assert eigenvalues.min() >= -1e-9
+        assert eigenvalues.max() <= 1 + 1e-9
+
+
+@every_cone
+def test_derivatives_do_not_depend_on_the_batch_and_are_of_degree_zero(cone: Cone) -> None:
+    v = np.random.default_rng(4).normal(size=(6, cone.rows))
+    whole = cone.derivative(v)
+    for one, alone in zip(v, whole, strict=True):
+        np.testing.assert_array_equal(cone.derivative(one[None])[0], alone)
+    np.testing.assert_allclose(cone.derivative(1e3 * v), whole, atol=1e-9)
+    np.testing.assert_array_equal(
+        cone.derivative(v.reshape(2, 3, -1)), whole.reshape(2, 3, *whole.shape[1:])
+    )

@@ -1,13 +1,15 @@
 """The cones that rows of a program can lie in, one file each.
 
-A cone is a frozen value with `rows` (how many rows it takes) and `project(v)`: the Euclidean
-projection of arrays (..., rows). Everything else follows from it, as below.
+A cone is a frozen value with `rows` (how many rows it takes), `project(v)`, the Euclidean
+projection of arrays (..., rows), and that projection's derivative. Everything else follows from
+them, as below.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.cones.exp import Exp
@@ -42,6 +44,13 @@ class Cone(Protocol):
 
     def project(self, v: Any) -> Any:
         """The nearest point of the cone, for arrays (..., rows)."""
+
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """The derivative of the projection where it has one, else one of its neighbours'.
+
+        Symmetric matrices (..., rows, rows) with eigenvalues in [0, 1], or (..., rows): the
+        diagonal where nothing else is stored.
+        """
 
 
 def distance(cone: Cone, s: Any) -> Any:

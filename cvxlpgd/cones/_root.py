@@ -5,6 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 Function = Callable[[np.ndarray], np.ndarray]
+WithSlope = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+CLOSE = 1e-11  # a Newton step of this size is the last one: its error is about the square of it
+ROUNDING = 1e-18  # and so is one of bisection
 
 
 def increasing_root(function: Function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -21,6 +24,32 @@ def increasing_root(function: Function, low: np.ndarray, high: np.ndarray) -> np
         above = function(middle) > 0
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     return low + (high - low) / 2
+
+
+def newton_root(function: WithSlope, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The same by Newton's method: function(r, which of all) -> (value, slope).
+
+    A step that leaves the interval, or is not half as long as the one before it, is replaced by
+    one to the interval's middle.
+    """
+    everything = np.arange(len(low))
+    low, high = _finite_ends(lambda r: function(r, everything)[0], low, high)
+    root, moved, left = low + (high - low) / 2, high - low, everything
+    for _ in range(150):
+        r, a, b = root[left], low[left], high[left]
+        value, slope = function(r, left)
+        low[left] = a = np.where(value <= 0, r, a)
+        high[left] = b = np.where(value >= 0, r, b)
+        with np.errstate(all="ignore"):
+            step = value / slope
+            newton = (np.abs(step) < moved[left] / 2) & (r - step >= a) & (r - step <= b)
+        root[left] = np.where(newton, r - step, a + (b - a) / 2)
+        moved[left] = np.abs(root[left] - r)
+        more = moved[left] > np.where(newton, CLOSE, ROUNDING) * (1 + np.abs(r))  # not NaN
+        left = left[more]
+        if not len(left):
+            break
+    return root
 
 
 def _finite_ends(

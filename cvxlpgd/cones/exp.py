@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._root import increasing_root
+from cvxlpgd.cones._root import newton_root
+from cvxlpgd.cones._surface import surface_derivative
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,43 @@ class Exp:
         out = _project(flat).reshape(v.shape)
         return xp.asarray(out, dtype=v.dtype, device=v.device)
 
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """Of the projection p: with g = y e^(x/y) - z, r = x/y there, ∇g = (e^r, e^r (1 - r), -1)
+        and ∇²g = (e^r/y) hh' with h = (1, -r, 0); the multiplier is p_z - v_z.
+        """
+        return _derivative(v.reshape(-1, 3)).reshape(*v.shape, 3)
 
-def _project(v: np.ndarray) -> np.ndarray:
+
+def _cases(v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which points are inside, in the polar cone, and nearest to the face y = 0."""
     x, y, z = v.T
     with np.errstate(all="ignore"):
         inside = ((y > 0) & (y * np.exp(x / y) <= z)) | ((y == 0) & (x <= 0) & (z >= 0))
         polar = ((x > 0) & (x * np.exp(y / x - 1) <= -z)) | ((x == 0) & (y <= 0) & (z <= 0))
-    face = (x <= 0) & (y <= 0)
+    return inside, polar, (x <= 0) & (y <= 0)
+
+
+def _derivative(v: np.ndarray) -> np.ndarray:
+    inside, polar, face = _cases(v)
+    out = np.zeros((len(v), 3, 3))
+    out[inside] = np.eye(3)
+    on_face = face & ~inside & ~polar
+    out[on_face, 0, 0], out[on_face, 2, 2] = 1.0, v[on_face, 2] > 0
+    rest = ~(inside | polar | face)
+    if rest.any():
+        x, y, z = _project(v[rest]).T
+        with np.errstate(all="ignore"):
+            r = x / y
+            slope, one, zero = z / y, np.ones_like(r), np.zeros_like(r)
+            normal = np.stack([slope, slope * (1 - r), -one], axis=1)
+            weight = (z - v[rest, 2]) * slope / y
+            out[rest] = surface_derivative(normal, np.stack([one, -r, zero], axis=1), weight)
+    return out
+
+
+def _project(v: np.ndarray) -> np.ndarray:
+    x, y, z = v.T
+    inside, polar, face = _cases(v)
     out = np.where(inside[:, None], v, 0.0)
     on_face = face & ~inside & ~polar
     out[on_face] = np.stack([x, 0 * y, np.maximum(z, 0.0)], axis=-1)[on_face]
@@ -56,14 +87,19 @@ def _project_curved(v: np.ndarray) -> np.ndarray:
     def polar(r: np.ndarray) -> np.ndarray:
         return (x - r * y) / (r * r - r + 1)
 
-    def excess(r: np.ndarray) -> np.ndarray:
-        return primal(r) * np.exp(r) - polar(r) * np.exp(-r) - z
+    def excess(r: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """p(r) e^r - d(r) e^-r - z and its slope."""
+        x, y, z = v[which].T
+        N, N_dot, up = r * r - r + 1, 2 * r - 1, np.exp(r)
+        p, d, down = ((r - 1) * x + y) / N, (x - r * y) / N, 1 / up
+        slope = (p + (x - p * N_dot) / N) * up + (d + (y + d * N_dot) / N) * down
+        return p * up - d * down - z, slope
 
     with np.errstate(all="ignore"):
         bound, ratio = 1 - y / x, x / y
         low = np.maximum(np.where(x > 0, bound, -np.inf), np.where(y < 0, ratio, -np.inf))
         high = np.minimum(np.where(x < 0, bound, np.inf), np.where(y > 0, ratio, np.inf))
-        r = increasing_root(excess, low, high)
+        r = newton_root(excess, low, high)
         # each from the summand that does not cancel: p e^r for r <= 0, else z + d e^-r
         top = np.maximum(np.where(r > 0, z + polar(r) * np.exp(-r), primal(r) * np.exp(r)), 0.0)
         p = np.where(r > 0, top * np.exp(-r), np.maximum(primal(r), 0.0))

@@ -22,3 +22,7 @@ class NonNeg:
     def project(self, v: Any) -> Any:
         """Nearest point of the cone: max(v, 0)."""
         return v * (v > 0)
+
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """Of the projection: 1 where v > 0, else 0."""
+        return (v > 0).astype(float)

@@ -7,6 +7,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.cones._root import increasing_root
+from cvxlpgd.cones._surface import surface_derivative
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,44 @@ class Pow:
         out = _project(flat, self.alpha).reshape(v.shape)
         return xp.asarray(out, dtype=v.dtype, device=v.device)
 
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """Of the projection p, where g = |z| - x^a y^(1-a): with f = |z| at p it is
+        ∇g = (-a f/x, -(1-a) f/y, ±1), ∇²g = a (1-a) f hh' with h = (1/x, -1/y, 0); the
+        multiplier is |v_z| - |p_z|.
+        """
+        return _derivative(v.reshape(-1, 3), self.alpha).reshape(*v.shape, 3)
 
-def _project(v: np.ndarray, a: float) -> np.ndarray:
+
+def _cases(v: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which points are inside, in the polar cone, and in the plane z = 0 outside of both."""
     x, y, z = v[:, 0], v[:, 1], np.abs(v[:, 2])
     inside = (x >= 0) & (y >= 0) & (_power(x, y, a) >= z)
     polar = (x <= 0) & (y <= 0) & (_power(-x / a, -y / (1 - a), a) >= z)
+    return inside, polar, (z == 0) & ~inside & ~polar
+
+
+def _derivative(v: np.ndarray, a: float) -> np.ndarray:
+    inside, polar, flat = _cases(v, a)
+    out = np.zeros((len(v), 3, 3))
+    out[inside] = np.eye(3)
+    out[flat, 0, 0], out[flat, 1, 1] = v[flat, 0] > 0, v[flat, 1] > 0
+    rest = ~(inside | polar | flat)
+    if rest.any():
+        p = _project(v[rest], a)
+        x, y, f, one = p[:, 0], p[:, 1], np.abs(p[:, 2]), np.ones(len(p))
+        with np.errstate(all="ignore"):
+            normal = np.stack([-a * f / x, (a - 1) * f / y, np.sign(v[rest, 2])], axis=1)
+            # h times x, and its weight over x²: neither overflows where x is small
+            h = np.stack([one, -x / y, 0 * one], axis=1)
+            weight = (np.abs(v[rest, 2]) - f) * a * (1 - a) * f / x**2
+            out[rest] = surface_derivative(normal, h, weight)
+    return out
+
+
+def _project(v: np.ndarray, a: float) -> np.ndarray:
+    x, y, z = v[:, 0], v[:, 1], np.abs(v[:, 2])
+    inside, polar, flat = _cases(v, a)
     out = np.where(inside[:, None], v, 0.0)
-    flat = (z == 0) & ~inside & ~polar
     out[flat] = np.stack([np.maximum(x, 0), np.maximum(y, 0), 0 * z], axis=-1)[flat]
     rest = ~(inside | polar | flat)
     if rest.any():

@@ -49,3 +49,24 @@ class PSD:
         values, vectors = xp.linalg.eigh(xp.where(xp.isfinite(matrix), matrix, 0.0))
         kept = vectors * (values * (values > 0))[..., None, :]
         return xp.matmul(kept, xp.matrix_transpose(vectors))[..., rows, cols] / scale + v * 0.0
+
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """Of the projection, with v = Q diag(w) Q': H -> Q (G ∘ Q'HQ) Q', where G_ij is
+        (max(w_i, 0) - max(w_j, 0)) / (w_i - w_j).
+
+        Malick, Sendov, "Clarke generalized Jacobian of the projection onto the cone of positive
+        semidefinite matrices", 2006.
+        """
+        rows, cols = triangle(self.order)
+        scale = np.where(rows == cols, 1.0, np.sqrt(0.5))
+        matrix = np.zeros((*v.shape[:-1], self.order, self.order))
+        matrix[..., rows, cols] = matrix[..., cols, rows] = v * scale
+        w, Q = np.linalg.eigh(matrix)
+        a, b = w[..., rows], w[..., cols]
+        apart = np.where(a == b, 1.0, a - b)
+        share = np.where(a == b, a > 0, (np.maximum(a, 0) - np.maximum(b, 0)) / apart)
+        # the basis of svec(q_i q_j' + q_j q_i'), one column for each pair
+        first = Q[..., rows, :][..., rows] * Q[..., cols, :][..., cols]
+        second = Q[..., rows, :][..., cols] * Q[..., cols, :][..., rows]
+        basis = (first + second) * scale / scale[:, None] / np.where(rows == cols, 2.0, 1.0)
+        return (basis * share[..., None, :]) @ np.swapaxes(basis, -1, -2)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Zero:
@@ -16,3 +18,7 @@ class Zero:
     def project(self, v: Any) -> Any:
         """Nearest point of the cone: 0."""
         return v * 0.0
+
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        """Of the projection: 0."""
+        return np.zeros(v.shape)

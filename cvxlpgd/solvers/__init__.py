@@ -12,6 +12,7 @@ from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
+from cvxlpgd.solvers.refined import Refined
 from cvxlpgd.solvers.scs import SCS
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "HiGHS",
     "Moreau",
     "Processes",
+    "Refined",
     "Sample",
     "Solver",
     "Start",

@@ -20,6 +20,7 @@ from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
+from cvxlpgd.solvers.refined import Refined
 from cvxlpgd.solvers.scs import SCS
 
 OWN: dict[str, Callable[[], Solver]] = {
@@ -31,6 +32,19 @@ OWN: dict[str, Callable[[], Solver]] = {
     "PIQP": PIQP,
     "OSQP": OSQP,
     "MOREAU": Moreau,
+}
+
+
+def _refined_scs() -> Solver:
+    """SCS, whose rough solves share one factorization where they share their matrices."""
+    rough = SCS(eps=1e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=1000)
+    return Refined(SCS(), rough)
+
+
+REFINED: dict[str, Callable[[], Solver]] = {
+    "SCS": _refined_scs,
+    "CLARABEL": lambda: Refined(Clarabel()),
+    "ECOS": lambda: Refined(ECOS()),
 }
 
 
@@ -94,7 +108,9 @@ def resolved(
         solver = given(solver, argument)
         require(solver, structure)
         return solver.with_options(options) if options else solver
-    preferred = [named(name) for name in rule_for(structure).solvers]
+    rule = rule_for(structure)
+    preferred = [REFINED[name]() if rule.refined and name in REFINED else named(name)
+                 for name in rule.solvers]  # fmt: skip
     suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
     refusals: dict[str, str] = {}
     have: list[Solver] = []

@@ -108,8 +108,7 @@ def solve_each(
         timed(first)  # the very first one sets up
         each = (perf_counter() - begin) / len(first)
         if each > WORTH_EACH and each * len(work) > WORTH:
-            with one_thread_each():
-                _shared(work, timed)
+            shared(work, timed)
     for group in work:
         timed(group)
 
@@ -146,27 +145,29 @@ def sound(answer: Answer, structure: Structure) -> Answer:
     return Answer(Status.FAILED, message=fault) if fault else answer
 
 
-def _shared(work: deque[Any], timed: Callable[[Sequence[int]], None]) -> None:
-    """Empty `work` in this thread and the pool's."""
+def shared(work: deque[Any], do: Callable[[Any], None]) -> None:
+    """Empty `work` in this thread and the pool's, with one BLAS thread each."""
 
     def drain() -> None:
         while work:
             try:
-                group = work.popleft()
+                piece = work.popleft()
             except IndexError:  # another thread was faster
                 return
-            timed(group)
+            do(piece)
 
-    others = [_pool().submit(drain) for _ in range(min(_workers(), len(work)) - 1)]
-    try:
-        drain()
-    finally:
-        work.clear()  # after Ctrl-C the others stop too
-        for other in others:
-            other.result()
+    with one_thread_each():
+        others = [_pool().submit(drain) for _ in range(min(_workers(), len(work)) - 1)]
+        try:
+            drain()
+        finally:
+            work.clear()  # after Ctrl-C the others stop too
+            for other in others:
+                other.result()
 
 
 def _workers() -> int:
+    """Threads that run at once."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

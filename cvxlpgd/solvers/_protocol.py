@@ -154,19 +154,24 @@ def require(solver: Solver, structure: Structure) -> None:
 
 
 def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
-    """Solve a batch with any solver, measure the result and judge its status by the residuals.
-
-    The arrays are moved to the kind that the solver takes and back here, and nowhere else.
-    """
-    like = program.data.q
-    moved = _moved(program, solver.arrays)
+    """Solve a batch with any solver, measure the result and judge its status by the residuals."""
     if program.batch == 0:
-        return _none(moved)
-    solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
-    point = Point(*(_to(v, like) for _, v in solution.point._items()))
+        return _none(_moved(program, solver.arrays))
+    solution = answered(solver, program, start)
     if solution.residuals is not None:  # judged by the one that solved it
-        return replace(solution, point=point)
-    return judged(replace(solution, point=point), program, solver.accuracy)
+        return solution
+    return judged(solution, program, solver.accuracy)
+
+
+def answered(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
+    """What a solver makes of a batch, in the program's kind of arrays.
+
+    They are moved to the kind that the solver takes and back here, and nowhere else.
+    """
+    moved = _moved(program, solver.arrays)
+    solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
+    points = (_to(v, program.data.q) for _, v in solution.point._items())
+    return replace(solution, point=Point(*points))
 
 
 def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:

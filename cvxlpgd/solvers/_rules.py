@@ -34,12 +34,15 @@ class Rule:
     solvers : tuple of str
     measured : str
         Why in this order.
+    refined : bool
+        Whether their solutions are refined.
     """
 
     kind: str
     holds: Callable[[Structure], bool]
     solvers: tuple[str, ...]
     measured: str
+    refined: bool = False
 
 
 def _polyhedral(structure: Structure) -> bool:
@@ -99,6 +102,7 @@ RULES = (
         ("SCS", "CLARABEL", "ECOS"),
         "SOC, n = 50: SCS 60 ms, MOREAU 86, CLARABEL 300; entropy, n = 50: 95, 100, 104, of which "
         "only SCS is reproducible to 1e-8 on all of the tests' programs; SDP, 8 x 8: 15, 16, 19",
+        refined=True,
     ),
 )
 

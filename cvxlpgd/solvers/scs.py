@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solution import USABLE, Solution, Status
 from cvxlpgd.solvers._each import Answer
 from cvxlpgd.solvers._layout import scs_cones
 from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
@@ -36,7 +36,8 @@ class SCS:
     Options are those of https://www.cvxgrp.org/scs/api/settings.html, and `eps` for eps_abs and
     eps_rel together. By default both are 1e-9; scale is 3 with exponential cones, 0.1 with
     semidefinite ones and else 1, and there acceleration_lookback is 5 and acceleration_interval
-    2 with second-order and power cones.
+    2 with second-order and power cones. With adaptive_scale=False and acceleration_lookback=0 SCS
+    remembers nothing but its factorization: samples with the same matrices then share one.
     """
 
     options: tuple[tuple[str, Any], ...]
@@ -73,7 +74,9 @@ class SCS:
 
         structure = program.structure
         cones = scs_cones(structure)
-        settings = _DEFAULTS | _measured(structure) | dict(self.options)
+        settings = _DEFAULTS | _measured(structure, dict(self.options)) | dict(self.options)
+        settings.setdefault("adaptive_scale", True)
+        settings.setdefault("acceleration_lookback", 10)  # SCS' own defaults
         chosen, triangle = structure.P.upper
         n, rows = structure.n, slice(structure.m)
         # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
@@ -85,39 +88,44 @@ class SCS:
 
             def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
                 data, own_cones, own = matrices | {"c": q, "b": b}, cones, settings
-                warm: dict[str, Any] = {}
                 key = None
                 if not len(b):  # SCS wants a row: 0 x <= 1
                     data |= {"A": sp.csc_matrix((1, n)), "b": np.ones(1)}
-                    own_cones = cones | {"l": 1}
-                elif begin is not None:
-                    warm = {"x": begin.x, "y": begin.y, "s": begin.s}
-                    if begin.state is not None:
-                        own = settings | {"scale": begin.state.scale}
-                        key = (id(P), id(A), id(begin.state))
+                    own_cones, begin = cones | {"l": 1}, None
+                elif begin is not None and begin.state is not None:
+                    own = settings | {"scale": begin.state.scale}
+                    key = (id(P), id(A), id(begin.state))
                 again = key is not None and getattr(newest, "key", None) == key
                 solver = newest.solver if again else scs.SCS(data, own_cones, **own)
                 if again:
                     solver.update(b=b, c=q)
                 newest.key = None
-                answer = solver.solve(warm_start=bool(warm), **warm)
-                info = answer["info"]
-                status, setups = _STATUS.get(info["status_val"], Status.FAILED), int(not again)
-                if status not in (Status.SOLVED, Status.INACCURATE):
-                    return Answer(
-                        status, iterations=info["iter"], message=info["status"], setups=setups
-                    )
-                newest.key, newest.solver = key, solver
-                x, y, s = answer["x"], answer["y"][rows], answer["s"][rows]
-                state = _State(info["scale"])
-                return Answer(status, x, y, s, info["iter"], info["status"], state, setups)
+                answer, scale = _answer(solver, begin, rows)
+                if answer.x is not None:
+                    newest.key, newest.solver = key, solver
+                    answer = answer._replace(state=_State(scale))
+                return answer._replace(setups=int(not again))
 
             return solve
 
+        def prepare_once(P: np.ndarray, A: np.ndarray) -> Solve:
+            """An object that remembers nothing of its solves but the factorization."""
+            matrices = {"P": triangle.matrix(P[chosen]), "A": structure.A.matrix(A)}
+            nobodys = {"c": np.zeros(n), "b": np.zeros(structure.m)}  # it scales by its first ones
+            solver = scs.SCS(matrices | nobodys, cones, **settings)
+
+            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
+                solver.update(b=b, c=q)
+                return _answer(solver, begin, rows)[0]
+
+            return solve
+
+        if not settings["adaptive_scale"] and not settings["acceleration_lookback"] and structure.m:
+            return solve_prepared(self, program, start, prepare_once)
         return solve_prepared(self, program, start, prepare, lasting=False)
 
 
-def _measured(structure: Structure) -> dict[str, Any]:
+def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any]:
     """The dual scale to begin with, and how often to accelerate.
 
     Measured: the scale halves the iterations of most small programs. Shorter and more frequent
@@ -125,12 +133,26 @@ def _measured(structure: Structure) -> dict[str, Any]:
     than that.
     """
     kinds = {type(cone) for cone in structure.cones}
-    if PSD in kinds:
+    fixed = not options.get("adaptive_scale", True)
+    if PSD in kinds or (fixed and not structure.P.size and Exp not in kinds):
         return {"scale": 0.1}  # SCS' own
     if Exp in kinds:
         return {"scale": 3.0}
-    frequent = {"acceleration_lookback": 5, "acceleration_interval": 2}
-    return {"scale": 1.0} | (frequent if kinds & {SOC, Pow} else {})
+    if not kinds & {SOC, Pow}:
+        return {"scale": 1.0}
+    return {"scale": 1.0, "acceleration_lookback": 5, "acceleration_interval": 2}
+
+
+def _answer(solver: Any, begin: Start | None, rows: slice) -> tuple[Answer, float]:
+    """What an object makes of its newest vectors, and the scale at which it ended."""
+    warm = {} if begin is None else {"x": begin.x, "y": begin.y, "s": begin.s}
+    found = solver.solve(warm_start=bool(warm), **warm)
+    info = found["info"]
+    status = _STATUS.get(info["status_val"], Status.FAILED)
+    answer = Answer(status, iterations=info["iter"], message=info["status"])
+    if status in USABLE:
+        answer = answer._replace(x=found["x"], y=found["y"][rows], s=found["s"][rows])
+    return answer, info["scale"]
 
 
 @dataclass(frozen=True, eq=False)

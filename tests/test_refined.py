@@ -1,0 +1,259 @@
+"""Refined solutions: right to rounding, or the solver's own; whoever is beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import cvxpy as cp
+import numpy as np
+import pytest
+from programs import dense
+from zoo import ROWS, SMOOTH, Row, program
+
+import cvxlpgd.numpy
+from cvxlpgd import LPGD
+from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
+from cvxlpgd.errors import InvalidOption
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers import SCS, Clarabel, Refined
+from cvxlpgd.solvers import _refine as refinement
+from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.solvers._refine import is_refinable, refine
+
+BATCH = 4
+TIGHT = SCS(eps=1e-10)
+FREE = {"adaptive_scale": False, "acceleration_lookback": 0}
+
+
+def rows(several: tuple[Row, ...]) -> pytest.MarkDecorator:
+    usable = [row for row in several if is_refinable(program(row, row.inputs(1)).structure)]
+    return pytest.mark.parametrize("row", usable, ids=lambda row: row.name)
+
+
+def disk(q: np.ndarray, radius: float = 1.0) -> ConeProgram:
+    """min q'x subject to |x| <= radius: x = -radius q/|q|."""
+    n = q.shape[1]
+    A = -np.concatenate([np.zeros((1, n)), np.eye(n)])[None]
+    b = np.append(radius, np.zeros(n))[None]
+    return dense(q, A, b, (SOC(n + 1),))
+
+
+@rows(ROWS)
+def test_what_is_refined_is_a_solution_to_rounding(row: Row) -> None:
+    programs = program(row, row.inputs(BATCH))
+    start = solve(SCS(eps=1e-3, max_iters=2000), programs)
+    found = refine(programs, start.point)
+    residuals = programs.residuals(found.point).largest
+    assert (residuals[found.ok] <= 1e-10).all()
+    again = refine(programs, solve(TIGHT, programs).point)
+    objectives = programs.objective(found.point.x), programs.objective(again.point.x)
+    both = found.ok & again.ok
+    np.testing.assert_allclose(*(v[both] for v in objectives), rtol=1e-9, atol=1e-9)
+
+
+@rows(SMOOTH)
+def test_regular_points_are_refined_and_near_the_solvers(row: Row) -> None:
+    programs = program(row, row.inputs(BATCH))
+    tight = solve(TIGHT, programs)
+    found = refine(programs, tight.point)
+    if not (programs.data.q.any() or programs.data.P.any()):
+        pytest.skip("without an objective every feasible point is a solution")
+    assert found.ok.all()
+    for name, v in found.point._items():
+        wanted = getattr(tight.point, name)
+        assert np.abs(v - wanted).max() <= 1e-6 * (1 + np.abs(wanted).max()), name
+
+
+@rows(SMOOTH)
+def test_a_samples_numbers_do_not_depend_on_its_batch(row: Row) -> None:
+    programs = program(row, row.inputs(BATCH))
+    start = solve(SCS(eps=1e-4), programs).point
+    whole = refine(programs, start)
+    for i in range(BATCH):
+        alone = refine(programs.take(np.array([i])), start.pick(np.array([i])))
+        for name, v in alone.point._items():
+            np.testing.assert_array_equal(v[0], getattr(whole.point, name)[i])
+        assert alone.ok[0] == whole.ok[i]
+
+
+def test_large_batches_are_cut_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
+    start = solve(SCS(eps=1e-3), programs).point
+    whole = refine(programs, start)
+    monkeypatch.setattr(refinement, "TOGETHER", 3)
+    pieces = refine(programs, start)
+    np.testing.assert_array_equal(pieces.point.x, whole.point.x)
+    np.testing.assert_array_equal(pieces.steps, whole.steps)
+
+
+def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
+    start = solve(SCS(eps=1e-3), programs).point
+    whole = refine(programs, start)
+    monkeypatch.setattr(refinement, "WORTH", 0)
+    monkeypatch.setattr(refinement, "_workers", lambda: 3)
+    np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
+
+
+def test_the_solution_of_a_disk_is_known() -> None:
+    q = np.random.default_rng(1).normal(size=(5, 4))
+    found = solve(Refined(SCS(), SCS(eps=1e-3, **FREE)), disk(q))
+    np.testing.assert_allclose(
+        found.point.x, -q / np.linalg.norm(q, axis=1, keepdims=True), rtol=1e-14
+    )
+    np.testing.assert_allclose(found.point.y[:, 0], np.linalg.norm(q, axis=1), rtol=1e-14)
+    assert (found.status == Status.SOLVED).all()
+
+
+def test_resolves_are_a_few_steps_with_one_matrix_for_both_ends() -> None:
+    q = np.random.default_rng(2).normal(size=(5, 4))
+    solver, programs = Refined(SCS(), SCS(eps=1e-3, **FREE)), disk(q)
+    start = solve(solver, programs)
+    both = np.tile(np.arange(5), 2)
+    moved = np.concatenate([q + 1e-3, q - 1e-3])
+    again = solve(solver, disk(moved), start.take(both))
+    np.testing.assert_allclose(
+        again.point.x, -moved / np.linalg.norm(moved, axis=1, keepdims=True), atol=1e-12
+    )
+    assert (again.iterations <= 6).all()
+    assert again.setups is not None
+    assert again.setups.sum() == 5
+
+
+def test_rows_that_repeat_and_flat_directions_do_no_harm() -> None:
+    """min x_0 on the disk, x_1 = 1/2 said twice, x_2 unused."""
+    A = np.array([[[0, 1, 0], [0, 2, 0], [0, 0, 0], [-1, 0, 0], [0, -1, 0]]], dtype=float)
+    b = np.array([[0.5, 1.0, 1.0, 0.0, 0.0]])
+    programs = dense(np.array([[1.0, 0.0, 0.0]]), A, b, (Zero(2), SOC(3)))
+    start = solve(SCS(eps=1e-4), programs)
+    found = refine(programs, start.point)
+    assert found.ok.all()
+    np.testing.assert_allclose(found.point.x[0], [-np.sqrt(0.75), 0.5, start.point.x[0, 2]])
+
+
+def test_what_cannot_be_refined_is_the_solvers() -> None:
+    """A linear program whose perturbation leads to another vertex is solved, not stepped to."""
+    A = np.concatenate([-np.eye(2), np.ones((1, 2))])[None]
+    b = np.array([[0.0, 0.0, 1.0]])
+    tie = dense(np.array([[-1.0, -1.0]]), A, b, (NonNeg(3),))
+    start = solve(SCS(), tie)
+    moved = dense(np.array([[-1.0, -1.1]]), A, b, (NonNeg(3),))
+    found = solve(Refined(SCS()), moved, start)
+    np.testing.assert_allclose(found.point.x, [[0.0, 1.0]], atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Does what it is told to instead of solving."""
+
+    does: str
+    name = "BAD"
+    requires = ()
+    cones = frozenset({Zero, NonNeg, SOC, Exp})
+    quadratic = integer = True
+    arrays, accuracy = "numpy", 1e-3
+
+    def with_options(self, options: Any) -> Self:
+        return self
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        if self.does == "raise":
+            raise RuntimeError("no")
+        right = SCS().solve(program, start)
+        status = np.full(program.batch, Status(self.does), dtype=object)
+        point = right.point if self.does == "solved" else right.point * np.nan
+        if self.does == "solved":
+            point.x[0] = 1e6 * (1 + np.arange(point.x.shape[1]))
+        return replace(right, status=status, point=point, workspace=None)
+
+
+@pytest.mark.parametrize("does", ["raise", "solved", "infeasible", "failed"])
+def test_a_bad_rough_solver_does_no_harm(does: str) -> None:
+    programs = disk(np.random.default_rng(3).normal(size=(3, 4)))
+    wanted = solve(SCS(), programs).point.x
+    found = solve(Refined(SCS(), Bad(does)), programs)
+    assert (found.status == Status.SOLVED).all()
+    np.testing.assert_allclose(found.point.x, wanted, atol=1e-7)
+
+
+def test_infeasible_and_unbounded_programs_keep_their_status() -> None:
+    infeasible = dense(
+        np.ones((1, 1)), np.array([[[1.0], [-1.0], [0.0], [1.0]]]),
+        np.array([[-1.0, -1.0, 5.0, 0.0]]), (NonNeg(2), SOC(2)),
+    )  # fmt: skip
+    unbounded = dense(
+        np.ones((1, 2)), np.array([[[0.0, 0.0], [0.0, -1.0]]]), np.array([[1.0, 0.0]]), (SOC(2),)
+    )
+    solver = Refined(SCS(), SCS(eps=1e-3, **FREE))
+    for programs, status in ((infeasible, Status.INFEASIBLE), (unbounded, Status.UNBOUNDED)):
+        assert solve(solver, programs).status.tolist() == [status]
+
+
+def test_large_and_integer_programs_are_the_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = disk(np.random.default_rng(4).normal(size=(2, 4)))
+    monkeypatch.setattr(refinement, "LARGEST", 3)
+    assert not is_refinable(programs.structure)
+    found = solve(Refined(SCS(), Bad("raise")), programs)
+    np.testing.assert_array_equal(found.point.x, solve(SCS(), programs).point.x)
+    monkeypatch.undo()
+    integer = replace(programs.structure, integer=np.array([0]))
+    assert not is_refinable(integer)
+
+
+def test_options_are_the_solvers_and_the_rough_one_obeys_what_concerns_both() -> None:
+    solver = Refined(SCS(), SCS(eps=1e-3))
+    tighter = solver.with_options({"eps": 1e-10, "time_limit": 5.0})
+    assert tighter == Refined(SCS(eps=1e-10, time_limit=5.0), SCS(eps=1e-3, time_limit=5.0))
+    assert solver.with_options({"max_iters": 7}) == Refined(SCS(max_iters=7))
+    with pytest.raises(InvalidOption, match="no option 'epss'"):
+        solver.with_options({"epss": 1})
+    for bad in (None, "SCS", SCS):
+        with pytest.raises(InvalidOption, match="solver must be a solver"):
+            Refined(bad)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="rough must be a solver"):
+        Refined(SCS(), "SCS")  # type: ignore[arg-type]
+
+
+def test_nothing_is_written_to() -> None:
+    programs = disk(np.random.default_rng(5).normal(size=(3, 4)))
+    start = solve(SCS(eps=1e-3), programs)
+    for v in (*(v for _, v in programs.data._items()), *(v for _, v in start.point._items())):
+        v.setflags(write=False)
+    assert solve(Refined(Clarabel(), SCS(eps=1e-3)), programs, start).ok.all()
+
+
+def test_scs_without_a_memory_shares_its_factorization() -> None:
+    programs = disk(np.random.default_rng(7).normal(size=(BATCH, 4)))
+    solver = SCS(eps=1e-6, **FREE)
+    first = solver.solve(programs)
+    assert first.setups is not None
+    assert 1 <= first.setups.sum() <= 2  # one for each thread
+    again = solver.solve(programs.take(np.arange(BATCH)[::-1]), first)
+    assert again.setups is not None
+    assert again.setups.sum() == 0
+    cold = solver.solve(programs.take(np.arange(BATCH)[::-1]))
+    np.testing.assert_array_equal(cold.point.x, first.point.x[::-1])
+    for i in range(BATCH):
+        alone = solver.solve(programs.take(np.array([i])))
+        np.testing.assert_array_equal(alone.point.x[0], first.point.x[i])
+
+
+def test_gradients_of_curved_cones_are_exact_to_many_digits() -> None:
+    """On the disk of radius r: x = -r q/|q|, whose derivative is known."""
+    q, r, x = cp.Parameter(4), cp.Parameter(nonneg=True), cp.Variable(4)
+    problem = cp.Problem(cp.Minimize(q @ x), [cp.norm(x) <= r])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [q, r], [x], derivative=LPGD(tau=1e-3))
+    rng = np.random.default_rng(6)
+    value, radius, bar = rng.normal(size=(5, 4)), rng.uniform(1, 2, 5), rng.normal(size=(5, 4))
+    (found,), pullback = layer.vjp(value, radius)
+    size = np.linalg.norm(value, axis=1, keepdims=True)
+    unit = value / size
+    np.testing.assert_allclose(found, -radius[:, None] * unit, rtol=1e-12)
+    q_bar, r_bar = pullback(bar)
+    along = (bar * unit).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        q_bar, -radius[:, None] * (bar - along * unit) / size, rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(r_bar, -along[:, 0], rtol=1e-5, atol=1e-5)
