@@ -40,7 +40,8 @@ class Record:
         The perturbation that the newest backward pass used, NaN before it.
     retries : int array
         How often the perturbation was tried anew: enlarged where the difference was noise, on one
-        side only where the other end had no solution, or reduced where neither had.
+        side only where the other end had no solution, or reduced where neither had or where an
+        average's sides said different things.
     side : array of str
         The side that the newest backward pass took, "average", "lower" or "upper"; empty before it.
     informative : bool array

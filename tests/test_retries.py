@@ -160,3 +160,46 @@ def test_forward_mode_does_the_same(solver):
     assert x_dot.tolist() == pytest.approx([1.0, 0.1], abs=1e-6)
     assert layer.info.side.tolist() == ["lower", "average"]
     assert layer.info.retries.tolist() == [1, 0]
+
+
+def box(n: int, **options) -> tuple[CvxpyLayer, np.ndarray]:
+    """Minimize s_i x_i²/2 + q_i x_i in [-1, 1], s_i from 1e-3 to 100: x_i = -q_i / s_i inside."""
+    scale = np.logspace(-3, 2, n)
+    q, x = cp.Parameter(n), cp.Variable(n)
+    cost = cp.sum_squares(cp.multiply(np.sqrt(scale), x)) / 2 + q @ x
+    return CvxpyLayer(cp.Problem(cp.Minimize(cost), [x >= -1, x <= 1]), [q], [x], **options), scale
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_automatic_tau_shrinks_where_small_entries_change_their_active_set(seed):
+    rng, n = np.random.default_rng(seed), 20
+    layer, scale = box(n)
+    value, bar = rng.uniform(-0.9, 0.9, (3, n)) * scale, rng.normal(size=(3, n))
+    (found,) = gradients(layer, [value], [bar])
+    assert (layer.info.retries > 0).all()
+    right = -bar / scale
+    errors = np.abs(found - right).max(axis=1) / np.abs(right).max(axis=1)
+    assert errors.max() <= 0.02
+    fixed, _ = box(n, derivative=LPGD(tau=layer.info.tau * 1000))
+    (far,) = gradients(fixed, [value], [bar])
+    assert np.abs(far - right).max() > 0.3 * np.abs(right).max()
+    assert (fixed.info.retries == 0).all()
+
+
+def test_a_solution_that_bends_at_its_own_point_keeps_its_tau():
+    q, x = cp.Parameter(), cp.Variable()
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cp.square(x - q)), [x >= 0]), [q], [x])
+    (found,) = gradients(layer, [0.0], [1.0])
+    np.testing.assert_allclose(found, 0.5)
+    info = layer.info
+    assert info.retries > 0
+    assert info.tau > 1e-4
+    assert info.side == "average"
+
+
+def test_linear_programs_keep_the_first_vertex_that_shows():
+    c, x = cp.Parameter(3), cp.Variable(3)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(c @ x), [cp.sum(x) == 1, x >= 0]), [c], [x])
+    (found,) = gradients(layer, [np.array([1.0, 1.0005, 2.0])], [np.array([1.0, 0.0, 0.0])])
+    assert layer.info.retries == 0
+    assert np.abs(found).max() > 1.0

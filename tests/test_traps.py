@@ -177,7 +177,7 @@ def test_the_gradient_through_power_cones_is_that_of_the_formula():
     np.testing.assert_allclose(b_bar, bar @ (w / price), rtol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["lsqr", "lsmr", "dense"])
+@pytest.mark.parametrize("mode", ["lsqr", "lsmr", "dense", "lpgd"])
 def test_the_exact_derivative_stands_wide_scales(mode):
     """Five decades of curvature: x = -q / s inside the box, and so is its derivative."""
     rng, n = np.random.default_rng(0), 40
@@ -186,7 +186,8 @@ def test_the_exact_derivative_stands_wide_scales(mode):
     q, x = cp.Parameter(n), cp.Variable(n)
     cost = cp.sum_squares(cp.multiply(np.sqrt(scale), x)) / 2 + q @ x
     problem = cp.Problem(cp.Minimize(cost), [x >= -1, x <= 1])
-    _, pullback = NumpyLayer(problem, [q], [x], derivative=Implicit(mode)).vjp(value)
+    derivative = LPGD() if mode == "lpgd" else Implicit(mode)
+    _, pullback = NumpyLayer(problem, [q], [x], derivative=derivative).vjp(value)
     right = np.where(np.abs(value) < scale, -bar / scale, 0.0)
     np.testing.assert_allclose(pullback(bar)[0], right, atol=1e-6 * np.abs(right).max())
 

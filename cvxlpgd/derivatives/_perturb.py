@@ -154,6 +154,19 @@ def solved_ends(
     return Ends(ends, perturbed, again.point, usable, with_redundant_rows(info, program, z_bar))
 
 
+def bend(high: Point, low: Point, center: Point) -> np.ndarray:
+    """How far the center is from the middle of both ends, (batch,).
+
+    |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b.
+    """
+    largest = np.zeros(len(center.x))
+    for name in ("x", "y"):
+        hi, lo, at = (_host(getattr(z, name)) for z in (high, low, center))
+        moved = norm(hi - lo)
+        largest = np.maximum(largest, norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0))
+    return largest
+
+
 def tangent_step(tau: Any, program: ConeProgram, w_dot: Data, accuracy: float) -> np.ndarray:
     """Tau for each sample, (batch,): as given, or such that no field moves by more than kappa."""
     kappa = _kappa(tau, accuracy)

@@ -35,6 +35,9 @@ class Info:
         Where a solve stayed short of its accuracy, though the value is returned.
     setups, iterations : arrays (batch,)
         Of all re-solves: how often matrices were set up, and the solver's iterations.
+    bend : array (batch,)
+        How much the solution's path bends between both ends of an average, from 0, a straight
+        line, to 1; 0 for a method without two ends.
     """
 
     ok: np.ndarray
@@ -46,13 +49,14 @@ class Info:
     inaccurate: np.ndarray
     setups: np.ndarray
     iterations: np.ndarray
+    bend: np.ndarray
 
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
         """Nothing to report."""
         false = (np.zeros(batch, dtype=bool) for _ in range(3))
         taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
-        retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(2))
+        retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(3))
         sides, messages = np.full(batch, "", dtype="<U7"), ("",) * batch
         return cls(~next(false), messages, taus, retries, sides, next(false), next(false), *zeros)
 

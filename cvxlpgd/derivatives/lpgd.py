@@ -14,11 +14,12 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
+from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
 from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.derivatives._retry import enlarged, reduced
+from cvxlpgd.derivatives._retry import enlarged, reduced, straightened
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
@@ -27,6 +28,7 @@ from cvxlpgd.solvers._protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
 ENLARGED = 4  # how often an automatic tau may grow tenfold
+STRAIGHTENED = 3  # and be divided by ten
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,11 @@ class LPGD:
     Parameters
     ----------
     tau : "auto", float, Relative, array of the batch shape, or a callable that returns one of these
-        Size of the perturbation, > 0. "auto" starts where q and b move by about one thousandth
-        and grows tenfold, at most 4 times, for samples whose difference is nothing but the
-        solver's noise. A callable, such as a schedule, is read once per forward.
+        Size of the perturbation, > 0. "auto" starts where q and b move by about one thousandth; it
+        grows tenfold, at most 4 times, for samples whose difference is nothing but the solver's
+        noise, and shrinks, at most 3 times, where the sides of an average say different things of
+        a program that is not linear, if they agree nearer by. A callable, such as a schedule, is
+        read once per forward.
     rho : float
         Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
         biases the gradient, and makes a linear program quadratic.
@@ -112,7 +116,10 @@ class LPGD:
             s_bar = point_bar.s[samples]
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
-        return enlarged(difference, tau, ENLARGED if auto else 0)
+        w_bar, info = enlarged(difference, tau, ENLARGED if auto else 0)
+        if auto and _is_curved(program.structure):
+            return straightened(difference, w_bar, info, tau, STRAIGHTENED)
+        return w_bar, info
 
     def _difference(
         self,
@@ -136,7 +143,8 @@ class LPGD:
         g_low = program.lagrangian_gradient(low, entries)
         w_bar = (g_high - g_low) * (1.0 / xp.asarray(tau * width))[:, None]
         noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok)
+        bend = perturb.bend(high, low, z) * (info.side == "average")
+        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok, bend=bend)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
@@ -155,3 +163,10 @@ class LPGD:
             return (high - low) * (1.0 / (tau * width))[:, None], info
 
         return reduced(difference, tau)
+
+
+def _is_curved(structure: Structure) -> bool:
+    """Whether solutions move smoothly: a linear or an integer program's do not."""
+    if structure.mixed_integer:
+        return False
+    return bool(structure.P.size) or not all(isinstance(c, Zero | NonNeg) for c in structure.cones)

@@ -10,11 +10,12 @@ inequalities, whose order their b decides.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cvxlpgd.cones import Zero
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution
 from cvxlpgd.sparse import Pattern, product
 
@@ -52,13 +53,20 @@ class Bounds:
 
     @classmethod
     def of(cls, program: ConeProgram, bounds: bool = True) -> Bounds:
-        """Of a program; with bounds=False every row stays a row."""
+        """Of a program; with bounds=False every row stays a row. The same object as before where
+        the structure and the constants are.
+        """
+        values = program.data.A[0]
+        kept = _kept.get(program.structure, {}).get(bounds)
+        if kept is not None and np.array_equal(values[kept[0]], kept[1]):
+            return kept[2]
         structure, A = program.structure, program.structure.A
         zeros = sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
-        values = program.data.A[0]
         single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
         single[structure.varying.A] = False
-        single &= (A.rows >= zeros) & (values != 0) & bounds
+        single &= (A.rows >= zeros) & bounds
+        constant = np.flatnonzero(single)
+        single &= values != 0
         below = _first_of_each(np.flatnonzero(single & (values < 0)), A)
         above = _first_of_each(np.flatnonzero(single & (values > 0)), A)
         left = np.ones(structure.m, dtype=bool)
@@ -66,11 +74,13 @@ class Bounds:
         rows, place = np.flatnonzero(left), np.cumsum(left) - 1
         entries = np.flatnonzero(left[A.rows])
         pattern = Pattern((len(rows), structure.n), place[A.rows[entries]], A.cols[entries])
-        return cls(
+        found = cls(
             structure.n, structure.m, zeros, rows, entries, pattern,
             A.rows[below], A.cols[below], values[below],
             A.rows[above], A.cols[above], values[above],
         )  # fmt: skip
+        _kept.setdefault(structure, {})[bounds] = constant, values[constant], found
+        return found
 
     def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper) of the variables, infinite where there is no bound."""
@@ -102,6 +112,11 @@ class Bounds:
             s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
         s[:, : self.equalities] *= 0.0  # NaN where there is no point
         return replace(solution, point=replace(solution.point, s=s))
+
+
+# For each structure, with and without bounds: which of A's values decided, and what they gave.
+_Kept = dict[bool, tuple[np.ndarray, np.ndarray, Bounds]]
+_kept: WeakKeyDictionary[Structure, _Kept] = WeakKeyDictionary()
 
 
 def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:

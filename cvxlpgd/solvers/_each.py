@@ -134,8 +134,8 @@ def solve_each(
 
 def sound(answer: Answer, structure: Structure) -> Answer:
     """The answer, or a failure that says what is wrong with it."""
-    sizes = {"x": structure.n, "y": structure.m, "s": structure.m}
-    arrays = [(k, getattr(answer, k), (size,)) for k, size in sizes.items()]
+    n, m = (structure.n,), (structure.m,)
+    arrays = (("x", answer.x, n), ("y", answer.y, m), ("s", answer.s, m))
     faults = [shape_fault(k, v, wanted) for k, v, wanted in arrays if v is not None]
     if not known_status(answer.status):
         faults.append(f"the solver returned the status {answer.status!r}")

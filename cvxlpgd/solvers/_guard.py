@@ -58,9 +58,12 @@ def shape_fault(name: str, found: Any, wanted: tuple[int, ...]) -> str:
     return "" if shape == wanted else f"the solver returned {name} of shape {shape}, not {wanted}"
 
 
+_KNOWN = frozenset(Status)
+
+
 def known_status(status: Any) -> bool:
     """Whether it is one of ours; a solver may write it as text."""
-    return isinstance(status, str) and status in tuple(Status)
+    return isinstance(status, str) and status in _KNOWN
 
 
 def _checked(solution: Solution, program: ConeProgram) -> Solution:

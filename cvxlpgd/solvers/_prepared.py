@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import USABLE, Solution
-from cvxlpgd.solvers._each import Answer, row, solve_each, sound, together
+from cvxlpgd.solvers._each import Answer, row, solve_each, together
 
 
 class Start(NamedTuple):
@@ -115,9 +116,9 @@ def solve_prepared(
         if solve is None:
             setups[i] = lasting
             solve = prepare(home.P, home.A)
-        answer = sound(solve(row(w.q, i), row(w.b, i), begin), structure)
+        answer = solve(row(w.q, i), row(w.b, i), begin)
         setups[i] += answer.setups
-        if _trusted(answer):  # what failed keeps nothing, and is given no other sample
+        if _trusted(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
             home.free.append(solve)
         return answer
@@ -131,13 +132,13 @@ def solve_prepared(
     return replace(solution, workspace=workspace, setups=setups)
 
 
-def _trusted(answer: Answer) -> bool:
-    """Whether there is a point, of numbers."""
-    vectors = [v for v in (answer.x, answer.y, answer.s) if v is not None]
+def _trusted(answer: Answer, structure: Structure) -> bool:
+    """Whether there is a point of the right size, of numbers."""
+    sizes = ((answer.x, structure.n), (answer.y, structure.m), (answer.s, structure.m))
     return (
         answer.x is not None
         and answer.status in USABLE
-        and all(np.isfinite(v).all() for v in vectors)
+        and all(v is None or (v.shape == (n,) and isfinite(v.sum())) for v, n in sizes)
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class DAQP:
         if not structure.P.size:
             return solve_linear(self, settings, _WORDS, program, start)
         bounds = Bounds.of(program)
-        reductions = _Reductions(structure, bounds)
+        reductions = _Reductions.of(structure, bounds)
 
         def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
             made = _set_up(reductions, settings, P, A)
@@ -127,7 +128,7 @@ def _unsolved(flag: int, iterations: int) -> Answer:
 def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
-    reductions = _Reductions(program.structure, Bounds.of(program))
+    reductions = _Reductions.of(program.structure, Bounds.of(program))
     return _set_up(reductions, _DEFAULTS, row(w.P, 0), row(w.A, 0)).flag >= 0
 
 
@@ -137,6 +138,12 @@ class _Reductions:
 
     structure: Structure
     bounds: Bounds
+
+    @classmethod
+    def of(cls, structure: Structure, bounds: Bounds) -> _Reductions:
+        """Those of these bounds, made once."""
+        found = _made.get(bounds)
+        return _made.setdefault(bounds, cls(structure, bounds)) if found is None else found
 
     @cached_property
     def first(self) -> Reduction:
@@ -148,6 +155,9 @@ class _Reductions:
         """Without the user's defined variables too; None where there are none."""
         wider = Reduction.of(self.structure, self.bounds, user=True)
         return wider if len(wider.defined) > len(self.first.defined) else None
+
+
+_made: WeakKeyDictionary[Bounds, _Reductions] = WeakKeyDictionary()
 
 
 class _SetUp(NamedTuple):
