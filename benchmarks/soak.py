@@ -149,12 +149,14 @@ def main() -> int:
     if chosen.old:
         files = [json.loads(file.read_text()) for file in chosen.old]
         return _shown([_row(row) for found in files for row in found["rows"]], chosen.docs)
-    if chosen.alone:
-        rows = [soak(name, FAMILIES[name], chosen.steps) for name in names]
-    else:
-        rows = [_apart(name, chosen.steps) for name in names]
-    found = {"machine": machine(), "rows": [asdict(row) for row in rows]}
-    chosen.json.write_text(json.dumps(found, indent=1) + "\n")
+    rows: list[Soaked] = []
+    for name in names:
+        one = (
+            soak(name, FAMILIES[name], chosen.steps) if chosen.alone else _apart(name, chosen.steps)
+        )
+        rows.append(one)
+        found = {"machine": machine(), "rows": [asdict(row) for row in rows]}
+        chosen.json.write_text(json.dumps(found, indent=1) + "\n")  # an interrupted run keeps these
     return int(any(row.faults() for row in rows)) if chosen.alone else _shown(rows, chosen.docs)
 
 

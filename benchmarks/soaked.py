@@ -91,6 +91,7 @@ FAMILIES: dict[str, Callable[[], Step]] = {
     "QP by DAQP": _called(_quadratic, solver=DAQP()),
     "QP by PIQP": _called(_quadratic, solver=PIQP()),
     "QP by OSQP": _called(_quadratic, solver=OSQP()),
+    "cones, refined": _called(_cone),
     "cones by SCS": _called(_cone, solver=SCS()),
     "cones by Clarabel": _called(_cone, solver=Clarabel()),
     "cones by ECOS": _called(_cone, solver=ECOS()),

@@ -44,6 +44,7 @@ def _refined_scs() -> Solver:
 REFINED: dict[str, Callable[[], Solver]] = {
     "SCS": _refined_scs,
     "CLARABEL": lambda: Refined(Clarabel()),
+    "PIQP": lambda: Refined(PIQP()),
     "ECOS": lambda: Refined(ECOS()),
 }
 
