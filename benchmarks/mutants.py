@@ -19,8 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TREE = ("cvxlpgd", "tests", "benchmarks", "examples", "pyproject.toml", "setup.cfg")
-TESTS = """program edges retries numpy envelopes derivatives integer failures option_errors schedules
-degeneracy losses comparison""".split()
+TESTS = """program edges retries numpy envelopes derivatives integer failures option_errors
+schedules degeneracy losses comparison""".split()
 SETTINGS = """
 [cosmic-ray]
 module-path = ["cvxlpgd/derivatives", "cvxlpgd/program.py"]

@@ -67,6 +67,46 @@ def test_regular_points_are_refined_and_near_the_solvers(row: Row) -> None:
 
 
 @rows(SMOOTH)
+def test_sparse_factors_lead_to_the_same_point(row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = program(row, row.inputs(BATCH))
+    start = solve(SCS(eps=1e-4), programs).point
+    dense = refine(programs, start)
+    monkeypatch.setattr(refinement, "DENSE", 0)
+    sparse = refine(programs, start)
+    assert sparse.ok[dense.ok].all()
+    for i in np.flatnonzero(dense.ok):
+        alone = refine(programs.take(np.array([i])), start.pick(np.array([i])))
+        for name, v in sparse.point._items():
+            wanted = getattr(dense.point, name)[i]
+            np.testing.assert_array_equal(getattr(alone.point, name)[0], v[i])
+            assert np.abs(v[i] - wanted).max() <= 1e-8 * (1 + np.abs(wanted).max()), name
+
+
+@pytest.mark.parametrize("dense", [300, 0])
+def test_an_inverse_is_kept_where_the_matrices_are_the_same(
+    dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refinement, "DENSE", dense)
+    q = np.random.default_rng(8).normal(size=(5, 4))
+    solver, programs = Refined(SCS(), SCS(eps=1e-3, **FREE)), disk(q)
+    start = solve(solver, programs)
+    near = replace(programs, data=replace(programs.data, q=q + 1e-3))
+    again = solve(solver, near, start)
+    assert again.setups is not None
+    assert again.setups.sum() == 0
+    np.testing.assert_allclose(again.point.x, solve(solver, near).point.x, atol=1e-11)
+    other = replace(near, data=replace(near.data, A=2 * near.data.A))
+    changed = solve(solver, other, start)
+    assert changed.setups is not None
+    assert (changed.setups > 0).all()
+    np.testing.assert_allclose(changed.point.x, solve(solver, other).point.x, atol=1e-11)
+    monkeypatch.setattr(refinement, "KEPT", 0)
+    nothing = solve(solver, near, solve(solver, programs))
+    assert nothing.setups is not None
+    assert nothing.setups.sum() == 5
+
+
+@rows(SMOOTH)
 def test_a_samples_numbers_do_not_depend_on_its_batch(row: Row) -> None:
     programs = program(row, row.inputs(BATCH))
     start = solve(SCS(eps=1e-4), programs).point
@@ -119,7 +159,7 @@ def test_resolves_are_a_few_steps_with_one_matrix_for_both_ends() -> None:
     )
     assert (again.iterations <= 6).all()
     assert again.setups is not None
-    assert again.setups.sum() == 5
+    assert again.setups.sum() <= 5
 
 
 def test_rows_that_repeat_and_flat_directions_do_no_harm() -> None:
@@ -193,7 +233,7 @@ def test_infeasible_and_unbounded_programs_keep_their_status() -> None:
 
 def test_large_and_integer_programs_are_the_solvers(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = disk(np.random.default_rng(4).normal(size=(2, 4)))
-    monkeypatch.setattr(refinement, "LARGEST", 3)
+    monkeypatch.setattr(refinement, "LARGEST", (4, 100))
     assert not is_refinable(programs.structure)
     found = solve(Refined(SCS(), Bad("raise")), programs)
     np.testing.assert_array_equal(found.point.x, solve(SCS(), programs).point.x)

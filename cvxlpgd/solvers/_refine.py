@@ -15,7 +15,12 @@ the steps down a little and move no solution. So with W = (1 + e - D)⁻¹
     (P + d + A'DWS A) dx = -f - A'DW g,    dv = W (S A dx + g),
 
 one symmetric positive definite matrix for each sample, whose inverse serves as long as its steps
-contract.
+contract. In many variables that matrix is full, where the data are sparse: there the Newton system
+is factored as it stands, dy = D dv beside it for the curved cones,
+
+    [ P + d   A_l'D_l        A_c' ] [dx  ]   [ -f ]
+    [ S A     D_l - 1 - e    I_c  ] [dv  ] = [ -g ]     (- 1 - e alone on the curved cones' rows)
+    [         -D_c           1    ] [dy_c]   [  0 ].
 
 Busseti, Moursi, Boyd, "Solution refinement at regular points of conic problems", 2019, do this on
 the homogeneous embedding, with LSQR.
@@ -25,15 +30,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+import scipy.sparse.linalg as sla
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
-from cvxlpgd.solvers._each import _workers, shared
+from cvxlpgd.solvers._each import _workers, row, shared
 from cvxlpgd.sparse import Pattern, product, transposed_product
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
@@ -50,38 +57,68 @@ NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is 
 TOGETHER = 128  # samples at most: their inverses are held at once
 WORTH = 4e6  # multiplications from which a second thread pays
 PAIRS = 2.0  # pairs of entries, for each of the n² sums, up to which pairs are formed
-LARGEST = 300  # columns, or rows of one curved cone, up to which it is worth while: measured
+DENSE = 300  # columns up to which matrices are inverted: measured
+LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
+ORDER = "MMD_AT_PLUS_A"  # of elimination: a quarter of COLAMD's time on portfolios
+KEPT = 8_000_000  # numbers that inverses may have that are kept for the backward pass
+HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
 class Refined(NamedTuple):
     """Points (batch, ...), which of them are solutions to rounding, and what that took.
 
-    `factored` counts the matrices; one that two samples share is the first one's.
+    `factored` counts the matrices; one that two samples share is the first one's. `kept` holds what
+    each sample's next refinement may begin with.
     """
 
     point: Point
     ok: np.ndarray
     steps: np.ndarray
     factored: np.ndarray
+    kept: np.ndarray
+
+
+class Kept(NamedTuple):
+    """A sample's newest inverse: one of several."""
+
+    inverses: Any
+    place: int
+
+    def fits(self, program: ConeProgram, i: int) -> bool:
+        """Whether it is of the i-th program's very matrices."""
+        mine, w = self.inverses.program.data, program.data
+        return self.inverses.program.structure is program.structure and all(
+            one is other or np.array_equal(row(one, self.place), row(other, i))
+            for one, other in ((mine.P, w.P), (mine.A, w.A))
+        )
 
 
 def is_refinable(structure: Structure) -> bool:
     """Whether refining is possible, and worth while at the structure's size."""
-    rows = max((cone.rows for cone, _, _ in structure.blocks if not _is_diagonal(cone)), default=0)
-    return not structure.mixed_integer and structure.m > 0 and max(structure.n, rows) <= LARGEST
+    curved = [(c.rows, count) for c, _, count in structure.blocks if not _is_diagonal(c)]
+    rows = max((r for r, _ in curved), default=0)
+    numbers = sum(r * r * count for r, count in curved)
+    small = rows <= LARGEST[0] and numbers <= LARGEST[1]
+    return not structure.mixed_integer and structure.m > 0 and small
 
 
-def refine(program: ConeProgram, start: Point) -> Refined:
+def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -> Refined:
     """Newton's method for each sample, many of them side by side.
 
-    Samples that start at the same point with the same matrices share their first inverse.
+    Samples that start at the same point with the same matrices share their first inverse; one that
+    is `kept` from an earlier refinement serves where it fits.
     """
+    if kept is None:
+        kept = np.full(program.batch, None)
     _, like = _distinct(program, (start.x, start.y, start.s), np.arange(program.batch))
-    count = -(-program.batch // TOGETHER)
+    together = TOGETHER
+    if program.structure.n > DENSE:
+        together = max(1, int(HELD / _layout(program.structure).pattern.size))
+    count = -(-program.batch // together)
     if count <= 1:
-        return _side_by_side(program, start)
+        return _side_by_side(program, start, kept)
     pieces = [np.flatnonzero(like % count == k) for k in range(count)]
-    found = [_side_by_side(program.take(some), start.pick(some)) for some in pieces]
+    found = [_side_by_side(program.take(some), start.pick(some), kept[some]) for some in pieces]
     order = np.argsort(np.concatenate(pieces))
     x, y, s = (
         np.concatenate([getattr(part.point, name) for part in found])[order]
@@ -91,16 +128,24 @@ def refine(program: ConeProgram, start: Point) -> Refined:
     return Refined(Point(x, y, s), *fields)
 
 
-def _side_by_side(program: ConeProgram, start: Point) -> Refined:
+def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     structure, batch = program.structure, program.batch
     weights = _weights(program, start)
-    x, v = start.x.copy(), start.y - weights * start.s
     ok, contracting = np.zeros((2, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
     home, place = np.zeros((2, batch), dtype=int)  # which inverse serves it
-    inverses: list[_Inverses] = []
+    kind = _Inverses if structure.n <= DENSE else _Factors
+    inverses: list[_Inverses | _Factors] = []
+    for i in range(batch):
+        if kept[i] is not None and kept[i].fits(program, i):
+            same = [k for k, one in enumerate(inverses) if one is kept[i].inverses]
+            if not same:
+                inverses.append(kept[i].inverses)
+            home[i], place[i] = same[0] if same else len(inverses) - 1, kept[i].place
+            weights[i], contracting[i] = kept[i].inverses.weights[place[i]], True
+    x, v = start.x.copy(), start.y - weights * start.s
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
         f, g, small = _conditions(program.take(left), x[left], v[left], weights[left])
@@ -110,7 +155,7 @@ def _side_by_side(program: ConeProgram, start: Point) -> Refined:
         if len(stale):
             first, place[stale] = _distinct(program, (x, v, weights), stale)
             some = program.take(first)
-            inverses.append(_Inverses.of(some, x[first], v[first], weights[first], e[first]))
+            inverses.append(kind.of(some, x[first], v[first], weights[first], e[first]))
             home[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
@@ -132,7 +177,11 @@ def _side_by_side(program: ConeProgram, start: Point) -> Refined:
         more = ~ok[left] & np.isfinite(size) & (steps[left] < STEPS)
         left = left[more & (contracting[left] | (tried[left] < FACTORIZATIONS))]
     y = _dual(structure, v)
-    return Refined(Point(x, y, (y - v) / weights), ok, steps, factored)
+    newest = np.full(batch, None)
+    for sample in np.flatnonzero(ok & (steps > 0)):
+        if inverses[home[sample]].numbers <= KEPT:
+            newest[sample] = Kept(inverses[home[sample]], int(place[sample]))
+    return Refined(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
 
 
 def _is_diagonal(cone: Any) -> bool:
@@ -211,6 +260,11 @@ class _Inverses(NamedTuple):
     inverse: np.ndarray
     blocks: list[tuple[slice, np.ndarray, np.ndarray]]  # rows, W, DW
 
+    @property
+    def numbers(self) -> int:
+        """How many it holds."""
+        return int(self.inverse.size) + sum(W.size + DW.size for _, W, DW in self.blocks)
+
     @classmethod
     def of(
         cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
@@ -255,6 +309,105 @@ class _Inverses(NamedTuple):
         for rows, W, _ in self.blocks:
             dv[:, rows] = _applied(W[places], g[:, rows])
         return dx, dv
+
+
+class _Factors(NamedTuple):
+    """The sparse factors of k samples' systems, of order `size`."""
+
+    program: ConeProgram
+    weights: np.ndarray
+    factors: list[Any]
+    size: int
+
+    @property
+    def numbers(self) -> int:
+        """How many it holds."""
+        return sum(int(lu.nnz) for lu in self.factors if lu is not None)
+
+    @classmethod
+    def of(
+        cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
+    ) -> _Factors:
+        """The factors at these points, for these e (k,)."""
+        structure, w, k = program.structure, program.data, len(x)
+        layout, diagonal = _layout(structure), np.ones((k, structure.m))
+        derivatives = []
+        for cone, rows, part in _blocks(structure, v):
+            D_K = cone.derivative(-part)
+            if D_K.ndim == 3:
+                diagonal[:, rows] = 1 - D_K.reshape(k, -1)
+            else:
+                derivatives.append((D_K - np.eye(cone.rows)).reshape(k, -1))
+                diagonal[:, rows] = 0.0
+        A, curved = structure.A, layout.curved
+        times_D = np.where(curved[A.rows], 1.0, diagonal[:, A.rows])
+        ones = np.ones((k, int(curved.sum())))
+        values = np.zeros((k, layout.pattern.size))
+        parts = [times_D * w.A, weights[:, A.rows] * w.A, diagonal - 1 - e[:, None], ones, ones]
+        for places, part in zip(layout.places, [*parts, *derivatives], strict=True):
+            values[:, places] = part
+        values[:, layout.P] += w.P
+        largest = norm(w.P) + norm(w.q) / np.where(norm(x) > 0, norm(x), 1.0)
+        values[:, layout.diagonal] += (FLAT * np.where(largest > 0, largest, 1.0))[:, None]
+        factors: list[Any] = [None] * k
+
+        def factor(i: int) -> None:
+            with suppress(RuntimeError):  # it is singular: no step is taken
+                factors[i] = sla.splu(layout.pattern.matrix(values[i]), permc_spec=ORDER)
+
+        shared(deque(range(k)), factor)
+        return cls(program, weights, factors, layout.pattern.shape[0])
+
+    def steps(
+        self, places: np.ndarray, f: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(dx, dv) for conditions f, g of samples at these places."""
+        n, m = f.shape[1], g.shape[1]
+        found = np.full((len(f), self.size), np.nan)
+        for k, place in enumerate(places):
+            if self.factors[place] is not None:
+                rest = np.concatenate([-f[k], -g[k], np.zeros(self.size - n - m)])
+                found[k] = self.factors[place].solve(rest)
+        return found[:, :n], found[:, n : n + m]
+
+
+class _Layout(NamedTuple):
+    """Where the parts of a sparse Newton system stand in its pattern.
+
+    `curved`, bool (m,), are the rows of curved cones; `P` and `diagonal` share entries, which add
+    up; `places` are those of A'D, S A, the diagonal of dv, dy in its two rows, and each -D_c.
+    """
+
+    pattern: Pattern
+    curved: np.ndarray
+    P: np.ndarray
+    diagonal: np.ndarray
+    places: list[np.ndarray]
+
+
+@lru_cache(maxsize=16)
+def _layout(structure: Structure) -> _Layout:
+    n, m, P, A = structure.n, structure.m, structure.P, structure.A
+    curved = np.zeros(m, dtype=bool)
+    blocks = []
+    for cone, first, count in structure.blocks:
+        if not _is_diagonal(cone):
+            curved[first : first + cone.rows * count] = True
+            blocks.append(np.arange(first, first + cone.rows * count).reshape(count, cone.rows))
+    dy = n + m + np.cumsum(curved) - 1  # of the curved rows
+    x, v, y = np.arange(n), n + np.arange(m), dy[curved]
+    multiplied = np.where(curved, dy, v)
+    parts = [(A.cols, multiplied[A.rows]), (v[A.rows], A.cols), (v, v), (v[curved], y), (y, y)]
+    for block in blocks:
+        left, right = np.broadcast_arrays(dy[block][:, :, None], v[block][:, None, :])
+        parts.append((left.ravel(), right.ravel()))
+    everything = [(P.rows, P.cols), (x, x), *parts]
+    size = n + m + len(y)
+    pattern = Pattern.of(
+        (size, size), *(np.concatenate([p[k] for p in everything]) for k in (0, 1))
+    )
+    places = [np.searchsorted(pattern.flat, cols * size + rows) for rows, cols in everything]
+    return _Layout(pattern, curved, places[0], places[1], places[2:])
 
 
 class _Gram(NamedTuple):

@@ -13,7 +13,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import Solver, answered, is_solver, solve
-from cvxlpgd.solvers._refine import is_refinable, refine
+from cvxlpgd.solvers._refine import Kept, is_refinable, refine
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,13 @@ class Refined:
         if not is_refinable(program.structure):
             return solve(self.solver, program, start)
         found = None if start is None else _newton(program, start, spent=False)
+        start = start and _unwrapped(start)
         for solver in (self.rough, self.solver):
             left = np.arange(program.batch) if found is None else np.flatnonzero(~found.ok)
             if solver is None or not len(left):
                 continue
             some = program if len(left) == program.batch else program.take(left)
-            answer = answered(solver, some, start and start.take(left))
+            answer = _wrapped(answered(solver, some, start and start.take(left)))
             again = _newton(some, answer, spent=True)
             if solver is self.solver:  # its own points where they cannot be refined
                 again = answer.replaced(np.arange(len(left)), again, again.ok)
@@ -119,7 +120,15 @@ def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     `spent` says whether that solution's own seconds and iterations are a part of this solve.
     """
     begin = perf_counter()
-    found = refine(program, start.point)
+    wrapped = _wrapped(start).workspace
+    assert wrapped is not None
+    kept = np.array([None, *(entry.kept for entry in wrapped)], dtype=object)[1:]
+    found = refine(program, start.point, kept)
+    workspace = np.full(program.batch, None)
+    workspace[:] = [
+        replace(entry, kept=newest or entry.kept)
+        for entry, newest in zip(wrapped, found.kept, strict=True)
+    ]
     status = np.where(found.ok, Status.SOLVED, Status.FAILED).astype(object)
     setups = found.factored.astype(float)
     return replace(
@@ -130,6 +139,32 @@ def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
         seconds=(perf_counter() - begin) / program.batch + start.seconds * spent,
         messages=("",) * program.batch,
         residuals=None,
+        workspace=workspace,
         setups=setups + (0.0 if start.setups is None or not spent else start.setups),
         solvers=None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """What a solution keeps of a sample: what its solver does, and an inverse."""
+
+    slot: Any = None
+    kept: Kept | None = None
+
+
+def _wrapped(solution: Solution) -> Solution:
+    """The solution with such entries."""
+    entries = [None] * len(solution.status) if solution.workspace is None else solution.workspace
+    workspace = np.full(len(entries), None)
+    workspace[:] = [entry if isinstance(entry, _Entry) else _Entry(entry) for entry in entries]
+    return replace(solution, workspace=workspace)
+
+
+def _unwrapped(solution: Solution) -> Solution:
+    """The solution as its solver left it."""
+    entries = _wrapped(solution).workspace
+    assert entries is not None
+    workspace = np.full(len(entries), None)
+    workspace[:] = [entry.slot for entry in entries]
+    return replace(solution, workspace=workspace)
