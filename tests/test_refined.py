@@ -19,6 +19,7 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import SCS, Clarabel, Refined
 from cvxlpgd.solvers import _refine as refinement
+from cvxlpgd.solvers import _systems as systems
 from cvxlpgd.solvers._protocol import solve
 from cvxlpgd.solvers._refine import is_refinable, refine
 
@@ -71,7 +72,7 @@ def test_sparse_factors_lead_to_the_same_point(row: Row, monkeypatch: pytest.Mon
     programs = program(row, row.inputs(BATCH))
     start = solve(SCS(eps=1e-4), programs).point
     dense = refine(programs, start)
-    monkeypatch.setattr(refinement, "DENSE", 0)
+    monkeypatch.setattr(systems, "DENSE", 0)
     sparse = refine(programs, start)
     assert sparse.ok[dense.ok].all()
     for i in np.flatnonzero(dense.ok):
@@ -86,7 +87,7 @@ def test_sparse_factors_lead_to_the_same_point(row: Row, monkeypatch: pytest.Mon
 def test_an_inverse_is_kept_where_the_matrices_are_the_same(
     dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refinement, "DENSE", dense)
+    monkeypatch.setattr(systems, "DENSE", dense)
     q = np.random.default_rng(8).normal(size=(5, 4))
     solver, programs = Refined(SCS(), SCS(eps=1e-3, **FREE)), disk(q)
     start = solve(solver, programs)
@@ -126,14 +127,18 @@ def test_large_batches_are_cut_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     pieces = refine(programs, start)
     np.testing.assert_array_equal(pieces.point.x, whole.point.x)
     np.testing.assert_array_equal(pieces.steps, whole.steps)
+    equal = disk(np.tile(programs.data.q[:1], (11, 1)))
+    several = refine(equal, solve(SCS(eps=1e-3), equal).point)  # all in one piece, with one inverse
+    np.testing.assert_array_equal(several.point.x, np.tile(pieces.point.x[:1], (11, 1)))
+    assert several.factored.sum() == several.factored[0]
 
 
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
     start = solve(SCS(eps=1e-3), programs).point
     whole = refine(programs, start)
-    monkeypatch.setattr(refinement, "WORTH", 0)
-    monkeypatch.setattr(refinement, "_workers", lambda: 3)
+    monkeypatch.setattr(systems, "WORTH", 0)
+    monkeypatch.setattr(systems, "_workers", lambda: 3)
     np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
 
 
