@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from cvxlpgd import LPGD
+from cvxlpgd.derivatives._perturb import KAPPA
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, DegenerateGradientWarning
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.schedules import Relative
@@ -102,7 +103,7 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
     if warned:
         outcome.refusals.append("gradient: DegenerateGradientWarning")
         return
-    if retried:
+    if retried and _enlarged(run, bars):
         outcome.notes.append("gradient: of a larger tau")
         return
     text = f"gradient: {mine:.6g}, slope {slopes[-1]:.6g}"
@@ -113,6 +114,21 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
         outcome.notes.append("gradient: kink within tau")
         return
     outcome.mismatches.append(f"{text}, tight {nearer}")
+
+
+def _enlarged(run: Forward, bars: list[np.ndarray]) -> bool:
+    """Whether a tau is larger than the automatic one begins; a retry may have made it smaller."""
+    world = run.case.world
+    first = CvxpyLayer(
+        run.case.problem, world.parameters, world.variables, derivative=LPGD(tau=Relative(KAPPA))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            first.vjp(*run.values)[1](*bars)
+        except CvxlpgdError:
+            return True
+    return bool((run.layer.info.tau > 5 * first.info.tau).any())
 
 
 def _unique(run: Forward, judge: CvxpyLayer, bars: list[np.ndarray]) -> bool:
