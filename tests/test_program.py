@@ -7,7 +7,7 @@ import pytest
 from programs import dense
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
-from cvxlpgd.derivatives._perturb import solved_ends
+from cvxlpgd.derivatives._perturb import is_noise, solved_ends
 from cvxlpgd.program import Data, Point, Residuals, norm
 from cvxlpgd.solvers import Clarabel
 from cvxlpgd.solvers._protocol import solve
@@ -151,3 +151,12 @@ def test_the_batch_is_the_length_that_is_not_shared(lengths):
     sizes = (np.zeros((P, N, N)), np.zeros((q, N)), np.zeros((A, M, N)), np.zeros((b, M)))
     program = dense(sizes[1], sizes[2], sizes[3], CONES, sizes[0])
     assert program.batch == (0 if 0 in lengths else max(lengths))
+
+
+def test_noise_is_relative_to_the_entries_compared() -> None:
+    def data(q: float) -> Data:
+        return Data(np.zeros((1, 0)), np.array([[q]]), np.zeros((1, 0)), np.zeros((1, 0)))
+
+    for size, much in ((1e6, 1.0), (0.0, 1e-6), (1.0, 2e-6)):  # 100 times 1e-8, times 1 + size
+        assert is_noise(data(size + 0.5 * much), data(size), 1e-9).tolist() == [True]
+        assert is_noise(data(size + 2.0 * much), data(size), 1e-9).tolist() == [False]
