@@ -132,6 +132,14 @@ class Structure:
         return tuple(runs)
 
     @cached_property
+    def memory(self) -> dict[str, Any]:
+        """What solvers have worked out, by names of theirs; pickles and copies leave it out."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
     def proximal(self) -> Structure:
         """The same with the diagonal of the user's columns in P's pattern."""
         diagonal = np.flatnonzero(self.user)

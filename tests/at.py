@@ -11,6 +11,7 @@ from cvxlpgd import LPGD
 from cvxlpgd.call import Call
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.layer import Layer
+from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers import SCS, Clarabel
 
 # A row counts as solved at this relative KKT residual, by the first of the solvers that gets there.
@@ -48,9 +49,8 @@ class At:
 
     def step(self, size: float) -> np.ndarray:
         """tau for a perturbation of this relative size."""
-        self.vjp(LPGD())
-        record = self.call.record
-        return record.tau / 10.0**record.retries * (size / 1.2e-3)
+        self.vjp(LPGD(tau=Relative(1e-3)))
+        return self.call.record.tau * (size / 1e-3)
 
     def _call(self, derivative) -> Call:
         return replace(self.call, derivative=derivative.fixed(self.call.batch.shape))

@@ -10,12 +10,11 @@ inequalities, whose order their b decides.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cvxlpgd.cones import Zero
-from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution
 from cvxlpgd.sparse import Pattern, product
 
@@ -57,10 +56,11 @@ class Bounds:
         the structure and the constants are.
         """
         values = program.data.A[0]
-        kept = _kept.get(program.structure, {}).get(bounds)
-        if kept is not None and np.array_equal(values[kept[0]], kept[1]):
-            return kept[2]
         structure, A = program.structure, program.structure.A
+        name = "bounds" if bounds else "no bounds"
+        constant, before, found = structure.memory.get(name, (None, None, None))
+        if found is not None and np.array_equal(values[constant], before):
+            return found
         zeros = sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
         single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
         single[structure.varying.A] = False
@@ -79,7 +79,7 @@ class Bounds:
             A.rows[below], A.cols[below], values[below],
             A.rows[above], A.cols[above], values[above],
         )  # fmt: skip
-        _kept.setdefault(structure, {})[bounds] = constant, values[constant], found
+        structure.memory[name] = constant, values[constant], found
         return found
 
     def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,11 +112,6 @@ class Bounds:
             s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
         s[:, : self.equalities] *= 0.0  # NaN where there is no point
         return replace(solution, point=replace(solution.point, s=s))
-
-
-# For each structure, with and without bounds: which of A's values decided, and what they gave.
-_Kept = dict[bool, tuple[np.ndarray, np.ndarray, Bounds]]
-_kept: WeakKeyDictionary[Structure, _Kept] = WeakKeyDictionary()
 
 
 def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -171,8 +170,15 @@ class _Layout(NamedTuple):
     places: list[np.ndarray]
 
 
-@lru_cache(maxsize=16)
 def layout(structure: Structure) -> _Layout:
+    """The layout of a structure's systems, worked out once."""
+    if "layout" not in structure.memory:
+        structure.memory["layout"] = _made_layout(structure)
+    found: _Layout = structure.memory["layout"]
+    return found
+
+
+def _made_layout(structure: Structure) -> _Layout:
     n, m, P, A = structure.n, structure.m, structure.P, structure.A
     curved = np.zeros(m, dtype=bool)
     blocks = []
@@ -233,9 +239,15 @@ class _DenseGram(NamedTuple):
         H += full.swapaxes(1, 2) @ moved
 
 
-@lru_cache(maxsize=16)
 def _grams(structure: Structure) -> list[_Gram | _DenseGram]:
-    """How A'MA is made for each run of equal cones."""
+    """How A'MA is made for each run of equal cones; worked out once for a structure."""
+    if "grams" not in structure.memory:
+        structure.memory["grams"] = _made_grams(structure)
+    grams: list[_Gram | _DenseGram] = structure.memory["grams"]
+    return grams
+
+
+def _made_grams(structure: Structure) -> list[_Gram | _DenseGram]:
     grams: list[_Gram | _DenseGram] = []
     A, n = structure.A, structure.n
     for cone, first, count in structure.blocks:

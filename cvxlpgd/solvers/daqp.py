@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -142,8 +141,10 @@ class _Reductions:
     @classmethod
     def of(cls, structure: Structure, bounds: Bounds) -> _Reductions:
         """Those of these bounds, made once."""
-        found = _made.get(bounds)
-        return _made.setdefault(bounds, cls(structure, bounds)) if found is None else found
+        found: _Reductions | None = structure.memory.get("reductions")
+        if found is None or found.bounds is not bounds:
+            found = structure.memory["reductions"] = cls(structure, bounds)
+        return found
 
     @cached_property
     def first(self) -> Reduction:
@@ -155,9 +156,6 @@ class _Reductions:
         """Without the user's defined variables too; None where there are none."""
         wider = Reduction.of(self.structure, self.bounds, user=True)
         return wider if len(wider.defined) > len(self.first.defined) else None
-
-
-_made: WeakKeyDictionary[Bounds, _Reductions] = WeakKeyDictionary()
 
 
 class _SetUp(NamedTuple):
