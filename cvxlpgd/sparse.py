@@ -88,6 +88,12 @@ class Pattern:
         matrix.data = values
         return matrix
 
+    def transposed(self, values: np.ndarray) -> sp.csr_matrix:
+        """The transposed matrix of one sample's values; the values are not copied."""
+        matrix = copy(self._transposed_template)
+        matrix.data = values
+        return matrix
+
     def blocks(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """(indices, indptr) of a block-diagonal matrix of this many samples, in CSC order."""
         made: dict[int, tuple[np.ndarray, np.ndarray]] = self.__dict__.setdefault("_blocks", {})
@@ -112,6 +118,11 @@ class Pattern:
         """A matrix of this pattern."""
         return sp.csc_matrix((np.ones(self.size), self.rows, self.indptr), shape=self.shape)
 
+    @cached_property
+    def _transposed_template(self) -> sp.csr_matrix:
+        """The transpose of one."""
+        return self._template.T
+
 
 def picked(v: Array, columns: np.ndarray) -> Array:
     """These columns of (batch, size), each row contiguous; NumPy's own indexing transposes."""
@@ -134,7 +145,7 @@ def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     if not is_numpy_array(y):
         return _scattered(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
     if len(values) == 1:
-        return np.ascontiguousarray((pattern.matrix(values[0]).T @ y.T).T)
+        return np.ascontiguousarray((pattern.transposed(values[0]) @ y.T).T)
     transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
     return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
 

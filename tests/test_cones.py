@@ -167,3 +167,26 @@ def test_derivatives_do_not_depend_on_the_batch_and_are_of_degree_zero(cone: Con
     np.testing.assert_array_equal(
         cone.derivative(v.reshape(2, 3, -1)), whole.reshape(2, 3, *whole.shape[1:])
     )
+
+
+def test_bounds_of_exponential_distances_are_bounds() -> None:
+    """Where they are used in place of the distance they are next to nothing, and never less."""
+    cone, v = Exp(), points(Exp())
+    s, y = cone.project(v), cone.project(v) - v  # in the cone, and in its dual, up to rounding
+    for bound, where, exact in (
+        (cone.excess, s, lambda p: size(p - cone.project(p))),
+        (cone.dual_excess, y, lambda p: size(cone.project(-p))),
+    ):
+        for point in (where, v, where + 1e-9 * size(where)[:, None]):
+            found = bound(point)
+            assert (found >= exact(point) - ROUNDING * size(point)).all()
+    noisy = s + 1e-3 * np.random.default_rng(5).normal(size=s.shape) * size(s)[:, None]
+    np.testing.assert_allclose(
+        distance(cone, noisy), size(noisy - cone.project(noisy)), atol=1e-12 * size(noisy).max()
+    )
+    np.testing.assert_allclose(
+        dual_distance(cone, noisy), size(cone.project(-noisy)), atol=1e-12 * size(noisy).max()
+    )
+    nothing = np.full((1, 3), np.nan)
+    assert np.isnan(distance(cone, nothing)).all()
+    assert np.isnan(dual_distance(cone, nothing)).all()

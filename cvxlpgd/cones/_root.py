@@ -56,11 +56,14 @@ def _finite_ends(
     function: Function, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     step = 1.0
-    while (np.isinf(low) | np.isinf(high)).any() and step < 1e300:
+    while step < 1e300:
+        open_low, open_high = np.isinf(low), np.isinf(high)
+        if not (open_low.any() or open_high.any()):
+            break
         left, right = high - step, low + step
-        low, high = (
-            np.where(np.isinf(low) & (function(left) <= 0), left, low),
-            np.where(np.isinf(high) & (function(right) >= 0), right, high),
-        )
+        if open_low.any():
+            low = np.where(open_low & (function(left) <= 0), left, low)
+        if open_high.any():
+            high = np.where(open_high & (function(right) >= 0), right, high)
         step *= 2.0
     return low, high

@@ -32,6 +32,18 @@ class Exp:
         out = _project(flat).reshape(v.shape)
         return xp.asarray(out, dtype=v.dtype, device=v.device)
 
+    def excess(self, s: np.ndarray) -> np.ndarray:
+        """How far z is too small, an upper bound of the distance; infinite where y <= 0."""
+        x, y, z = np.moveaxis(s, -1, 0)
+        with np.errstate(all="ignore"):
+            return np.where(y > 0, np.maximum(y * np.exp(x / y) - z, 0.0), np.inf)
+
+    def dual_excess(self, y: np.ndarray) -> np.ndarray:
+        """The same for the dual cone cl{(u, v, w) : u < 0, -u exp(v/u - 1) <= w}."""
+        u, v, w = np.moveaxis(y, -1, 0)
+        with np.errstate(all="ignore"):
+            return np.where(u < 0, np.maximum(-u * np.exp(v / u - 1) - w, 0.0), np.inf)
+
     def derivative(self, v: np.ndarray) -> np.ndarray:
         """Of the projection p: with g = y e^(x/y) - z, r = x/y there, ∇g = (e^r, e^r (1 - r), -1)
         and ∇²g = (e^r/y) hh' with h = (1, -r, 0); the multiplier is p_z - v_z.
@@ -79,7 +91,7 @@ def _project(v: np.ndarray) -> np.ndarray:
 
 
 def _project_curved(v: np.ndarray) -> np.ndarray:
-    x, y, z = v.T
+    x, y, z = parts = np.ascontiguousarray(v.T)
 
     def primal(r: np.ndarray) -> np.ndarray:
         return ((r - 1) * x + y) / (r * r - r + 1)
@@ -88,12 +100,19 @@ def _project_curved(v: np.ndarray) -> np.ndarray:
         return (x - r * y) / (r * r - r + 1)
 
     def excess(r: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """p(r) e^r - d(r) e^-r - z and its slope."""
-        x, y, z = v[which].T
+        """Log of p(r) e^r over z + d(r) e^-r, or of p(r) e^r - z over d(r) e^-r, the one that is
+        positive, and its slope: nearly linear, which p e^r - d e^-r - z is not.
+        """
+        x, y, z = parts[:, which]
         N, N_dot, up = r * r - r + 1, 2 * r - 1, np.exp(r)
         p, d, down = ((r - 1) * x + y) / N, (x - r * y) / N, 1 / up
-        slope = (p + (x - p * N_dot) / N) * up + (d + (y + d * N_dot) / N) * down
-        return p * up - d * down - z, slope
+        p_dot, d_dot, above = (x - p * N_dot) / N, -(y + d * N_dot) / N, z > 0
+        total = np.where(above, z + d * down, p * up - z)
+        value = r + np.log(np.where(above, p / total, total / d))
+        slope = np.where(
+            above, p_dot / p - (d_dot - d) * down / total, (p_dot + p) * up / total - d_dot / d
+        )
+        return value, 1 + slope
 
     with np.errstate(all="ignore"):
         bound, ratio = 1 - y / x, x / y
