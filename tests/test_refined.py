@@ -243,6 +243,11 @@ def test_large_and_integer_programs_are_the_solvers(monkeypatch: pytest.MonkeyPa
     found = solve(Refined(SCS(), Bad("raise")), programs)
     np.testing.assert_array_equal(found.point.x, solve(SCS(), programs).point.x)
     monkeypatch.undo()
+    monkeypatch.setattr(systems, "DENSE", 3)
+    assert is_refinable(programs.structure)
+    monkeypatch.setattr(refinement, "ENTRIES", 10)
+    assert not is_refinable(programs.structure)
+    monkeypatch.undo()
     integer = replace(programs.structure, integer=np.array([0]))
     assert not is_refinable(integer)
 

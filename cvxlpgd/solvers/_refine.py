@@ -51,6 +51,7 @@ RANGE = 1e3  # the cones' weights lie this far apart at most, around their mean
 NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
 TOGETHER = 128  # samples at most: their inverses are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
+ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
 KEPT = 8_000_000  # numbers that inverses may have that are kept for the backward pass
 HELD = 2e6  # entries of the sparse matrices that are factored at once
 
@@ -89,8 +90,9 @@ def is_refinable(structure: Structure) -> bool:
     curved = [(c.rows, count) for c, _, count in structure.blocks if not is_diagonal(c)]
     rows = max((r for r, _ in curved), default=0)
     numbers = sum(r * r * count for r, count in curved)
-    small = rows <= LARGEST[0] and numbers <= LARGEST[1]
-    return not structure.mixed_integer and structure.m > 0 and small
+    if structure.mixed_integer or not structure.m or rows > LARGEST[0] or numbers > LARGEST[1]:
+        return False
+    return structure.n <= systems.DENSE or systems.layout(structure).pattern.size <= ENTRIES
 
 
 def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -> Refined:
