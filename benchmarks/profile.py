@@ -18,6 +18,7 @@ ROUNDS = 15
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
     "solver loop": ("cvxlpgd.solvers._prepared.solve_each",),
+    "Newton's method": ("cvxlpgd.solvers.refined.refine",),
     "residuals": ("cvxlpgd.solvers._protocol.judged",),
     "maps": ("cvxlpgd.maps.ParameterMap.data", "cvxlpgd.maps.ParameterMap.cotangents"),
     "domains": ("cvxlpgd.compiled.Compiled.faults", "cvxlpgd.compiled.Compiled.flat"),
