@@ -32,6 +32,7 @@ def explanation(layer: Layer) -> str:
         f"{structure.A.size} entries in A, {structure.P.size} in P\n"
         f"rule: {rule.kind}: {', '.join(rule.solvers)} ({rule.measured})\n"
         f"taken: {', '.join(layer.solvers)}"
+        + ("; solutions are refined by Newton's method" if rule.refined else "")
     )
 
 

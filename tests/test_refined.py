@@ -17,7 +17,7 @@ from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import SCS, Clarabel, Refined
+from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
 from cvxlpgd.solvers import _refine as refinement
 from cvxlpgd.solvers import _systems as systems
 from cvxlpgd.solvers._protocol import solve
@@ -307,3 +307,23 @@ def test_gradients_of_curved_cones_are_exact_to_many_digits() -> None:
         q_bar, -radius[:, None] * (bar - along * unit) / size, rtol=1e-5, atol=1e-5
     )
     np.testing.assert_allclose(r_bar, -along[:, 0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "solver", [PIQP(), Clarabel(eps=1e-8), SCS(eps=1e-5)], ids=lambda s: s.name
+)
+def test_quadratic_programs_are_refined_to_their_active_sets(solver: Any) -> None:
+    """An interior point is off by its barrier; an active set's answer is exact."""
+    rng, n, rows = np.random.default_rng(9), 12, 9
+    root, A = rng.normal(size=(1, n, n)), rng.normal(size=(1, 2 + rows, n))
+    P, inside = root @ root.swapaxes(1, 2) / n + 0.5 * np.eye(n), 0.1 * rng.normal(size=(5, n))
+    room = rng.uniform(0.0, 0.5, (5, 2 + rows))
+    room[:, :2] = 0.0
+    b = inside @ A[0].T + room
+    programs = dense(2 * rng.normal(size=(5, n)), A, b, (Zero(2), NonNeg(rows)), P)
+    exact = solve(DAQP(), programs)
+    found = solve(Refined(solver), programs)
+    for name, v in found.point._items():
+        np.testing.assert_allclose(v, getattr(exact.point, name), atol=1e-11, err_msg=name)
+    alone = np.abs(solve(solver, programs).point.x - exact.point.x).max()
+    assert np.abs(found.point.x - exact.point.x).max() < 1e-2 * alone

@@ -104,7 +104,8 @@ RULES = (
         lambda structure: True,
         ("SCS", "CLARABEL", "ECOS"),
         "SOC, n = 50: SCS 60 ms, MOREAU 86, CLARABEL 300; entropy, n = 50: 95, 100, 104, of which "
-        "only SCS is reproducible to 1e-8 on all of the tests' programs; SDP, 8 x 8: 15, 16, 19",
+        "only SCS is reproducible to 1e-8 on all of the tests' programs; SDP, 8 x 8: 15, 16, 19; "
+        "refined, SCS takes 0.6, 0.7 and 1.0 of its time",
         refined=True,
     ),
 )
