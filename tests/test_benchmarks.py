@@ -38,6 +38,6 @@ def test_families_scale(name: str) -> None:
 
 
 def test_a_profile_adds_up() -> None:
-    found = profile("projection QP", batch=3, scale=0.1)
+    found = profile("SOC", batch=3, scale=0.1)
     assert all(found[part] > 0 for part in PARTS)
     assert found["ms"] > sum(found[part] for part in PARTS) - 1e-6
