@@ -69,4 +69,6 @@ class PSD:
         first = Q[..., rows, :][..., rows] * Q[..., cols, :][..., cols]
         second = Q[..., rows, :][..., cols] * Q[..., cols, :][..., rows]
         basis = (first + second) * scale / scale[:, None] / np.where(rows == cols, 2.0, 1.0)
-        return (basis * share[..., None, :]) @ np.swapaxes(basis, -1, -2)
+        # rows in order: how NumPy multiplies depends on strides, and these on the batch
+        left, right = np.ascontiguousarray(basis * share[..., None, :]), np.swapaxes(basis, -1, -2)
+        return left @ np.ascontiguousarray(right)
