@@ -20,6 +20,7 @@ from cvxlpgd.sparse import Array, product, transposed_product
 # The size of an automatic perturbation relative to what it perturbs: not a round number, so that a
 # cotangent along the cost itself never cancels it exactly when tau grows tenfold.
 KAPPA = 1.2e-3
+RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
 
 
@@ -154,17 +155,19 @@ def solved_ends(
     return Ends(ends, perturbed, again.point, usable, with_redundant_rows(info, program, z_bar))
 
 
-def bend(high: Point, low: Point, center: Point) -> np.ndarray:
+def bend(high: Point, low: Point, center: Point, accuracy: float) -> np.ndarray:
     """How far the center is from the middle of both ends, (batch,).
 
-    |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b.
+    |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b. One
+    that moves by less than 10,000 times the solver's accuracy says nothing: NaN where neither does.
     """
-    largest = np.zeros(len(center.x))
+    found = []
     for name in ("x", "y"):
         hi, lo, at = (_host(getattr(z, name)) for z in (high, low, center))
-        moved = norm(hi - lo)
-        largest = np.maximum(largest, norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0))
-    return largest
+        moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
+        ratio = norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0)
+        found.append(np.where(moved > seen, ratio, np.nan))
+    return np.asarray(np.fmax(*found))
 
 
 def tangent_step(tau: Any, program: ConeProgram, w_dot: Data, accuracy: float) -> np.ndarray:

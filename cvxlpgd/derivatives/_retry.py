@@ -77,7 +77,7 @@ def straightened(
         useful = its.ok & ~its.unresolved
         straight = useful & (its.bend <= BENT)
         _place(w_bar, info, samples, smaller, replace(its, ok=straight))
-        samples = samples[useful & ~straight]
+        samples = samples[useful & (its.bend > BENT)]
     return w_bar, info
 
 
