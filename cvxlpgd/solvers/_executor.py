@@ -12,6 +12,7 @@ import numpy as np
 
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._around import Around
 from cvxlpgd.solvers._each import together
 from cvxlpgd.solvers._guard import failed, guarded, said
 from cvxlpgd.solvers._processes import Processes
@@ -22,7 +23,7 @@ LOST = (BrokenExecutor, OSError)  # TimeoutError, and pebble's ProcessExpired, a
 
 
 @dataclass(frozen=True)
-class OnExecutor:
+class OnExecutor(Around):
     """`solver`, run by the caller's executor: threads or processes. Declares what `solver` does.
 
     A concurrent.futures executor is the caller's: it is never started or closed here, and it is not
@@ -34,39 +35,9 @@ class OnExecutor:
     time_limit: float | None = None
 
     @property
-    def name(self) -> str:
-        """The solver's name."""
-        return self.solver.name
-
-    @property
     def requires(self) -> tuple[str, ...]:
         """What the solver requires."""
         return self.solver.requires
-
-    @property
-    def cones(self) -> frozenset[type]:
-        """The cones that the solver takes."""
-        return self.solver.cones
-
-    @property
-    def quadratic(self) -> bool:
-        """Whether the solver takes a P."""
-        return self.solver.quadratic
-
-    @property
-    def integer(self) -> bool:
-        """Whether the solver takes integers."""
-        return self.solver.integer
-
-    @property
-    def arrays(self) -> str:
-        """Pieces travel as NumPy arrays."""
-        return "numpy"
-
-    @property
-    def accuracy(self) -> float:
-        """The solver's accuracy."""
-        return self.solver.accuracy
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options for the solver."""

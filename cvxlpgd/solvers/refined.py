@@ -12,12 +12,13 @@ import numpy as np
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._around import Around
 from cvxlpgd.solvers._protocol import Solver, answered, is_solver, solve
 from cvxlpgd.solvers._refine import Kept, is_refinable, refine
 
 
 @dataclass(frozen=True)
-class Refined:
+class Refined(Around):
     """`solver`, whose solutions are refined: its name, its options, its cones.
 
     A re-solve is Newton's method from the solution that it starts from. Another solve is Newton's
@@ -46,39 +47,9 @@ class Refined:
                 raise InvalidOption(f"{name} must be a solver such as Clarabel(), not {solver!r}")
 
     @property
-    def name(self) -> str:
-        """The solver's name."""
-        return self.solver.name
-
-    @property
     def requires(self) -> tuple[str, ...]:
         """What both require."""
         return self.solver.requires + (self.rough.requires if self.rough else ())
-
-    @property
-    def cones(self) -> frozenset[type]:
-        """The cones that the solver takes."""
-        return self.solver.cones
-
-    @property
-    def quadratic(self) -> bool:
-        """Whether the solver takes a P."""
-        return self.solver.quadratic
-
-    @property
-    def integer(self) -> bool:
-        """Whether the solver takes integers."""
-        return self.solver.integer
-
-    @property
-    def arrays(self) -> str:
-        """Newton's method works on NumPy arrays."""
-        return "numpy"
-
-    @property
-    def accuracy(self) -> float:
-        """The solver's accuracy: not every point can be refined."""
-        return self.solver.accuracy
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options for the solver; the rough one takes part of them.
