@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
-from cvxlpgd.cones import Cone, distance, dual_distance
+from cvxlpgd.cones import Cone, NonNeg, Zero, distance, dual_distance
 from cvxlpgd.sparse import Array, Pattern, picked, product, transposed_product
 
 
@@ -130,6 +130,11 @@ class Structure:
             runs.append((cone, first, count))
             first += cone.rows * count
         return tuple(runs)
+
+    @property
+    def polyhedral(self) -> bool:
+        """Whether all rows are equations and inequalities."""
+        return all(isinstance(cone, Zero | NonNeg) for cone in self.cones)
 
     @cached_property
     def memory(self) -> dict[str, Any]:

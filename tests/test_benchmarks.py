@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("torch")
 from benchmarks import measure, report
 from benchmarks.engines import AUTOMATIC, OURS
 from benchmarks.families import FAMILIES
+from benchmarks.mutants import annotated
 from benchmarks.profile import PARTS, profile
 
 
@@ -41,3 +43,11 @@ def test_a_profile_adds_up() -> None:
     found = profile("SOC", batch=3, scale=0.1)
     assert all(found[part] > 0 for part in PARTS)
     assert found["ms"] > sum(found[part] for part in PARTS) - 1e-6
+
+
+def test_annotations_are_not_mutated(tmp_path: Path) -> None:
+    file = tmp_path / "code.py"
+    file.write_text(
+        "def f(x: int | None) -> str | None:\n    y: int | None = x\n    return y | 1\n"
+    )
+    assert sorted(annotated(file)) == [(1, 9, 1, 19), (1, 24, 1, 34), (2, 7, 2, 17)]

@@ -14,7 +14,6 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
 from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
@@ -117,7 +116,9 @@ class LPGD:
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
         w_bar, info = enlarged(difference, tau, ENLARGED if auto else 0)
-        if auto and _is_curved(program.structure):
+        structure = program.structure
+        smooth = structure.P.size or not structure.polyhedral  # a linear program's path has corners
+        if auto and smooth and not structure.mixed_integer:
             return straightened(difference, w_bar, info, tau, STRAIGHTENED)
         return w_bar, info
 
@@ -163,10 +164,3 @@ class LPGD:
             return (high - low) * (1.0 / (tau * width))[:, None], info
 
         return reduced(difference, tau)
-
-
-def _is_curved(structure: Structure) -> bool:
-    """Whether solutions move smoothly: a linear or an integer program's do not."""
-    if structure.mixed_integer:
-        return False
-    return bool(structure.P.size) or not all(isinstance(c, Zero | NonNeg) for c in structure.cones)

@@ -35,6 +35,7 @@ import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.solvers import _systems as systems
+from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._each import row
 from cvxlpgd.solvers._systems import Factors, Inverses, each_block, is_diagonal
 from cvxlpgd.sparse import product, transposed_product
@@ -126,6 +127,11 @@ def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -
 
 
 def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+    with one_thread_each():  # the last bits of a matrix product depend on BLAS' threads
+        return _newton(program, start, kept)
+
+
+def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     structure, batch = program.structure, program.batch
     weights = _weights(program, start)
     ok, contracting = np.zeros((2, batch), dtype=bool)

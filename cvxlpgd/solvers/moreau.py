@@ -122,7 +122,7 @@ class Moreau:
         options = _DEFAULTS | dict(self.options)
         accuracy, given = self.accuracy, options["solver"]
         method = str(getattr(given, "value", given)).lower()  # Moreau has an enum of these as well
-        flat = all(isinstance(cone, Zero | NonNeg) for cone in structure.cones)
+        flat = structure.polyhedral
         exact, judged = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
         if method == "active_set":

@@ -49,7 +49,8 @@ class Refined(Around):
     @property
     def requires(self) -> tuple[str, ...]:
         """What both require."""
-        return self.solver.requires + (self.rough.requires if self.rough else ())
+        both = self.solver.requires + (self.rough.requires if self.rough else ())
+        return tuple(dict.fromkeys(both))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options for the solver; the rough one takes part of them.

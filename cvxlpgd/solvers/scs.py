@@ -75,8 +75,6 @@ class SCS:
         structure = program.structure
         cones = scs_cones(structure)
         settings = _DEFAULTS | _measured(structure, dict(self.options)) | dict(self.options)
-        settings.setdefault("adaptive_scale", True)
-        settings.setdefault("acceleration_lookback", 10)  # SCS' own defaults
         chosen, triangle = structure.P.upper
         n, rows = structure.n, slice(structure.m)
         # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
@@ -120,7 +118,10 @@ class SCS:
 
             return solve
 
-        if not settings["adaptive_scale"] and not settings["acceleration_lookback"] and structure.m:
+        adaptive, accelerated = (
+            settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
+        )
+        if not adaptive and not accelerated and structure.m:
             return solve_prepared(self, program, start, prepare_once)
         return solve_prepared(self, program, start, prepare, lasting=False)
 
@@ -130,7 +131,8 @@ def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any
 
     Measured: the scale halves the iterations of most small programs. Shorter and more frequent
     accelerations take a third off the rest; with semidefinite and exponential cones they cost more
-    than that.
+    than that. A scale that does not adapt is best at 0.1 with second-order cones (58 iterations
+    instead of 120).
     """
     kinds = {type(cone) for cone in structure.cones}
     fixed = not options.get("adaptive_scale", True)
