@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -196,19 +196,13 @@ def test_a_start_of_another_solver_is_only_a_point(solver: Solver) -> None:
 
 @everyone
 def test_threads_share_a_solution(solver: Solver) -> None:
+    """Many times: what one call leaves to another is a matter of moments."""
     programs = quadratic()
     solution, ends = solve(solver, programs), moved(programs)
     expected = solve(solver, ends, twice(solution))
-    found: list[Solution] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(solve(solver, ends, twice(solution))))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
+    starts = [twice(solution)] * 100
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda start: solve(solver, ends, start), starts))
     assert all(same(expected, one) for one in found)
 
 

@@ -96,12 +96,13 @@ def solve_prepared(
     parallel : bool
         Whether `solve` releases the GIL.
     lasting : bool
-        Whether what `prepare` returns serves later calls. Else it serves this call only and sets
-        its matrices up in its solves, which say so in their Answers.
+        Whether what `prepare` returns serves later calls. Else it serves this call only, not even
+        one of another thread at the same time, and sets its matrices up in its solves, which say so
+        in their Answers.
     """
     w, structure, batch = program.data, program.structure, program.batch
     slots = _kept(start, batch)
-    homes = _homes(solver, program, slots)
+    homes = _homes(solver, program, slots, lasting)
     states: list[Any] = [None] * batch
     setups = np.zeros(batch)
     usable = np.zeros(batch, dtype=bool) if start is None else start.ok
@@ -155,8 +156,10 @@ def _kept(start: Solution | None, batch: int) -> Sequence[Slot | None]:
     return [slot if isinstance(slot, Slot) else None for slot in start.workspace]
 
 
-def _homes(solver: Hashable, program: ConeProgram, slots: Sequence[Slot | None]) -> list[Home]:
-    """Each sample's home: one for all that share matrices, a kept one where it fits."""
+def _homes(
+    solver: Hashable, program: ConeProgram, slots: Sequence[Slot | None], lasting: bool
+) -> list[Home]:
+    """Each sample's home: one for all that share matrices, a lasting one where it fits."""
     w, structure = program.data, program.structure
     shared = len(w.P) == len(w.A) == 1
     found: dict[int, Home] = {}  # one for all, or by the earlier solution that samples start from
@@ -166,7 +169,7 @@ def _homes(solver: Hashable, program: ConeProgram, slots: Sequence[Slot | None])
         old = slot and slot.home
         key = 0 if shared else (id(slot) if slot else -1 - i)
         if key not in found or not (shared or found[key].fits(solver, structure, P, A)):
-            fits = old is not None and old.fits(solver, structure, P, A)
+            fits = lasting and old is not None and old.fits(solver, structure, P, A)
             found[key] = old if old and fits else Home(solver, structure, P, A)
         homes.append(found[key])
     return homes
