@@ -23,15 +23,16 @@ def eagerly(function: Callable[P, T]) -> Callable[P, T]:
 
     It is `torch.compiler.disable`, which loads the compiler, put off until that is loaded.
     """
-    disabled: list[Callable[P, T]] = []
+    disabled: Callable[P, T] | None = None
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
-        if not disabled:
-            disabled.append(torch.compiler.disable(function))
-        return disabled[0](*args, **kwargs)
+        nonlocal disabled
+        if disabled is None:
+            disabled = torch.compiler.disable(function)
+        return disabled(*args, **kwargs)
 
     return called
 

@@ -151,7 +151,7 @@ class CvxpyLayer(torch.nn.Module):
     def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
         tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
         found = solve(tensors, self._number, self._ranks, self._sizes, _needed(tensors), warm_start)
-        pairs = zip(found, self._shapes, strict=False)
+        pairs = zip(found[:-1], self._shapes, strict=True)  # the last one is the ticket
         return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
 
     @eagerly

@@ -15,13 +15,14 @@ import cvxlpgd.numpy
 from cvxlpgd import LPGD
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
 from cvxlpgd.solvers import _refine as refinement
 from cvxlpgd.solvers import _systems as systems
 from cvxlpgd.solvers._protocol import solve
 from cvxlpgd.solvers._refine import is_refinable, refine
+from cvxlpgd.sparse import product
 
 BATCH = 4
 TIGHT = SCS(eps=1e-10)
@@ -178,6 +179,56 @@ def test_rows_that_repeat_and_flat_directions_do_no_harm() -> None:
     np.testing.assert_allclose(found.point.x[0], [-np.sqrt(0.75), 0.5, start.point.x[0, 2]])
 
 
+def test_a_step_that_is_held_back_is_not_taken_for_the_last_one() -> None:
+    """min |x|² + c'x + w u'Ru subject to u = Cx, x >= 0, |x - z| <= 2, where C is large."""
+    refined = 0
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        A = np.zeros((8, 5))
+        A[:3, :2], A[:3, 2:] = 1e3 * np.abs(random.normal(size=(3, 2))), -np.eye(3)
+        A[3:5, :2] = A[6:, :2] = -np.eye(2)
+        b = np.append([0.0, 0.0, 0.0, 0.0, 0.0, 2.0], -0.3 * random.normal(size=2))
+        root = random.normal(size=(3, 3))
+        P = np.diag([2.0, 2.0, 0.0, 0.0, 0.0])
+        P[2:, 2:] = 1e-4 * (root @ root.T + 0.3 * np.eye(3))
+        q = np.append(2 * random.normal(size=2), np.zeros(3))
+        programs = dense(q[None], A[None], b[None], (Zero(3), NonNeg(2), SOC(3)), P[None])
+        begin = refine(programs, solve(SCS(eps=1e-10), programs).point)
+        q = q + 1e-5 * np.append(random.normal(size=2), np.zeros(3))
+        near = replace(programs, data=replace(programs.data, q=q[None]))
+        found = refine(near, begin.point, begin.kept)
+        if found.ok.all():
+            refined += 1
+            assert near.residuals(found.point).largest[0] <= 1e-10
+    assert refined >= 25
+
+
+def test_wide_scales_are_scaled_sample_by_sample() -> None:
+    """As right where rows and columns are 1e6 apart, and beside samples where they are not."""
+    random = np.random.default_rng(5)
+    q, radius = random.normal(size=(4, 3)), 2.0
+    usual = disk(q, radius)
+    wide = np.array([1.0, 1e6, 1e-4])  # x = wide x̂: cones may only be scaled as a whole
+    A = np.tile(usual.data.A, (4, 1))
+    A[2:] = 1e-3 * A[2:] * wide[usual.structure.A.cols]
+    b = np.tile(usual.data.b, (4, 1))
+    b[2:] *= 1e-3
+    w = Data(usual.data.P, np.concatenate([q[:2], q[2:] * wide]), A, b)
+    programs = replace(usual, data=w)
+    x = -radius * q / np.linalg.norm(q, axis=1, keepdims=True)
+    x[2:] /= wide
+    start = solve(SCS(eps=1e-3), usual).point
+    y = np.where(np.arange(4)[:, None] < 2, 1, 1e3) * start.y
+    start = Point(x=x + 1e-3 * np.abs(x), y=y, s=b - product(programs.structure.A, A, x))
+    found = refine(programs, start)
+    assert found.ok.all()
+    np.testing.assert_allclose(found.point.x, x, rtol=1e-9)
+    for i in range(4):
+        one = np.array([i])
+        alone = refine(programs.take(one), start.pick(one))
+        np.testing.assert_array_equal(alone.point.x[0], found.point.x[i])
+
+
 def test_what_cannot_be_refined_is_the_solvers() -> None:
     """A linear program whose perturbation leads to another vertex is solved, not stepped to."""
     A = np.concatenate([-np.eye(2), np.ones((1, 2))])[None]
@@ -327,3 +378,22 @@ def test_quadratic_programs_are_refined_to_their_active_sets(solver: Any) -> Non
         np.testing.assert_allclose(v, getattr(exact.point, name), atol=1e-11, err_msg=name)
     alone = np.abs(solve(solver, programs).point.x - exact.point.x).max()
     assert np.abs(found.point.x - exact.point.x).max() < 1e-2 * alone
+
+
+@pytest.mark.parametrize("size", [1e4, 1e5, 1e6])
+def test_gradients_do_not_mind_units(size: float) -> None:
+    """x_0 = p wherever it is measured in units of 1 and of 1/size."""
+    x, p, P = cp.Variable(2), cp.Parameter(), cp.Parameter((1, 1), PSD=True)
+    M = np.array([[-0.84, -0.6], [-0.6, 1.72]])
+    square = cp.quad_form(cp.reshape(size * x[0], (1,), order="F"), P)
+    problem = cp.Problem(
+        cp.Minimize(square / size**2 + 0.1 * cp.sum(x)),
+        [p <= x[0], x[1] >= -2, cp.lambda_max(size * x[0] * M) <= 2 * size, cp.exp(x[0]) <= 3],
+    )
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [p, P], [x])
+    values = np.array([0.1, 0.2, 0.3]), np.ones((1, 1))
+    (found,), pullback = layer.vjp(*values)
+    p_bar, P_bar = pullback(np.ones((3, 2)))
+    np.testing.assert_allclose(found, np.column_stack([values[0], np.full(3, -2.0)]), atol=1e-9)
+    np.testing.assert_allclose(p_bar, 1.0, atol=1e-9)
+    np.testing.assert_allclose(P_bar, 0.0, atol=1e-9)

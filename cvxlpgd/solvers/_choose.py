@@ -36,9 +36,13 @@ OWN: dict[str, Callable[[], Solver]] = {
 
 
 def _refined_scs() -> Solver:
-    """SCS, whose rough solves share one factorization where they share their matrices."""
+    """SCS, whose rough solves share one factorization where they share their matrices.
+
+    What those do not lead to comes from an interior point, whose steps do not mind scales that SCS
+    is slow at, or calls infeasible.
+    """
     rough = SCS(eps=1e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=1000)
-    return Refined(SCS(), rough)
+    return Refined(SCS(), Refined(Clarabel(), rough))
 
 
 REFINED: dict[str, Callable[[], Solver]] = {

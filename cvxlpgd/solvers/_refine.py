@@ -37,12 +37,15 @@ from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.solvers import _systems as systems
 from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._each import row
+from cvxlpgd.solvers._scales import Scales
 from cvxlpgd.solvers._systems import Factors, Inverses, each_block, is_diagonal
 from cvxlpgd.sparse import product, transposed_product
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
 ROUNDING = 1e-14  # of the terms that add up to f and g: their sums get no smaller
+LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise
+CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
 CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
 REGULAR = 1e-5  # e: a smaller one loses digits of the inverse, a larger one slows the steps
@@ -97,13 +100,21 @@ def is_refinable(structure: Structure) -> bool:
 
 
 def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -> Refined:
-    """Newton's method for each sample, many of them side by side.
+    """Newton's method for each sample, many of them side by side, badly scaled ones scaled.
 
     Samples that start at the same point with the same matrices share their first inverse; one that
     is `kept` from an earlier refinement serves where it fits.
     """
     if kept is None:
         kept = np.full(program.batch, None)
+    scales = Scales.of(program)
+    if scales is None:
+        return _in_pieces(program, start, kept)
+    found = _in_pieces(scales.program(program), scales.scaled(start), kept)
+    return found._replace(point=scales.unscaled(found.point))
+
+
+def _in_pieces(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     together = TOGETHER
     if program.structure.n > systems.DENSE:
         together = max(1, int(HELD / systems.layout(program.structure).pattern.size))
@@ -134,7 +145,7 @@ def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refin
 def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     structure, batch = program.structure, program.batch
     weights = _weights(program, start)
-    ok, contracting = np.zeros((2, batch), dtype=bool)
+    ok, contracting, done = np.zeros((3, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
@@ -151,9 +162,14 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     x, v = start.x.copy(), start.y - weights * start.s
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
-        f, g, small = _conditions(program.take(left), x[left], v[left], weights[left])
-        ok[left[small]] = True
-        left, f, g = left[~small], f[~small], g[~small]
+        f, g, error = _conditions(program.take(left), x[left], v[left], weights[left])
+        # small steps are not enough: they may be so in a direction that d or e holds back
+        ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
+        more = ~ok[left] & (steps[left] < STEPS)
+        more &= contracting[left] | (tried[left] < FACTORIZATIONS)
+        left, f, g = left[more], f[more], g[more]
+        if not len(left):
+            break
         stale = left[~contracting[left]]
         if len(stale):
             first, place[stale] = _distinct(program, (x, v, weights), stale)
@@ -172,13 +188,12 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         with np.errstate(all="ignore"):
             size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v[left]))
             shrunk = np.minimum(size / last[left], 1.0)
-        ok[left] = (size <= NEAR) & (size * shrunk <= CLOSE)
+        done[left] = (size <= NEAR) & (size * shrunk <= CLOSE)
         slow = (shrunk > CONTRACTING) & (last[left] > 0)
         e[left[slow & (size < NEAR_ENOUGH)]] *= SMALLER
         contracting[left] = ~slow
         last[left] = size
-        more = ~ok[left] & np.isfinite(size) & (steps[left] < STEPS)
-        left = left[more & (contracting[left] | (tried[left] < FACTORIZATIONS))]
+        left = left[np.isfinite(size)]
     y = _dual(structure, v)
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
@@ -219,18 +234,25 @@ def _weights(program: ConeProgram, z: Point) -> np.ndarray:
 def _conditions(
     program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, and whether both are nothing but rounding."""
+    """f, g, and the larger one's size (batch,), relative to the terms that add up to it."""
     structure, w = program.structure, program.data
     y = _dual(structure, v)
     Px, Aty = product(structure.P, w.P, x), transposed_product(structure.A, w.A, y)
     Ax, b = weights * product(structure.A, w.A, x), weights * w.b
     f, g = Px + w.q + Aty, Ax - b + y - v
-    small = norm(f) <= ROUNDING * (norm(w.q) + norm(Px) + norm(Aty))
+    least = LEAST * (norm(w.P) * norm(x) + norm(w.A) * norm(v))
+    error = _share(norm(f), np.maximum(norm(w.q) + norm(Px) + norm(Aty), least))
+    terms = norm(Ax) + norm(b) + norm(v)
     for cone, first, count in structure.blocks:
         rows = slice(first, first + cone.rows * count)
-        terms = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
-        small &= norm(g[:, rows]) <= ROUNDING * terms
-    return f, g, small
+        own = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
+        error = np.maximum(error, _share(norm(g[:, rows]), np.maximum(own, LEAST * terms)))
+    return f, g, error
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """What part of the whole it is; both may be 0."""
+    return part / np.where(whole > 0, whole, 1.0)
 
 
 def _distinct(

@@ -20,7 +20,7 @@ STEPS = (2e-4, 5e-5)  # relative to the parameters
 SMOOTH = 5e-3  # slopes differ by less than this where the solution is smooth
 NEAR = 2e-2
 FLOOR = 3e-4  # of the loss's size: smaller slopes count as 0
-TILT = 1e-6  # of the objective
+TILT = 1e-4  # of the objective's size
 KAPPAS = (1e-3, 1e-4, 1e-5)
 
 
@@ -137,7 +137,8 @@ def _unique(run: Forward, judge: CvxpyLayer, bars: list[np.ndarray]) -> bool:
     A regular solution moves by about the tilt; from one of many it goes to another one.
     """
     count = run.layer.info.status.size
-    flat = [TILT * run.case.world.f_scale * b.reshape(count, -1) for b in bars]
+    size = max(run.case.world.f_scale, float(np.abs(run.layer.info.objective).max()))
+    flat = [TILT * size * b.reshape(count, -1) for b in bars]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -147,8 +148,8 @@ def _unique(run: Forward, judge: CvxpyLayer, bars: list[np.ndarray]) -> bool:
             ]
         except CvxlpgdError:
             return False
-    size = run.case.world.x_scale
-    return all(np.abs(a - b).max(initial=0.0) <= 1e-3 * size for a, b in zip(*ends, strict=True))
+    far = 1e-3 * run.case.world.x_scale
+    return all(np.abs(a - b).max(initial=0.0) <= far for a, b in zip(*ends, strict=True))
 
 
 def _slopes(layer: CvxpyLayer, values, dots, bars) -> list[float]:

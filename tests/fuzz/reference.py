@@ -17,7 +17,9 @@ ASKED = [
     ("CLARABEL", TIGHT),
     ("SCS", {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}),
     ("CLARABEL", {}),
+    ("HIGHS", {}),
 ]
+VERTEX = 3  # ends at a corner of the solutions, where the others end in their middle
 
 
 @dataclass(frozen=True)
