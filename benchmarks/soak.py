@@ -29,6 +29,7 @@ from tqdm import tqdm
 from benchmarks.report import machine
 from benchmarks.soaked import FAMILIES, Step
 from benchmarks.traps.report import written
+from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._each import _pool, _workers
 
 GROWTH = 0.02  # of the resident memory
@@ -103,7 +104,12 @@ def soak(name: str, made: Callable[[], Step], steps: int, quiet: bool = False) -
 
 
 def _fill_pool() -> None:
-    """Start all threads of the library's one pool, which it keeps: later ones would look left."""
+    """Make what the library keeps for good: its pool's threads, and what it knows of BLAS.
+
+    Made later, in a step that took long enough for threads, it would look left.
+    """
+    with one_thread_each():
+        pass
     everyone = threading.Barrier(_workers() + 1)
     for _ in range(_workers()):
         _pool().submit(everyone.wait)
