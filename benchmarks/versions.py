@@ -30,6 +30,7 @@ FREED = ("cvxpy", "cvxpy-base", "sparsediffpy")  # CVXPY's own, which each of it
 REDUCED = "torch,diffcp,plot,ecos,fast,osqp"
 EXAMPLES_ONLY = ("test_docs.py", "test_examples.py", "test_losses.py", "test_house.py",
                  "test_sudoku.py")  # fmt: skip
+OLDEST_TORCH = "torch==2.6.0"  # 4 GB on Linux, where its only build comes with a GPU's libraries
 TOOLS = ("pytest", "pytest-xdist", "psutil")
 
 
@@ -46,12 +47,15 @@ class Environment:
         Of this package.
     without : tuple of str
         Test files that it cannot run.
+    torch : str
+        What to install first; empty: the newest one that is tested.
     """
 
     name: str
     constraints: str
     extras: str = "test"
     without: tuple[str, ...] = ()
+    torch: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ def environments() -> dict[str, Environment]:
         both = [f"cvxpy=={minor}", f"cvxpy-base=={minor}"]
         found.append(Environment(f"CVXPY {minor}", "\n".join(lines + both)))
     found.append(Environment("oldest", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY))
+    found.append(
+        Environment("oldest torch", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY, OLDEST_TORCH)
+    )
     found.append(Environment("unpinned", _pin(newest, "torch")))
     return {environment.name: environment for environment in found}
 
@@ -99,7 +106,7 @@ def run(environment: Environment, folder: Path, tests: list[str]) -> Ran:
     file = folder / "constraints.txt"
     file.write_text(environment.constraints + "\n")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _done([*install, _pin(NEWEST.read_text(), "torch")])
+    _done([*install, environment.torch or _pin(NEWEST.read_text(), "torch")])
     _done([*install, "-c", str(file), "-e", f"{ROOT}[{environment.extras}]", *TOOLS])
     ignored = [f"--ignore=tests/{name}" for name in environment.without]
     tested = subprocess.run(

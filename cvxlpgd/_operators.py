@@ -19,12 +19,18 @@ from itertools import count
 from typing import Any
 
 import torch
+from torch._C._functorch import TransformType
+from torch._functorch.pyfunctorch import (
+    retrieve_all_functorch_interpreters as active_transforms,
+)
 from torch.autograd import forward_ad
 
 from cvxlpgd._autograd import Run, pulled, solved
 from cvxlpgd._tensors import Tensor, promoted, require_dense
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Layer
+
+LOSING = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 12)
 
 _layers: weakref.WeakValueDictionary[int, Layer] = weakref.WeakValueDictionary()
 _runs: dict[int, Run] = {}
@@ -41,6 +47,24 @@ def numbered(layer: Layer) -> int:
 def transformed() -> bool:
     """Whether a transform of torch.func, or forward mode, is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def refuse_lost_gradients() -> None:
+    """Raise where torch would lose a gradient: outside of graphs, called by a compiled function.
+
+    Before torch 2.12 `vjp` and `jacrev` in a compiled function are zero where the graph breaks in
+    what they differentiate, be that a layer or a sine. `grad` is right, and looks the same here.
+
+    Raises
+    ------
+    CvxlpgdError
+    """
+    if any(one.key() == TransformType.Grad for one in active_transforms()):
+        raise CvxlpgdError(
+            f"torch {torch.__version__} loses gradients of torch.func.vjp and jacrev around a "
+            "layer in a compiled function: call torch.compile on less of it, use backward(), or "
+            "torch 2.12 or newer"
+        )
 
 
 def _ticket(run: Run) -> Tensor:

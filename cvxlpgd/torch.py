@@ -12,8 +12,9 @@ import cvxpy as cp
 import numpy as np
 import torch
 
+from cvxlpgd import _operators
 from cvxlpgd._autograd import Run, Solve, Valued
-from cvxlpgd._operators import numbered, solve, transformed
+from cvxlpgd._operators import numbered, refuse_lost_gradients, solve, transformed
 from cvxlpgd._tensors import Tensor, eagerly, require_dense
 from cvxlpgd.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
@@ -143,10 +144,13 @@ class CvxpyLayer(torch.nn.Module):
         InvalidInput, SolveFailed, InvalidOption
         """
         none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
-        plain = none and isinstance(warm_start, bool)
-        if torch.compiler.is_compiling() and plain and not transformed():
+        plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
+        if compiling and plain and not transformed():
             return self._inside_of_graphs(values, warm_start is True)
-        return self._outside_of_graphs(values, solver_args, warm_start)
+        within = False  # a compiled function; asked here, since what is called is not compiled
+        if _operators.LOSING and not compiling:
+            within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
+        return self._outside_of_graphs(values, solver_args, warm_start, within)
 
     def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
         tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
@@ -160,7 +164,10 @@ class CvxpyLayer(torch.nn.Module):
         values: Sequence[Any],
         solver_args: Mapping[str, Any] | None,
         warm_start: bool | Solution,
+        within: bool,
     ) -> tuple[Tensor, ...]:
+        if within:
+            refuse_lost_gradients()
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
         self._layer.require_entries(_needed(tensors))
         run = Run(self._layer, solver_args, warm_start)

@@ -53,6 +53,23 @@ TRANSFORMS = {
     "vmap of grad": lambda f: vmap(grad(lambda v: f(v).sum())),
 }
 
+FORWARD = [TRANSFORMS[name] for name in ("jvp", "jacfwd", "vmap")]
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+@pytest.mark.parametrize("name", ["jacrev", "grad", "jacfwd"])
+def test_gradients_that_torch_would_lose_are_refused(name, monkeypatch):
+    monkeypatch.setattr(_operators, "LOSING", True)
+    layer, (c,) = layer_of("simplex_projection"), tensors("simplex_projection", 2)
+    function = TRANSFORMS[name](lambda c: layer(c)[0])
+    expected = function(c)  # by itself it is right in all versions
+    graph = torch.compile(function, backend="aot_eager")
+    if name == "jacfwd":
+        assert torch.equal(graph(c), expected)
+    else:
+        with pytest.raises(CvxlpgdError, match="loses gradients"):
+            graph(c)
+
 
 @pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
 @pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.keys())
@@ -60,7 +77,12 @@ def test_transforms_break_the_graph_and_are_right(transform):
     """Never a tangent that is silently zero."""
     layer, (c,) = layer_of("simplex_projection"), tensors("simplex_projection", 2)
     function = transform(lambda c: layer(c)[0])
-    assert torch.equal(torch.compile(function, backend="aot_eager")(c), function(c))
+    graph = torch.compile(function, backend="aot_eager")
+    if _operators.LOSING and transform not in FORWARD:
+        with pytest.raises(CvxlpgdError, match="loses gradients"):
+            graph(c)
+    else:
+        assert torch.equal(graph(c), function(c))
     torch._dynamo.reset()
     with pytest.raises(torch._dynamo.exc.Unsupported):
         compiled(function)(c)
