@@ -16,7 +16,7 @@ from cvxlpgd.program import ConeProgram, Structure, norm
 from cvxlpgd.solvers._each import _workers, shared
 from cvxlpgd.sparse import Pattern, product, transposed_product
 
-FLAT = 1e-4  # d, relative to the diagonal, of e
+FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
 PAIRS = 2.0  # pairs of entries, for each of the n² sums, up to which pairs are formed
 WORTH = 4e6  # multiplications from which a second thread pays
@@ -77,7 +77,7 @@ class Inverses(NamedTuple):
         diagonal = H[:, range(n), range(n)]
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         scale = scale[:, :, None] * scale[:, None, :]
-        inverse = scale * _inverted(scale * H + FLAT * e[:, None, None] * np.eye(n))
+        inverse = scale * _inverted(scale * H + FLAT * (e**2)[:, None, None] * np.eye(n))
         return cls(program, weights, inverse, blocks)
 
     def steps(
@@ -133,7 +133,7 @@ class Factors(NamedTuple):
             values[:, places] = part
         values[:, where.P] += w.P
         largest = norm(w.P) + norm(w.q) / np.where(norm(x) > 0, norm(x), 1.0)
-        values[:, where.diagonal] += (FLAT * e * np.where(largest > 0, largest, 1.0))[:, None]
+        values[:, where.diagonal] += (FLAT * e**2 * np.where(largest > 0, largest, 1.0))[:, None]
         factors: list[Any] = [None] * k
 
         def factor(i: int) -> None:
