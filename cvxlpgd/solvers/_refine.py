@@ -160,9 +160,11 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
             home[i], place[i] = same[0] if same else len(inverses) - 1, kept[i].place
             weights[i], contracting[i] = kept[i].inverses.weights[place[i]], True
     x, v = start.x.copy(), start.y - weights * start.s
+    y = v.copy()
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
-        f, g, error = _conditions(program.take(left), x[left], v[left], weights[left])
+        some = program.take(left)
+        f, g, y[left], error = _conditions(some, x[left], v[left], weights[left])
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
         more = ~ok[left] & (steps[left] < STEPS)
@@ -194,7 +196,6 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         contracting[left] = ~slow
         last[left] = size
         left = left[np.isfinite(size)]
-    y = _dual(structure, v)
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
         if inverses[home[sample]].numbers <= KEPT:
@@ -233,8 +234,8 @@ def _weights(program: ConeProgram, z: Point) -> np.ndarray:
 
 def _conditions(
     program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, and the larger one's size (batch,), relative to the terms that add up to it."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """f, g, y, and the larger one's size (batch,), relative to the terms that add up to it."""
     structure, w = program.structure, program.data
     y = _dual(structure, v)
     Px, Aty = product(structure.P, w.P, x), transposed_product(structure.A, w.A, y)
@@ -247,7 +248,7 @@ def _conditions(
         rows = slice(first, first + cone.rows * count)
         own = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
         error = np.maximum(error, _share(norm(g[:, rows]), np.maximum(own, LEAST * terms)))
-    return f, g, error
+    return f, g, y, error
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
