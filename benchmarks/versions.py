@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,13 +25,13 @@ from benchmarks.traps.report import written
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
+PROJECT = ROOT / "pyproject.toml"
 NEWEST, OLDEST = ROOT / "constraints.txt", ROOT / "constraints-oldest.txt"
 FREED = ("cvxpy", "cvxpy-base", "sparsediffpy")  # CVXPY's own, which each of its versions picks
 # what the oldest versions are without: libraries of the examples, which ask for newer ones
 REDUCED = "torch,diffcp,plot,ecos,fast,osqp"
 EXAMPLES_ONLY = ("test_docs.py", "test_examples.py", "test_losses.py", "test_house.py",
                  "test_sudoku.py")  # fmt: skip
-OLDEST_TORCH = "torch==2.6.0"  # 4 GB on Linux, where its only build comes with a GPU's libraries
 TOOLS = ("pytest", "pytest-xdist", "psutil")
 
 
@@ -81,9 +82,10 @@ def environments() -> dict[str, Environment]:
         both = [f"cvxpy=={minor}", f"cvxpy-base=={minor}"]
         found.append(Environment(f"CVXPY {minor}", "\n".join(lines + both)))
     found.append(Environment("oldest", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY))
-    found.append(
-        Environment("oldest torch", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY, OLDEST_TORCH)
-    )
+    # 4 GB on Linux, where its only build comes with a GPU's libraries
+    (least,) = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]["torch"]
+    pin = least.replace(">=", "==")
+    found.append(Environment("oldest torch", OLDEST.read_text(), REDUCED, EXAMPLES_ONLY, pin))
     found.append(Environment("unpinned", _pin(newest, "torch")))
     return {environment.name: environment for environment in found}
 

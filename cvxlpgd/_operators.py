@@ -19,10 +19,6 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch._C._functorch import TransformType
-from torch._functorch.pyfunctorch import (
-    retrieve_all_functorch_interpreters as active_transforms,
-)
 from torch.autograd import forward_ad
 
 from cvxlpgd._autograd import Run, pulled, solved
@@ -59,7 +55,11 @@ def refuse_lost_gradients() -> None:
     ------
     CvxlpgdError
     """
-    if any(one.key() == TransformType.Grad for one in active_transforms()):
+    # torch's own insides, which newer versions may move: looked up by those that need it alone
+    from torch._C._functorch import TransformType
+    from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
+
+    if any(one.key() == TransformType.Grad for one in retrieve_all_functorch_interpreters()):
         raise CvxlpgdError(
             f"torch {torch.__version__} loses gradients of torch.func.vjp and jacrev around a "
             "layer in a compiled function: call torch.compile on less of it, use backward(), or "

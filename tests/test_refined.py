@@ -15,14 +15,14 @@ import cvxlpgd.numpy
 from cvxlpgd import LPGD
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point
+from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
 from cvxlpgd.solvers import _refine as refinement
 from cvxlpgd.solvers import _systems as systems
 from cvxlpgd.solvers._protocol import solve
 from cvxlpgd.solvers._refine import is_refinable, refine
-from cvxlpgd.sparse import product
+from cvxlpgd.solvers._scales import Scales
 
 BATCH = 4
 TIGHT = SCS(eps=1e-10)
@@ -204,22 +204,25 @@ def test_a_step_that_is_held_back_is_not_taken_for_the_last_one() -> None:
 
 
 def test_wide_scales_are_scaled_sample_by_sample() -> None:
-    """As right where rows and columns are 1e6 apart, and beside samples where they are not."""
-    random = np.random.default_rng(5)
-    q, radius = random.normal(size=(4, 3)), 2.0
+    """As right where columns are 1e10 apart, and beside samples where they are not."""
+    random, radius = np.random.default_rng(5), 2.0
+    q = random.normal(size=(4, 3))
     usual = disk(q, radius)
-    wide = np.array([1.0, 1e6, 1e-4])  # x = wide x̂: cones may only be scaled as a whole
-    A = np.tile(usual.data.A, (4, 1))
-    A[2:] = 1e-3 * A[2:] * wide[usual.structure.A.cols]
-    b = np.tile(usual.data.b, (4, 1))
-    b[2:] *= 1e-3
-    w = Data(usual.data.P, np.concatenate([q[:2], q[2:] * wide]), A, b)
-    programs = replace(usual, data=w)
-    x = -radius * q / np.linalg.norm(q, axis=1, keepdims=True)
-    x[2:] /= wide
-    start = solve(SCS(eps=1e-3), usual).point
-    y = np.where(np.arange(4)[:, None] < 2, 1, 1e3) * start.y
-    start = Point(x=x + 1e-3 * np.abs(x), y=y, s=b - product(programs.structure.A, A, x))
+    structure, w = usual.structure, usual.data
+    units = np.repeat([[1.0, 7.0, 50.0], [1.0, 1e6, 1e-4]], 2, axis=0)
+    sizes = np.repeat([1.0, 1e-3], 2)[:, None]  # a cone may only be scaled as a whole
+    A = sizes * w.A * units[:, structure.A.cols]
+    programs = replace(usual, data=Data(w.P, q * units, A, sizes * w.b))
+    x = -radius * q / np.linalg.norm(q, axis=1, keepdims=True) / units
+    scales = Scales.of(programs)
+    assert scales is not None
+    for v in scales:
+        assert (v[:2] == 1).all()
+        assert not (v[2:] == 1).all()
+    columns = norm(structure.A.matrix(scales.program(programs).data.A[2]).toarray().T)
+    assert columns.max() < 4 * columns.min()
+    point = solve(SCS(eps=1e-3), usual).point
+    start = Point(x=x + 1e-3 * np.abs(x), y=point.y / sizes, s=sizes * point.s)
     found = refine(programs, start)
     assert found.ok.all()
     np.testing.assert_allclose(found.point.x, x, rtol=1e-9)
