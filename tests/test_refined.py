@@ -277,6 +277,48 @@ def test_a_bad_rough_solver_does_no_harm(does: str) -> None:
     np.testing.assert_allclose(found.point.x, wanted, atol=1e-7)
 
 
+def cusp() -> ConeProgram:
+    """min t - u + (u² + v²)/2 subject to |(u, v)| <= t: 0 at 0, where no Newton step is sure."""
+    q, P = np.array([[1.0, -1.0, 0.0]]), np.diag([0.0, 1.0, 1.0])[None]
+    return dense(q, -np.eye(3)[None], np.zeros((1, 3)), (SOC(3),), P=P)
+
+
+def test_what_is_not_refined_is_the_point_with_the_least_residual() -> None:
+    """Whichever solver's it is, and with its status: the others' are of no account."""
+    near, far = solve(Clarabel(), cusp()), solve(SCS(max_iters=20), cusp())
+    assert near.residuals is not None
+    assert far.residuals is not None
+    assert not refine(cusp(), near.point).ok.any()
+    assert not refine(cusp(), far.point).ok.any()
+    assert near.residuals.largest < far.residuals.largest
+    for solvers in ((SCS(max_iters=20), Clarabel()), (Clarabel(eps=1e-7), SCS(max_iters=20))):
+        found = solve(Refined(solvers[0], solvers[1:]), cusp())
+        best = min((solve(s, cusp()) for s in solvers), key=_largest)
+        np.testing.assert_array_equal(found.point.x, best.point.x)
+        assert found.status.tolist() == [Status.SOLVED]
+
+
+def _largest(solution: Solution) -> float:
+    assert solution.residuals is not None
+    return float(solution.residuals.largest[0])
+
+
+def test_who_is_at_the_solvers_accuracy_is_the_last_one_asked() -> None:
+    found = solve(Refined(Bad("raise"), (Bad("infeasible"), Clarabel(), Bad("raise"))), cusp())
+    np.testing.assert_array_equal(found.point.x, solve(Clarabel(), cusp()).point.x)
+    assert found.status.tolist() == [Status.SOLVED]
+
+
+def test_that_there_is_no_point_is_preferred_to_an_inaccurate_one() -> None:
+    hasty = SCS(max_iters=12)
+    assert solve(hasty, cusp()).status.tolist() == [Status.INACCURATE]
+    assert not refine(cusp(), solve(hasty, cusp()).point).ok.any()
+    found = solve(Refined(hasty, Bad("infeasible")), cusp())
+    assert found.status.tolist() == [Status.INFEASIBLE]
+    found = solve(Refined(Bad("failed"), hasty), cusp())
+    np.testing.assert_array_equal(found.point.x, solve(hasty, cusp()).point.x)
+
+
 def test_infeasible_and_unbounded_programs_keep_their_status() -> None:
     infeasible = dense(
         np.ones((1, 1)), np.array([[[1.0], [-1.0], [0.0], [1.0]]]),
@@ -316,8 +358,9 @@ def test_options_are_the_solvers_and_the_rough_one_obeys_what_concerns_both() ->
     for bad in (None, "SCS", SCS):
         with pytest.raises(InvalidOption, match="solver must be a solver"):
             Refined(bad)  # type: ignore[arg-type]
-    with pytest.raises(InvalidOption, match="rough must be a solver"):
-        Refined(SCS(), "SCS")  # type: ignore[arg-type]
+    for rough in ("SCS", (SCS(), None)):
+        with pytest.raises(InvalidOption, match="rough must be a solver"):
+            Refined(SCS(), rough)  # type: ignore[arg-type]
 
 
 def test_nothing_is_written_to() -> None:

@@ -42,7 +42,7 @@ def _refined_scs() -> Solver:
     is slow at, or calls infeasible.
     """
     rough = SCS(eps=1e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=1000)
-    return Refined(SCS(), Refined(Clarabel(), rough))
+    return Refined(SCS(), (rough, Clarabel()))
 
 
 REFINED: dict[str, Callable[[], Solver]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Self
@@ -13,24 +13,26 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._around import Around
-from cvxlpgd.solvers._protocol import Solver, answered, is_solver, solve
+from cvxlpgd.solvers._protocol import FINEST, JUDGED_AT, Solver, answered, is_solver, solve
 from cvxlpgd.solvers._refine import Kept, is_refinable, refine
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Refined(Around):
     """`solver`, whose solutions are refined: its name, its options, its cones.
 
     A re-solve is Newton's method from the solution that it starts from. Another solve is Newton's
-    method from the point of `rough`, if there is one. What that does not bring to rounding, such as
-    a degenerate sample, is solved by `solver`, and refined from there where that succeeds.
-    Programs of more than a few hundred variables, and integer ones, are left to `solver`.
+    method from the points of `rough`, if there are any, one solver after the other, and then from
+    that of `solver`. A sample that none of them brings to rounding, such as a degenerate one, stays
+    at the point with the least residual; one that is at the solver's accuracy is good enough not to
+    ask the others. Programs of more than a few hundred variables, and integer ones, are left to
+    `solver`.
 
     Parameters
     ----------
     solver : Solver
-    rough : Solver, optional
-        A faster one, or the same with a loose tolerance.
+    rough : Solver or sequence of Solver, optional
+        Faster ones, or the same with a loose tolerance.
 
     Raises
     ------
@@ -39,51 +41,71 @@ class Refined(Around):
     """
 
     solver: Solver
-    rough: Solver | None = None
+    rough: tuple[Solver, ...]
 
-    def __post_init__(self) -> None:
-        for name, solver in (("solver", self.solver), ("rough", self.rough)):
-            if not is_solver(solver) and (name == "solver" or solver is not None):
-                raise InvalidOption(f"{name} must be a solver such as Clarabel(), not {solver!r}")
+    def __init__(self, solver: Solver, rough: Solver | Sequence[Solver] | None = None) -> None:
+        if rough is None:
+            rough = ()
+        several = tuple(rough) if isinstance(rough, list | tuple) else (rough,)
+        for name, one in (("solver", solver), *(("rough", one) for one in several)):
+            if not is_solver(one):
+                raise InvalidOption(f"{name} must be a solver such as Clarabel(), not {one!r}")
+        object.__setattr__(self, "solver", solver)
+        object.__setattr__(self, "rough", several)
 
     @property
     def requires(self) -> tuple[str, ...]:
-        """What both require."""
-        both = self.solver.requires + (self.rough.requires if self.rough else ())
-        return tuple(dict.fromkeys(both))
+        """What all of them require."""
+        all_of_them = (name for s in (self.solver, *self.rough) for name in s.requires)
+        return tuple(dict.fromkeys(all_of_them))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options for the solver; the rough one takes part of them.
+        """The same with more options for the solver; rough ones take part of them.
 
         Those of no rough solver, such as a number of iterations, are to be obeyed: without it.
         """
         passed = {k: v for k, v in options.items() if k in ("verbose", "time_limit")}
-        rough = self.rough if options.keys() <= {*passed, "eps"} else None
+        rough = self.rough if options.keys() <= {*passed, "eps"} else ()
         return replace(
             self,
             solver=self.solver.with_options(options),
-            rough=rough and rough.with_options(passed),
+            rough=tuple(one.with_options(passed) for one in rough),
         )
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
-        """Newton's method from `start`, then from the rough solver's points, then the solver's."""
+        """Newton's method from `start`, then from the rough solvers' points, then the solver's."""
         if not is_refinable(program.structure):
             return solve(self.solver, program, start)
         found = None if start is None else _newton(program, start, spent=False)
+        doubt = np.where(np.zeros(program.batch) if found is None else found.ok, 0.0, np.inf)
         start = start and _unwrapped(start)
-        for solver in (self.rough, self.solver):
-            left = np.arange(program.batch) if found is None else np.flatnonzero(~found.ok)
-            if solver is None or not len(left):
-                continue
+        for solver in (*self.rough, self.solver):
+            left = np.flatnonzero(doubt > self.accuracy)
+            if not len(left):
+                break
             some = program if len(left) == program.batch else program.take(left)
             answer = _wrapped(answered(solver, some, start and start.take(left)))
             again = _newton(some, answer, spent=True)
-            if solver is self.solver:  # its own points where they cannot be refined
-                again = answer.replaced(np.arange(len(left)), again, again.ok)
-            everything = np.ones(len(left), dtype=bool)
-            found = again if found is None else found.replaced(left, again, everything)
+            doubts = self._doubt(answer, some, again.ok)
+            answer = answer.replaced(np.arange(len(left)), again, again.ok)
+            better = doubts <= doubt[left]
+            found = answer if found is None else found.replaced(left, answer, better)
+            doubt[left] = np.minimum(doubt[left], doubts)
         assert found is not None
         return replace(found, residuals=None)
+
+    def _doubt(self, answer: Solution, program: ConeProgram, refined: np.ndarray) -> np.ndarray:
+        """How much to doubt an answer: nothing that is refined, a point as much as its residual.
+
+        That there is no point is an answer too, preferred to a point that would be inaccurate.
+        """
+        if refined.all():
+            return np.zeros(program.batch)
+        with np.errstate(all="ignore"):
+            residual = np.nan_to_num(program.residuals(answer.point).largest, nan=np.inf)
+        inaccurate = JUDGED_AT * max(self.accuracy, FINEST)
+        none = np.where(answer.status == Status.FAILED, np.inf, inaccurate)
+        return np.where(refined, 0.0, np.where(answer.ok, residual, none))
 
 
 def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
