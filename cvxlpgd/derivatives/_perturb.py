@@ -22,6 +22,7 @@ from cvxlpgd.sparse import Array, product, transposed_product
 KAPPA = 1.2e-3
 RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
+ROUNDING = 1e-12  # no point counts as more accurate, whatever its residual
 
 
 def without_slack(program: ConeProgram, z_bar: Point) -> Point:
@@ -89,6 +90,7 @@ class Ends(NamedTuple):
     """Perturbed programs, solved in one batch, one end after the other.
 
     `usable`, bool (ends, batch), says which have a point; `info` is good where all have one.
+    `residual`, (batch,), is the larger one's.
     """
 
     ends: Sequence[float]
@@ -96,6 +98,16 @@ class Ends(NamedTuple):
     point: Point
     usable: np.ndarray
     info: Info
+    residual: np.ndarray
+
+    @classmethod
+    def of(
+        cls, ends: Sequence[float], program: ConeProgram, again: Solution, tau: np.ndarray
+    ) -> Ends:
+        """Of the solution of the perturbed programs."""
+        assert again.residuals is not None
+        residual = _host(again.residuals.largest).reshape(len(ends), -1).max(axis=0)
+        return cls(ends, program, again.point, *report(again, ends, tau), residual)
 
     def at(self, values: Array) -> dict[float, Array]:
         """The part of `values` (ends * batch, ...) that belongs to each end."""
@@ -151,17 +163,21 @@ def solved_ends(
     base = program.proximal(rho, solution.point.x).take(both)
     perturbed = along_cotangent(base, z_bar.take(both), t)
     again = solve(solver, perturbed, start=solution.take(both))
-    usable, info = report(again, ends, tau)
-    return Ends(ends, perturbed, again.point, usable, with_redundant_rows(info, program, z_bar))
+    found = Ends.of(ends, perturbed, again, tau)
+    return found._replace(info=with_redundant_rows(found.info, program, z_bar))
 
 
-def bend(high: Point, low: Point, center: Point, accuracy: float) -> np.ndarray:
+def bend(
+    high: Point, low: Point, center: Point, accuracy: float, residual: np.ndarray
+) -> np.ndarray:
     """How far the center is from the middle of both ends, (batch,).
 
     |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b. One
-    that moves by less than 10,000 times the solver's accuracy says nothing: NaN where neither does.
+    that moves by less than 10,000 times the accuracy says nothing: NaN where neither does. That is
+    the solver's, or what the ends' residual shows it to be where it is better.
     """
     found = []
+    accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
     for name in ("x", "y"):
         hi, lo, at = (_host(getattr(z, name)) for z in (high, low, center))
         moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
@@ -229,7 +245,7 @@ def solved_along(
     again = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
         again.status[_indefinite(perturbed)] = "indefinite"
-    return Ends(ends, perturbed, again.point, *report(again, ends, tau))
+    return Ends.of(ends, perturbed, again, tau)
 
 
 def _indefinite(program: ConeProgram) -> np.ndarray:

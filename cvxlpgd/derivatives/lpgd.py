@@ -144,7 +144,8 @@ class LPGD:
         g_low = program.lagrangian_gradient(low, entries)
         w_bar = (g_high - g_low) * (1.0 / xp.asarray(tau * width))[:, None]
         noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        bend = perturb.bend(high, low, z, solver.accuracy) * (info.side == "average")
+        bend = perturb.bend(high, low, z, solver.accuracy, found.residual)
+        bend *= info.side == "average"
         return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok, bend=bend)
 
     def jvp(
