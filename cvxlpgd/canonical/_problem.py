@@ -9,9 +9,28 @@ import cvxpy as cp
 import numpy as np
 from cvxpy.utilities import scopes
 
+from cvxlpgd.canonical import _hidden as hidden
 from cvxlpgd.errors import InvalidProblem
 
 _WRAPS = {"PSD": cp.psd_wrap, "NSD": lambda value: -cp.psd_wrap(-value)}
+
+
+class Own(cp.Problem):
+    """A problem whose reductions look a solver up by a name that CVXPY knows.
+
+    They do so to compile a perspective's function.
+    """
+
+    @property
+    def solver_context(self) -> Any:
+        """What CVXPY's reductions know of the solver."""
+        return self._solver_context
+
+    @solver_context.setter
+    def solver_context(self, context: Any) -> None:
+        if context is not None:
+            context.solver_name = cp.SCS
+        self._solver_context = context
 
 
 def checked(
@@ -45,7 +64,7 @@ def checked(
         if len({item.id for item in listed}) < len(listed):
             raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")
     _check_members(problem, parameters, variables)
-    for leaf in problem.parameters() + problem.variables():
+    for leaf in hidden.parameters(problem) + problem.variables():
         if leaf.is_complex():
             raise InvalidProblem(f"{_named(leaf)} is complex; write real and imaginary parts")
         if not leaf.size:
@@ -55,12 +74,12 @@ def checked(
 
 
 def _check_members(problem: cp.Problem, parameters: Any, variables: Any) -> None:
-    own = {p.id for p in problem.parameters()}
+    own = {p.id: p for p in hidden.parameters(problem)}
     for i, parameter in enumerate(parameters):
         if parameter.id not in own:
             raise InvalidProblem(
                 f"parameters[{i}], {_named(parameter)}, is not a parameter of the problem, which "
-                f"has {', '.join(_named(p) for p in problem.parameters()) or 'none'}"
+                f"has {', '.join(_named(p) for p in own.values()) or 'none'}"
             )
     if not problem.variables():
         raise InvalidProblem("the problem has no variables, so there is nothing to solve")
@@ -96,7 +115,7 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
     """
     listed = {p.id for p in parameters}
     constants: dict[int, Any] = {}
-    for parameter in problem.parameters():
+    for parameter in hidden.parameters(problem):
         if parameter.id in listed:
             continue
         if parameter.value is None:
@@ -108,7 +127,7 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
         wrap = next((w for name, w in _WRAPS.items() if parameter.attributes[name]), None)
         constants[id(parameter)] = wrap(constant) if wrap else constant
     if not constants:
-        return cp.Problem(problem.objective, problem.constraints)
+        return Own(problem.objective, problem.constraints)
     for variable in problem.variables():
         bounds = variable.attributes["bounds"]
         if bounds is not None and any(isinstance(bound, cp.Expression) for bound in bounds):
@@ -117,7 +136,8 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
             constants[id(variable)] = cp.Variable(
                 variable.shape, name=variable.name(), var_id=variable.id, **attributes
             )
-    return cp.Problem(
+    constants |= hidden.copies(problem, constants)
+    return Own(
         problem.objective.tree_copy(id_objects=constants),
         [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
     )
@@ -133,6 +153,7 @@ def _fixed(bound: Any, constants: dict[int, Any]) -> Any:
 
 def check_dpp(problem: cp.Problem, gp: bool) -> None:
     """Raise InvalidProblem, naming an expression, unless the problem is DPP."""
+    hidden.check(problem)
     context = "dgp" if gp else "dcp"
     if problem.is_dpp(context, quad_form_dpp="qp"):
         return

@@ -1,0 +1,102 @@
+"""Atoms that keep something where CVXPY's own walks through a problem do not reach it.
+
+A perspective keeps its function, and a support function its set; neither is among their arguments.
+CVXPY does not see the parameters in a perspective's function and in a support function's argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cvxpy as cp
+from cvxpy.atoms.suppfunc import SuppFuncAtom
+from cvxpy.utilities import scopes
+
+from cvxlpgd.canonical._target import Target
+from cvxlpgd.errors import InvalidProblem
+
+
+def check(problem: cp.Problem) -> None:
+    """Refuse what CVXPY would compile wrongly, or crash on, without a word.
+
+    Raises
+    ------
+    InvalidProblem
+        For a parameter that stands in the argument of a support function only, for such an argument
+        that is not DPP, and for a perspective of a function that CVXPY compiles wrongly.
+    """
+    seen = {p.id for p in problem.parameters()}
+    for atom in _kept_apart(problem):
+        if isinstance(atom, SuppFuncAtom):
+            _check_argument(atom.args[0], seen)
+        elif not atom.f.parameters():  # else it is not DPP
+            _check_function(atom)
+
+
+def _check_argument(argument: Any, seen: set[int]) -> None:
+    names = [p.name() for p in argument.parameters() if p.id not in seen]
+    if names:
+        raise InvalidProblem(
+            f"the parameter {names[0]!r} is in the argument of a support function and nowhere "
+            f"else, where CVXPY does not see it; add a variable that is equal to {argument} and "
+            "give the support function that"
+        )
+    with scopes.dpp_scope():
+        if not argument.is_affine():
+            raise InvalidProblem(
+                f"Problem must be DPP. The argument {argument} of a support function is not"
+            )
+
+
+def _check_function(atom: Any) -> None:
+    """CVXPY takes the second-order cones of one constraint for a single one."""
+    hint = f"CVXPY compiles {atom} of {atom.f} wrongly, if at all"
+    if atom.f.is_affine():
+        raise InvalidProblem(f"{hint}: the perspective of a'x + b is a'x + b s; write that")
+    sense = cp.Minimize if atom.f.is_convex() else cp.Maximize
+    data, _, _ = cp.Problem(sense(atom.f)).get_problem_data(
+        Target(), solver_opts={"use_quad_obj": False}
+    )
+    cones = [c for c in data["program"].constraints if isinstance(c, cp.SOC)]
+    if any(len(c.cone_sizes()) > 1 for c in cones):
+        raise InvalidProblem(f"{hint}: write the perspective by other atoms, such as quad_over_lin")
+
+
+def holds_support_function(expression: Any) -> bool:
+    """Whether there is one in it: to evaluate it is to solve a problem of the user's."""
+    return any(isinstance(atom, SuppFuncAtom) for atom in _nodes(expression))
+
+
+def copies(problem: cp.Problem, leaves: dict[int, Any]) -> dict[int, Any]:
+    """Copies of those atoms with leaves of ours, by the atoms' id(); CVXPY cannot make them."""
+    made: dict[int, Any] = {}
+    for atom in _kept_apart(problem):
+        arguments = [argument.tree_copy(id_objects=leaves) for argument in atom.args]
+        if isinstance(atom, SuppFuncAtom):
+            made[id(atom)] = SuppFuncAtom(arguments[0], atom._parent)
+        else:
+            kept = (atom.f, atom.f_recession)
+            f, recession = (None if v is None else v.tree_copy(id_objects=leaves) for v in kept)
+            made[id(atom)] = cp.perspective(f, arguments[0], recession)
+    return made
+
+
+def parameters(problem: cp.Problem) -> list[cp.Parameter]:
+    """All of a problem's parameters, those that CVXPY does not see too."""
+    found = {p.id: p for p in problem.parameters()}
+    for atom in _kept_apart(problem):
+        inside = atom.args[0] if isinstance(atom, SuppFuncAtom) else atom.f
+        found |= {p.id: p for p in inside.parameters()}
+    return list(found.values())
+
+
+def _kept_apart(problem: cp.Problem) -> Iterator[Any]:
+    for part in (problem.objective, *problem.constraints):
+        yield from (v for v in _nodes(part) if isinstance(v, cp.perspective | SuppFuncAtom))
+
+
+def _nodes(expression: Any) -> Iterator[Any]:
+    yield expression
+    for argument in getattr(expression, "args", ()):
+        yield from _nodes(argument)
