@@ -10,6 +10,7 @@ from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.numpy import CvxpyLayer
 
 x, s = cp.Variable(2, name="x"), cp.Variable(nonneg=True, name="s")
+t = cp.Variable(nonneg=True, name="t")
 c, p = cp.Parameter(2, name="c"), cp.Parameter(2, name="p")
 point = cp.Variable(2, name="point")
 DISK = cp.suppfunc(point, [cp.norm(point, 2) <= 1])
@@ -25,6 +26,10 @@ def near(f):
 SAME = {
     "square": (cp.perspective(cp.sum_squares(x), s), cp.quad_over_lin(x, s)),
     "log": (-cp.perspective(cp.sum(cp.log(x)), s), cp.sum(cp.rel_entr(s * np.ones(2), x))),
+    "nested": (
+        cp.perspective(cp.perspective(cp.sum_squares(x), s), t) + cp.square(t - 2),
+        cp.quad_over_lin(x, s) + cp.square(t - 2),
+    ),
     "disk": (DISK(x), cp.norm(x, 2)),
     "disk moved by p": (DISK(x - p), cp.norm(x - p, 2)),
     "disk scaled by p": (DISK(cp.multiply(p, x)), cp.norm(cp.multiply(p, x), 2)),
@@ -85,7 +90,8 @@ def test_what_is_not_dpp_in_them_is_refused():
 
 def test_perspectives_that_cvxpy_compiles_wrongly_are_refused():
     """At CVXPY 1.9 the first one's objective is 2.3 at the solution and 3.2 in the cone program."""
-    for f in (cp.pnorm(x, 3), cp.sum(cp.power(x, 3)), cp.sum(x) + 2):
+    inner = cp.perspective(cp.pnorm(x, 3), t) + cp.sum_squares(x)
+    for f in (cp.pnorm(x, 3), cp.sum(cp.power(x, 3)), cp.sum(x) + 2, inner):
         with pytest.raises(InvalidProblem, match=r"CVXPY compiles perspective.* wrongly"):
             CvxpyLayer(near(cp.perspective(f, s)), [c, p], [x])
 

@@ -13,7 +13,7 @@ import cvxpy as cp
 from cvxpy.atoms.suppfunc import SuppFuncAtom
 from cvxpy.utilities import scopes
 
-from cvxlpgd.canonical._target import Target
+from cvxlpgd.canonical._target import Own, Target
 from cvxlpgd.errors import InvalidProblem
 
 
@@ -54,10 +54,11 @@ def _check_function(atom: Any) -> None:
     hint = f"CVXPY compiles {atom} of {atom.f} wrongly, if at all"
     if atom.f.is_affine():
         raise InvalidProblem(f"{hint}: the perspective of a'x + b is a'x + b s; write that")
-    sense = cp.Minimize if atom.f.is_convex() else cp.Maximize
-    data, _, _ = cp.Problem(sense(atom.f)).get_problem_data(
-        Target(), solver_opts={"use_quad_obj": False}
-    )
+    problem = Own((cp.Minimize if atom.f.is_convex() else cp.Maximize)(atom.f))
+    try:
+        data, _, _ = problem.get_problem_data(Target(), solver_opts={"use_quad_obj": False})
+    except Exception:  # the compilation of the whole problem will say so
+        return
     cones = [c for c in data["program"].constraints if isinstance(c, cp.SOC)]
     if any(len(c.cone_sizes()) > 1 for c in cones):
         raise InvalidProblem(f"{hint}: write the perspective by other atoms, such as quad_over_lin")
@@ -69,15 +70,15 @@ def holds_support_function(expression: Any) -> bool:
 
 
 def copies(problem: cp.Problem, leaves: dict[int, Any]) -> dict[int, Any]:
-    """Copies of those atoms with leaves of ours, by the atoms' id(); CVXPY cannot make them."""
-    made: dict[int, Any] = {}
+    """Leaves of ours and copies with them of those atoms, which CVXPY cannot make, by id()."""
+    made = dict(leaves)
     for atom in _kept_apart(problem):
-        arguments = [argument.tree_copy(id_objects=leaves) for argument in atom.args]
+        arguments = [argument.tree_copy(id_objects=made) for argument in atom.args]
         if isinstance(atom, SuppFuncAtom):
             made[id(atom)] = SuppFuncAtom(arguments[0], atom._parent)
         else:
             kept = (atom.f, atom.f_recession)
-            f, recession = (None if v is None else v.tree_copy(id_objects=leaves) for v in kept)
+            f, recession = (None if v is None else v.tree_copy(id_objects=made) for v in kept)
             made[id(atom)] = cp.perspective(f, arguments[0], recession)
     return made
 
@@ -97,6 +98,8 @@ def _kept_apart(problem: cp.Problem) -> Iterator[Any]:
 
 
 def _nodes(expression: Any) -> Iterator[Any]:
-    yield expression
-    for argument in getattr(expression, "args", ()):
+    """All parts of an expression, inner ones first."""
+    inside = [expression.f] if isinstance(expression, cp.perspective) else []
+    for argument in (*inside, *getattr(expression, "args", ())):
         yield from _nodes(argument)
+    yield expression

@@ -10,27 +10,10 @@ import numpy as np
 from cvxpy.utilities import scopes
 
 from cvxlpgd.canonical import _hidden as hidden
+from cvxlpgd.canonical._target import Own
 from cvxlpgd.errors import InvalidProblem
 
 _WRAPS = {"PSD": cp.psd_wrap, "NSD": lambda value: -cp.psd_wrap(-value)}
-
-
-class Own(cp.Problem):
-    """A problem whose reductions look a solver up by a name that CVXPY knows.
-
-    They do so to compile a perspective's function.
-    """
-
-    @property
-    def solver_context(self) -> Any:
-        """What CVXPY's reductions know of the solver."""
-        return self._solver_context
-
-    @solver_context.setter
-    def solver_context(self, context: Any) -> None:
-        if context is not None:
-            context.solver_name = cp.SCS
-        self._solver_context = context
 
 
 def checked(
@@ -136,7 +119,7 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
             constants[id(variable)] = cp.Variable(
                 variable.shape, name=variable.name(), var_id=variable.id, **attributes
             )
-    constants |= hidden.copies(problem, constants)
+    constants = hidden.copies(problem, constants)
     return Own(
         problem.objective.tree_copy(id_objects=constants),
         [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],

@@ -55,6 +55,24 @@ class Target(SCS):
         return ConicSolver.invert(self, solution, inverse_data)
 
 
+class Own(cp.Problem):
+    """A problem whose reductions look a solver up by a name that CVXPY knows.
+
+    They do so to compile a perspective's function.
+    """
+
+    @property
+    def solver_context(self) -> Any:
+        """What CVXPY's reductions know of the solver."""
+        return self._solver_context
+
+    @solver_context.setter
+    def solver_context(self, context: Any) -> None:
+        if context is not None:
+            context.solver_name = cp.SCS
+        self._solver_context = context
+
+
 def check_understood(program: Any) -> None:
     unknown = vars(program).keys() - _UNDERSTOOD - _UNUSED
     if unknown:
