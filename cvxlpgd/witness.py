@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from contextlib import suppress
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.canonical._hidden import holds_support_function
+from cvxlpgd.canonical._hidden import holds_support_function, nodes
 from cvxlpgd.errors import CvxlpgdError
 
 TOLERATED = 1e-4  # violation relative to the constraint's own terms, at a solved sample
@@ -69,22 +68,44 @@ class Witness:
             self._check(objective)
 
     def _check(self, objective: float) -> None:
-        with suppress(AssertionError):  # of a perspective at s = 0, which has no value there
-            stated = float(np.asarray(self._objective.value, dtype=float).item())
-            if np.isfinite(stated) and abs(stated - objective) > TOLERATED * (1 + abs(objective)):
-                raise CvxlpgdError(
-                    f"the objective is {stated:.6g} at the solution, but {objective:.6g} in the "
-                    f"cone program: {_DISAGREE}"
-                )
+        stated = _objective(self._objective)
+        differs = np.isfinite(stated) and abs(stated - objective) > TOLERATED * (1 + abs(objective))
+        if differs and _is_evaluated(self._objective):
+            raise CvxlpgdError(
+                f"the objective is {stated:.6g} at the solution, but {objective:.6g} in the cone "
+                f"program: {_DISAGREE}"
+            )
         for constraint in self._constraints:
-            with suppress(AssertionError):
-                violation = float(np.max(constraint.violation(), initial=0.0))
-                terms = [np.abs(np.asarray(a.value)).max(initial=0.0) for a in constraint.args]
-                if TOLERATED * (1 + max(terms, default=0.0)) < violation < np.inf:
-                    raise CvxlpgdError(
-                        f"the solution violates the constraint {constraint} by {violation:.2g}, "
-                        f"although the cone program is solved: {_DISAGREE}"
-                    )
+            violation, size = _violation(constraint)
+            if TOLERATED * (1 + size) < violation < np.inf and _is_evaluated(constraint):
+                raise CvxlpgdError(
+                    f"the solution violates the constraint {constraint} by {violation:.2g}, "
+                    f"although the cone program is solved: {_DISAGREE}"
+                )
+
+
+def _is_evaluated(part: cp.Expression | cp.Constraint) -> bool:
+    """Whether CVXPY evaluates it rightly: a value of another shape, as of upper_tri, spreads."""
+    expressions = (v for v in nodes(part) if isinstance(v, cp.Expression) and v.size > 1)
+    return all(v.shape == v.value.shape for v in expressions)
+
+
+def _objective(expression: cp.Expression) -> float:
+    """Its value, NaN where CVXPY has none, as of a perspective at s = 0."""
+    try:
+        return float(np.asarray(expression.value, dtype=float).item())
+    except Exception:
+        return np.nan
+
+
+def _violation(constraint: cp.Constraint) -> tuple[float, float]:
+    """By how much it is violated, and the size of its terms; 0 where CVXPY has no value."""
+    try:
+        violation = float(np.max(constraint.violation(), initial=0.0))
+        terms = [np.abs(np.asarray(a.value)).max(initial=0.0) for a in constraint.args]
+    except Exception:
+        return 0.0, 0.0
+    return violation, max(terms, default=0.0)
 
 
 def _domains(problem: cp.Problem) -> list[cp.Constraint]:

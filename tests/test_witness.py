@@ -124,3 +124,18 @@ def test_a_quadratic_objective_of_a_symmetric_variable_is_right_or_an_error():
     else:
         found = layer.forward([value]).outputs[0].reshape(2, 2)
         np.testing.assert_allclose(found, value, atol=1e-7)
+
+
+@pytest.mark.parametrize("weigh", [lambda v: 2 * v, lambda v: cp.multiply(np.full((3, 1), 2), v)])
+def test_what_cvxpy_evaluates_wrongly_is_no_disagreement(weigh):
+    """The value of upper_tri has another shape than it: in products it spreads, or fails."""
+    X, C = cp.Variable((3, 3)), cp.Parameter((3, 3))
+    value = np.arange(9.0).reshape(3, 3)
+    weighted, whole = weigh(cp.upper_tri(X)), cp.sum_squares(X - C)
+    entries = [2 * X[i, j] for i in range(3) for j in range(i + 1, 3)]
+    found = cp.Problem(cp.Minimize(whole + cp.sum(weighted)), [weighted >= 1, weighted <= 7])
+    wanted = cp.Problem(
+        cp.Minimize(whole + sum(entries)), [v >= 1 for v in entries] + [v <= 7 for v in entries]
+    )
+    outputs = (Layer(p, [C], [X]).forward([value]).outputs[0] for p in (found, wanted))
+    np.testing.assert_allclose(*outputs, atol=1e-7)

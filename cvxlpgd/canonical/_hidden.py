@@ -66,7 +66,7 @@ def _check_function(atom: Any) -> None:
 
 def holds_support_function(expression: Any) -> bool:
     """Whether there is one in it: to evaluate it is to solve a problem of the user's."""
-    return any(isinstance(atom, SuppFuncAtom) for atom in _nodes(expression))
+    return any(isinstance(atom, SuppFuncAtom) for atom in nodes(expression))
 
 
 def copies(problem: cp.Problem, leaves: dict[int, Any]) -> dict[int, Any]:
@@ -94,12 +94,12 @@ def parameters(problem: cp.Problem) -> list[cp.Parameter]:
 
 def _kept_apart(problem: cp.Problem) -> Iterator[Any]:
     for part in (problem.objective, *problem.constraints):
-        yield from (v for v in _nodes(part) if isinstance(v, cp.perspective | SuppFuncAtom))
+        yield from (v for v in nodes(part) if isinstance(v, cp.perspective | SuppFuncAtom))
 
 
-def _nodes(expression: Any) -> Iterator[Any]:
+def nodes(expression: Any) -> Iterator[Any]:
     """All parts of an expression, inner ones first."""
     inside = [expression.f] if isinstance(expression, cp.perspective) else []
     for argument in (*inside, *getattr(expression, "args", ())):
-        yield from _nodes(argument)
+        yield from nodes(argument)
     yield expression

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import cvxpy as cp
-import numpy as np
 
-from .choices import pick
+from . import builds as build
 from .leaves import flat
-from .world import World, definite
+from .world import World
 
 Build = Callable[[World, cp.Expression], cp.Expression]
 
@@ -26,8 +25,8 @@ class Atom:
         1 convex, -1 concave, 0 affine.
     degree : int
         Its size is the argument's to this power; with 0 the argument is divided by its size first.
-    positive, symmetric : bool
-        Whether the argument must be.
+    positive, symmetric, definite : bool
+        Whether the argument must be; definite with eigenvalues of at least 0.4.
     polyhedral : bool
         Whether linear constraints express it.
     cost : bool
@@ -40,122 +39,85 @@ class Atom:
     build: Build
     positive: bool = False
     symmetric: bool = False
+    definite: bool = False
     polyhedral: bool = False
     cost: bool = False
 
 
-def positive(world: World, argument: cp.Expression) -> cp.Expression:
-    """The argument, shifted such that its entries are at least 0.4 at the known point."""
-    least = float(world.evaluated(argument).min(initial=1.0))
-    return argument + max(0.0, 0.4 - least)
-
-
-def symmetric(world: World, argument: cp.Expression) -> cp.Expression:
-    """A symmetric matrix made of the argument."""
-    if len(argument.shape) == 2 and argument.shape[0] == argument.shape[1]:
-        return (argument + argument.T) / 2
-    k = 2 if argument.size < 6 else 3
-    basis = world.rng.normal(size=(k, k, argument.size)) / np.sqrt(argument.size)
-    basis = (basis + np.swapaxes(basis, 0, 1)) / 2
-    mapped = basis.reshape(k * k, argument.size) @ flat(argument)
-    square = cp.reshape(mapped, (k, k), order="F")
-    return (square + square.T) / 2
-
-
-def _cost(world: World, v: cp.Expression) -> cp.Expression:
-    fixed = bool(v.parameters())
-    c = world.data((v.size,), world.normal(), percent=0 if fixed else 80)
-    return c @ flat(v)
-
-
-def _quadratic(world: World, v: cp.Expression) -> cp.Expression:
-    if v.parameters():
-        return cp.sum_squares(v)  # the DPP rules ask for a constant map here
-    return cp.quad_form(flat(v), cp.psd_wrap(definite(world.rng, (), v.size)))
-
-
-def _parametric(world: World, v: cp.Expression) -> cp.Expression:
-    if v.parameters():
-        return _quadratic(world, v)
-    n = v.size
-    P = world.parameter((n, n), lambda shape: definite(world.rng, shape[:-2], n), PSD=True)
-    return cp.quad_form(flat(v), P)
-
-
-def _fraction(world: World, v: cp.Expression) -> cp.Expression:
-    if v.parameters():
-        return cp.sum_squares(v)
-    return cp.matrix_frac(flat(v), definite(world.rng, (), v.size))
-
-
-def _over(world: World, v: cp.Expression) -> cp.Expression:
-    if v.size < 2 or v.parameters():  # the DPP rules ask for a constant map here
-        return cp.sum_squares(v)
-    return cp.quad_over_lin(flat(v)[:-1], positive(world, flat(v)[-1]))
-
-
-def _maximum(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum(cp.maximum(v, world.data(v.shape, world.normal(world.scale))))
-
-
-def _minimum(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum(cp.minimum(v, world.data(v.shape, world.normal(world.scale))))
-
-
-def _largest(world: World, v: cp.Expression) -> cp.Expression:
-    # CVXPY fails on all of a vector, and on matrices, once variables have values
-    return cp.sum_largest(flat(v), 2) if v.size > 2 else cp.max(v)
-
-
-def _kl(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum(cp.kl_div(v, world.data(v.shape, world.uniform(0.5, 2.0))))
-
-
-def _power(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum(cp.power(v, pick(world.choices, [2, 1.5, 3, -1])))
-
-
-def _matrix(v: cp.Expression) -> cp.Expression:
-    return v if len(v.shape) == 2 else cp.reshape(v, (v.size, 1), order="F")
-
-
 ATOMS = (
-    Atom("linear", 0, 1, _cost, polyhedral=True),
+    Atom("linear", 0, 1, build.cost, polyhedral=True),
     Atom("abs", 1, 1, lambda w, v: cp.sum(cp.abs(v)), polyhedral=True),
     Atom("norm1", 1, 1, lambda w, v: cp.norm1(v), polyhedral=True),
     Atom("norm2", 1, 1, lambda w, v: cp.norm(flat(v), 2)),
     Atom("norm_inf", 1, 1, lambda w, v: cp.norm_inf(v), polyhedral=True),
     Atom("sum_squares", 1, 2, lambda w, v: cp.sum_squares(v)),
-    Atom("quad_form", 1, 2, _quadratic),
-    Atom("quad_form(P)", 1, 2, _parametric, cost=True),
+    Atom("quad_form", 1, 2, build.quadratic),
+    Atom("quad_form(P)", 1, 2, build.parametric, cost=True),
     Atom("huber", 1, 0, lambda w, v: cp.sum(cp.huber(v, 0.7))),
     Atom("pos", 1, 1, lambda w, v: cp.sum(cp.pos(v)), polyhedral=True),
     Atom("neg", 1, 1, lambda w, v: cp.sum(cp.neg(v)), polyhedral=True),
     Atom("max", 1, 1, lambda w, v: cp.max(v), polyhedral=True),
     Atom("min", -1, 1, lambda w, v: cp.min(v), polyhedral=True),
-    Atom("maximum", 1, 1, _maximum, polyhedral=True),
-    Atom("minimum", -1, 1, _minimum, polyhedral=True),
-    Atom("sum_largest", 1, 1, _largest, polyhedral=True),
+    Atom("maximum", 1, 1, build.maximum, polyhedral=True),
+    Atom("minimum", -1, 1, build.minimum, polyhedral=True),
+    Atom("sum_largest", 1, 1, build.largest, polyhedral=True),
     Atom("log", -1, 0, lambda w, v: cp.sum(cp.log(v)), positive=True),
     Atom("exp", 1, 0, lambda w, v: cp.sum(cp.exp(v))),
     Atom("entr", -1, 0, lambda w, v: cp.sum(cp.entr(v)), positive=True),
     Atom("log_sum_exp", 1, 0, lambda w, v: cp.log_sum_exp(v)),
     Atom("logistic", 1, 0, lambda w, v: cp.sum(cp.logistic(v))),
-    Atom("kl_div", 1, 0, _kl, positive=True),
+    Atom("kl_div", 1, 0, build.kl, positive=True),
     Atom("geo_mean", -1, 0, lambda w, v: cp.geo_mean(flat(v)), positive=True),
-    Atom("power", 1, 0, _power, positive=True),
+    Atom("power", 1, 0, build.power, positive=True),
     Atom("sqrt", -1, 0, lambda w, v: cp.sum(cp.sqrt(v)), positive=True),
     Atom("inv_pos", 1, 0, lambda w, v: cp.sum(cp.inv_pos(v)), positive=True),
     Atom("pnorm 3", 1, 1, lambda w, v: cp.pnorm(flat(v), 3)),
     Atom("pnorm 1.5", 1, 1, lambda w, v: cp.pnorm(flat(v), 1.5)),
-    Atom("quad_over_lin", 1, 0, _over),
-    Atom("matrix_frac", 1, 2, _fraction),
-    Atom("norm_fro", 1, 1, lambda w, v: cp.norm(_matrix(v), "fro")),
-    Atom("norm_nuc", 1, 1, lambda w, v: cp.normNuc(_matrix(v))),
-    Atom("sigma_max", 1, 1, lambda w, v: cp.sigma_max(_matrix(v))),
+    Atom("quad_over_lin", 1, 0, build.over),
+    Atom("matrix_frac", 1, 2, build.fraction),
+    Atom("norm_fro", 1, 1, lambda w, v: cp.norm(build.matrix(v), "fro")),
+    Atom("norm_nuc", 1, 1, lambda w, v: cp.normNuc(build.matrix(v))),
+    Atom("sigma_max", 1, 1, lambda w, v: cp.sigma_max(build.matrix(v))),
     Atom("lambda_max", 1, 1, lambda w, v: cp.lambda_max(v), symmetric=True),
     Atom("lambda_min", -1, 1, lambda w, v: cp.lambda_min(v), symmetric=True),
     Atom("trace", 0, 1, lambda w, v: cp.trace(v), symmetric=True, polyhedral=True),
+    Atom("cummax", 1, 1, lambda w, v: cp.sum(cp.cummax(build.column(v))), polyhedral=True),
+    Atom("ptp", 1, 1, lambda w, v: cp.ptp(v), polyhedral=True),
+    Atom("dotsort", 1, 1, build.dotsort, polyhedral=True),
+    Atom("cvar", 1, 1, lambda w, v: cp.cvar(flat(v), 0.6), polyhedral=True),
+    Atom("scalene", 1, 1, lambda w, v: cp.sum(cp.scalene(v, 0.5, 2.0)), polyhedral=True),
+    Atom("sum_smallest", -1, 1, build.smallest, polyhedral=True),
+    Atom(
+        "max of rows", 1, 1, lambda w, v: cp.sum(cp.max(build.matrix(v), axis=1)), polyhedral=True
+    ),
+    Atom("logic", 0, 1, build.logic, polyhedral=True, cost=True),
+    Atom("tv", 1, 1, lambda w, v: cp.tv(v) if v.size > 1 else cp.abs(cp.sum(v))),
+    Atom("mixed_norm", 1, 1, lambda w, v: cp.mixed_norm(build.matrix(v), 2, 1)),
+    Atom("norms of columns", 1, 1, lambda w, v: cp.max(cp.norm(build.matrix(v), 2, axis=0))),
+    Atom("std", 1, 1, lambda w, v: cp.std(v)),
+    Atom("var", 1, 2, lambda w, v: cp.var(v)),
+    Atom("square", 1, 2, lambda w, v: cp.sum(cp.square(v))),
+    Atom("sum_squares of rows", 1, 2, build.row_squares),
+    Atom("harmonic_mean", -1, 1, lambda w, v: cp.harmonic_mean(flat(v)), positive=True),
+    Atom("inv_prod", 1, 0, lambda w, v: cp.inv_prod(flat(v)[:3]), positive=True),
+    Atom("log1p", -1, 0, lambda w, v: cp.sum(cp.log1p(v)), positive=True),
+    Atom("rel_entr", 1, 0, build.relative_entropy, positive=True),
+    Atom("xexp", 1, 0, lambda w, v: cp.sum(cp.xexp(cp.pos(v)))),
+    Atom("log_normcdf", -1, 0, lambda w, v: cp.sum(cp.log_normcdf(v))),
+    Atom("loggamma", 1, 0, lambda w, v: cp.sum(cp.loggamma(v)), positive=True),
+    Atom("power, exactly", 1, 0, build.exact_power, positive=True),
+    Atom("pnorm 3, exactly", 1, 1, lambda w, v: cp.pnorm(flat(v), 3, approx=False)),
+    Atom("geo_mean, exactly", -1, 0, build.exact_mean, positive=True),
+    Atom("matrix_frac of both", 1, 0, build.joint_fraction, definite=True),
+    Atom("log_det", -1, 0, lambda w, v: cp.log_det(v), definite=True),
+    Atom("tr_inv", 1, 0, lambda w, v: cp.tr_inv(v), definite=True),
+    Atom("lambda_sum_largest", 1, 1, lambda w, v: cp.lambda_sum_largest(v, 2), symmetric=True),
+    Atom("lambda_sum_smallest", -1, 1, lambda w, v: cp.lambda_sum_smallest(v, 2), symmetric=True),
+    Atom("von_neumann_entr", -1, 0, lambda w, v: cp.von_neumann_entr(v), definite=True),
+    Atom("quantum_rel_entr", 1, 0, build.quantum, definite=True),
+    Atom("perspective", 1, 0, build.perspective, cost=True),
+    Atom("support function", 1, 1, build.support),
+    Atom("indicator", 1, 1, build.indicator, polyhedral=True, cost=True),
 )
 POLYHEDRAL = tuple(atom for atom in ATOMS if atom.polyhedral)
 
@@ -165,5 +127,7 @@ def argument_of(world: World, atom: Atom, argument: cp.Expression) -> cp.Express
     if atom.degree == 0:
         argument = argument / world.scale
     if atom.positive:
-        argument = positive(world, argument)
-    return symmetric(world, argument) if atom.symmetric else argument
+        argument = build.positive(world, argument)
+    if atom.definite:
+        return build.positive_definite(world, argument)
+    return build.symmetric(world, argument) if atom.symmetric else argument

@@ -134,7 +134,88 @@ def _product(world: World, x: cp.Expression) -> cp.Expression:
     return _factor(world, x, (2, n), world.a_scale / np.sqrt(n)) @ x
 
 
+def _picked(world: World, x: cp.Expression) -> cp.Expression:
+    places = world.rng.integers(x.size, size=min(x.size, 3))
+    return world.a_scale * flat(x)[[int(k) for k in places]]
+
+
+def _diagonal(world: World, x: cp.Expression) -> cp.Expression:
+    if len(x.shape) == 2:
+        return world.a_scale * (cp.diag(x) if x.shape[0] == x.shape[1] else x)
+    return world.a_scale * cp.diag(flat(x)[:3])
+
+
+def _triangle(world: World, x: cp.Expression) -> cp.Expression:
+    if len(x.shape) == 2 and x.shape[0] == x.shape[1] > 1:
+        return world.a_scale * flat(cp.upper_tri(x))  # CVXPY's value of it has another shape
+    return world.a_scale * (cp.vec_to_upper_tri(flat(x)[:3]) if x.size > 2 else x)
+
+
+def _kronecker(world: World, x: cp.Expression) -> cp.Expression:
+    if x.parameters():  # the DPP rules ask for none, not even in the variable's bounds
+        return world.a_scale * x
+    small = x[:2, :2] if len(x.shape) == 2 else cp.reshape(flat(x)[:2], (-1, 1), order="F")
+    factor = world.normal(world.a_scale)(pick(world.choices, [(2, 1), (1, 2)]))
+    return cp.kron(*pick(world.choices, [(factor, small), (small, factor)]))
+
+
+def _convolved(world: World, x: cp.Expression) -> cp.Expression:
+    return cp.convolve(world.normal(world.a_scale / 2)((2,)), flat(x)[:8])
+
+
+def _outer(world: World, x: cp.Expression) -> cp.Expression:
+    return cp.outer(_factor(world, x, (2,), world.a_scale), flat(x)[:4])
+
+
+def _blocks(world: World, x: cp.Expression) -> cp.Expression:
+    v = flat(x)[:2]
+    made = [
+        lambda: cp.bmat([[v[0], v[-1]], [v[-1], np.ones((1, 1)) * world.x_scale]]),
+        lambda: cp.vstack([v, 2 * v]),
+        lambda: cp.concatenate([v, -v]),
+        lambda: cp.stack([v, v[::-1]], axis=1),
+    ]
+    return world.a_scale * pick(world.choices, made)()
+
+
+def _turned(world: World, x: cp.Expression) -> cp.Expression:
+    if len(x.shape) < 2:
+        return world.a_scale * cp.broadcast_to(flat(x)[:4], (2, min(x.size, 4)))
+    made = [
+        lambda: cp.swapaxes(x, 0, 1),
+        lambda: cp.moveaxis(x, 0, 1),
+        lambda: cp.permute_dims(x, [1, 0]),
+        lambda: cp.reshape(x, (x.size,), order="C"),
+        lambda: cp.squeeze(x),
+    ]
+    return world.a_scale * pick(world.choices, made)()
+
+
+def _means(world: World, x: cp.Expression) -> cp.Expression:
+    weights = _factor(world, x, x.shape, world.a_scale)
+    made = [lambda: cp.mean(x) * world.a_scale, lambda: cp.vdot(weights, x)]
+    return pick(world.choices, made)()
+
+
+def _contracted(world: World, x: cp.Expression) -> cp.Expression:
+    if len(x.shape) < 2:
+        return _means(world, x)
+    return cp.einsum("ij,jk->ik", _factor(world, x, (2, x.shape[0]), world.a_scale), x)
+
+
+def _partial(world: World, x: cp.Expression) -> cp.Expression:
+    if len(x.shape) < 2 or min(x.shape) < 2 or x.parameters():
+        return world.a_scale * x
+    whole = cp.kron(np.array([[1.0, 0.5], [0.2, -1.0]]), x[:2, :2])
+    if maybe(world.choices, 50):
+        return world.a_scale * cp.partial_trace(whole, (2, 2), pick(world.choices, [0, 1]))
+    return world.a_scale * cp.partial_transpose(whole, (2, 2), pick(world.choices, [0, 1]))[:2]
+
+
 _KINDS = {
     "x": _same, "x - p": _shifted, "A x + b": _mapped, "p * x": _weighted, "p sum(x)": _summed,
     "x[i]": _part, "axis": _axis, "diff": _differences, "stack": _stacked, "L X": _product,
+    "x[[i]]": _picked, "diag": _diagonal, "triangle": _triangle, "kron": _kronecker,
+    "convolve": _convolved, "outer": _outer, "blocks": _blocks, "turned": _turned,
+    "mean": _means, "einsum": _contracted, "partial": _partial,
 }  # fmt: skip

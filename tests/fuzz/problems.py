@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 
-from .atoms import ATOMS, POLYHEDRAL, Atom, argument_of, symmetric
+from .atoms import ATOMS, POLYHEDRAL, Atom, argument_of
+from .builds import symmetric
 from .choices import Choices, Recorded, Replayed, maybe, pick
 from .leaves import add_variable, affine, flat
 from .world import World
