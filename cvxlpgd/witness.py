@@ -85,9 +85,15 @@ class Witness:
 
 
 def _is_evaluated(part: cp.Expression | cp.Constraint) -> bool:
-    """Whether CVXPY evaluates it rightly: a value of another shape, as of upper_tri, spreads."""
-    expressions = (v for v in nodes(part) if isinstance(v, cp.Expression) and v.size > 1)
-    return all(v.shape == v.value.shape for v in expressions)
+    """Whether CVXPY evaluates it rightly.
+
+    A value of another shape than it should have, as of upper_tri, spreads in products; that of
+    quantum_rel_entr is right where traces are 1.
+    """
+    expressions = [v for v in nodes(part) if isinstance(v, cp.Expression)]
+    if any(isinstance(v, cp.quantum_rel_entr) for v in expressions):
+        return False
+    return all(v.shape == v.value.shape for v in expressions if v.size > 1)
 
 
 def _objective(expression: cp.Expression) -> float:

@@ -139,3 +139,16 @@ def test_what_cvxpy_evaluates_wrongly_is_no_disagreement(weigh):
     )
     outputs = (Layer(p, [C], [X]).forward([value]).outputs[0] for p in (found, wanted))
     np.testing.assert_allclose(*outputs, atol=1e-7)
+
+
+def test_quantum_entropies_are_what_they_mean():
+    """D(X|Y) = tr X (log X - log Y); CVXPY compiles it rightly and evaluates it wrongly."""
+    X, C = cp.Variable((2, 2), symmetric=True), cp.Parameter((2, 2), symmetric=True)
+    Y, value = np.array([[2.0, -1.0], [-1.0, 1.5]]), np.array([[1.0, 0.3], [0.3, 2.0]])
+    layer = Layer(cp.Problem(cp.Minimize(cp.quantum_rel_entr(X, Y)), [X == C]), [C], [X])
+    layer.forward([value])
+    logarithms = [(v * np.log(w)) @ v.T for w, v in map(np.linalg.eigh, (value, Y))]
+    wanted = np.trace(value @ (logarithms[0] - logarithms[1]))
+    np.testing.assert_allclose(layer.info.objective, wanted, rtol=1e-5)
+    X.value = value
+    assert abs(layer.problem.objective.value - wanted) > 1

@@ -76,8 +76,7 @@ def minimum(world: World, v: cp.Expression) -> cp.Expression:
 
 
 def largest(world: World, v: cp.Expression) -> cp.Expression:
-    # CVXPY fails on all of a vector, and on matrices, once variables have values
-    return cp.sum_largest(flat(v), 2) if v.size > 2 else cp.max(v)
+    return cp.sum_largest(v, 2) if v.size > 1 else cp.max(v)
 
 
 def kl(world: World, v: cp.Expression) -> cp.Expression:
@@ -102,7 +101,7 @@ def dotsort(world: World, v: cp.Expression) -> cp.Expression:
 
 
 def smallest(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.sum_smallest(flat(v), 2) if v.size > 2 else cp.min(v)
+    return cp.sum_smallest(v, 2) if v.size > 1 else cp.min(v)
 
 
 def row_squares(world: World, v: cp.Expression) -> cp.Expression:
@@ -126,10 +125,6 @@ def exact_mean(world: World, v: cp.Expression) -> cp.Expression:
 
 def joint_fraction(world: World, v: cp.Expression) -> cp.Expression:
     return cp.matrix_frac(world.normal()((v.shape[0],)) + v[:, 0], v)
-
-
-def quantum(world: World, v: cp.Expression) -> cp.Expression:
-    return cp.quantum_rel_entr(v, definite(world.rng, (), v.shape[0]), quad_approx=(1, 2))
 
 
 def perspective(world: World, v: cp.Expression) -> cp.Expression:
@@ -158,8 +153,9 @@ def logic(world: World, v: cp.Expression) -> cp.Expression:
         return cost(world, v)
     x = found[0]
     others = [y for y in found[1:] if y.shape == x.shape] or [cp.logic.Not(x)]
-    make = pick(world.choices, [cp.logic.And, cp.logic.Or, cp.logic.Xor])
-    return world.scale * cp.sum(make(x, others[0]))
+    kinds = cp.logic.And, cp.logic.Or, cp.logic.Xor
+    made = [weight * kind(x, others[0]) for weight, kind in zip((1, -2, 3), kinds, strict=True)]
+    return world.scale * cp.sum(sum(made))
 
 
 def indicator(world: World, v: cp.Expression) -> cp.Expression:

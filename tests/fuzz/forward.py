@@ -49,11 +49,11 @@ class Forward:
 
 
 def heard(outcome: Outcome, caught: list[warnings.WarningMessage], where: str) -> None:
-    """Sort warnings: the library's are refusals, CVXPY's of its approximations are nothing."""
+    """Sort warnings: the library's are refusals, CVXPY's of its ways of compiling are nothing."""
     for warning in caught:
         if issubclass(warning.category, CvxlpgdWarning):
             outcome.refusals.append(f"{where}: {warning.category.__name__}")
-        elif "approximat" not in str(warning.message).lower():
+        elif not any(word in str(warning.message) for word in ("pproximat", "backend")):
             text = f"{warning.category.__name__}: {str(warning.message)[:150]}"
             outcome.mismatches.append(f"{where}: stray {text}")
 
@@ -68,6 +68,7 @@ def forward(case: Case, unit: Case) -> Forward:
             v[:0] if v.ndim == rank + p.ndim else v
             for v, p in zip(run.values, world.parameters, strict=True)
         ]
+    world.forgotten()
     duals = [] if world.integer else duals_of(case)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -39,11 +39,12 @@ def solved(case: Case, i: int, asked: int = 0) -> Answer:
     solvers = [("HIGHS", {})] if case.world.integer else ASKED[asked:]
     for name, options in solvers:
         case.world.at(i)
+        case.world.forgotten()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 problem.solve(solver=name, **options)
-            except (cp.SolverError, ValueError, ArithmeticError, NotImplementedError):
+            except Exception:  # a solver's, or one of CVXPY's many where it cannot compile
                 continue
         if problem.status in ("infeasible", "unbounded"):
             return Answer(problem.status, problem.value, [], [], 0.0)

@@ -143,6 +143,11 @@ class World:
         for variable, point in zip(self.variables, self.points, strict=True):
             assign(variable, point)
 
+    def forgotten(self) -> None:
+        """Leave the variables without values: CVXPY fails to compile some atoms of them."""
+        for variable in self.variables:
+            variable.save_value(None)
+
     def evaluated(self, expression: cp.Expression) -> np.ndarray:
         """The expression at the known point, (samples, *shape)."""
         found = []
