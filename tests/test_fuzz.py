@@ -39,7 +39,8 @@ def test_random_problems(number):
 
     examined()
     assert len(found) >= EACH
-    assert share_refused(found) <= max(MOST_REFUSED, 1.5 / EACH), counted(found)
+    one = 1 / sum(f.moderate for f in found)  # of so few it is more than the share allowed
+    assert share_refused(found) <= max(MOST_REFUSED, one), counted(found)
 
 
 ELSEWHERE = {

@@ -69,8 +69,9 @@ def canonicalize(
     """
     try:
         with warnings.catch_warnings():
-            # CVXPY reads its own sparse variables in a way that it warns against
+            # CVXPY warns of how it reads its own sparse variables, and of a backend it chooses
             warnings.filterwarnings("ignore", "Reading from a sparse CVXPY", RuntimeWarning)
+            warnings.filterwarnings("ignore", ".*Defaulting to the SCIPY backend", UserWarning)
             data, chain, inverse = problem.get_problem_data(
                 Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
             )
