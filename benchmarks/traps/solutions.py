@@ -30,6 +30,22 @@ def _dropped(layer: Layer, **options: Any) -> Seen:
     return Seen(bool(lost), f"{len(lost)} of 3 constraints lost" if lost else "all 3 kept")
 
 
+def _perspective(layer: Layer) -> Seen:
+    """The perspective of a norm is the norm itself."""
+    target, x, s = cp.Parameter(2), cp.Variable(2), cp.Variable(nonneg=True)
+    near = cp.sum_squares(x - target) + (s - 1) ** 2
+    points = []
+    for norm in (cp.pnorm(x, 3), cp.perspective(cp.pnorm(x, 3), s)):
+        try:
+            made = layer(cp.Problem(cp.Minimize(norm + near)), [target], [x])
+            points.append(made(tensor(2.0, 1.0))[0].detach().numpy())
+        except Exception as error:
+            return Seen(False, f"refused: {type(error).__name__}: {str(error).partition(':')[0]}")
+    right, found = points
+    words = f"x = {numbers(found)}, right {numbers(right)}"
+    return Seen(not np.allclose(found, right, atol=1e-3), words)
+
+
 def _statuses(solve: Callable[[str], str]) -> Seen:
     """What each kind of bad program gives: `solve` returns a word, empty for an error."""
     words = {kind: solve(kind) for kind in ("infeasible", "unbounded", "NaN", "iteration limit")}
@@ -153,6 +169,12 @@ TRAPS = {
         lambda: _dropped(mine(), solver="MOREAU"),
         ("test_solvers.py::test_rows_are_solved",),
         newest=True,
+    ),
+    "perspective": Trap(
+        "The perspective of a norm other than the 2-norm is compiled wrongly by CVXPY",
+        {"cvxpylayers": lambda: _perspective(theirs())},
+        lambda: _perspective(mine()),
+        ("test_hidden.py::test_perspectives_that_cvxpy_compiles_wrongly_are_refused",),
     ),
     "unchecked-status": Trap(
         "Infeasible, unbounded, NaN or unfinished programs return numbers (solver Clarabel)",
