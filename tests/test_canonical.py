@@ -7,6 +7,7 @@ from zoo import ROWS, Row, assign, canonical, flattened, program, row_named, sol
 
 from cvxlpgd.canonical import canonicalize, substituted
 from cvxlpgd.errors import InvalidProblem
+from cvxlpgd.layer import Layer
 from cvxlpgd.maps import FIELDS
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
@@ -177,3 +178,24 @@ def test_weights_of_the_proximal_term() -> None:
     lasso = canonical(row_named("lasso")).structure
     assert lasso.user.sum() == 4
     assert lasso.n > 4
+
+
+def test_dual_variables_are_there_beside_parameters_that_are_not_listed():
+    x, c, q = cp.Variable(3), cp.Parameter(3), cp.Parameter(3, value=[0.1, 0.2, -0.1])
+    moved = x - q
+    constraints = [
+        moved <= 2,
+        cp.sum(moved) == 0.5,
+        cp.SOC(cp.Constant(1.0), moved),
+        cp.diag(moved) + np.eye(3) >> 0,
+        cp.ExpCone(moved[0], cp.Constant(1.0), 1.5 + moved[1]),
+        cp.norm(moved, 1) <= 1,
+    ]
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), constraints)
+    duals = [dual for constraint in constraints for dual in constraint.dual_variables]
+    values = [np.array([1.0, 2.0, -1.0]), q.value]
+    few, all_of_them = Layer(problem, [c], [x, *duals]), Layer(problem, [c, q], [x, *duals])
+    found, wanted = few.forward(values[:1]).outputs, all_of_them.forward(values).outputs
+    for mine, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-7)
+    assert all(dual.value is None for dual in duals)

@@ -9,7 +9,9 @@ from cvxpy.reductions.dcp2cone.canonicalizers import CANON_METHODS
 from fuzz.atoms import ATOMS, argument_of
 from fuzz.choices import Drawn, Seeded
 from fuzz.examine import MOST_REFUSED, Finding, counted, examine, share_refused
+from fuzz.frozen import frozen
 from fuzz.leaves import add_variable, affine
+from fuzz.problems import problem
 from fuzz.world import World
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -41,6 +43,13 @@ def test_random_problems(number):
     assert len(found) >= EACH
     one = 1 / sum(f.moderate for f in found)  # of so few it is more than the share allowed
     assert share_refused(found) <= max(MOST_REFUSED, one), counted(found)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_parameters_that_are_not_listed_are_their_values(number):
+    for k in range(15):
+        case = problem(Seeded(number, k, 91))
+        assert not frozen(case), f"{number}, {k}: {case!r}"
 
 
 ELSEWHERE = {

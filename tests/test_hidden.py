@@ -1,4 +1,4 @@
-"""Perspectives and support functions: they keep things where CVXPY's own walks do not reach."""
+"""Perspectives, support functions, indicators: what they keep is out of reach of CVXPY's walks."""
 
 from __future__ import annotations
 
@@ -46,12 +46,13 @@ def test_they_are_what_they_mean(name):
         np.testing.assert_allclose(mine, other, atol=1e-4)
 
 
-@pytest.mark.parametrize("atom", ["perspective", "support function"])
+@pytest.mark.parametrize("atom", ["perspective", "support function", "indicator"])
 def test_parameters_in_them_that_are_not_listed_are_their_values(atom):
     hidden = cp.Parameter(2, value=[0.5, -0.5], name="hidden")
     makes = {
         "perspective": lambda shift: cp.perspective(cp.sum_squares(x - shift), s),
         "support function": lambda shift: DISK(x - shift),
+        "indicator": lambda shift: cp.transforms.indicator([x - shift <= 0, cp.norm(shift) <= 9]),
     }
     for unlisted in (hidden, p):  # p is in the problem elsewhere too
         unlisted.value = np.array([0.5, -0.5])

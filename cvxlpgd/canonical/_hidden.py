@@ -2,6 +2,7 @@
 
 A perspective keeps its function, and a support function its set; neither is among their arguments.
 CVXPY does not see the parameters in a perspective's function and in a support function's argument.
+It can copy neither, nor an indicator, whose arguments are constraints.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from typing import Any
 
 import cvxpy as cp
 from cvxpy.atoms.suppfunc import SuppFuncAtom
+from cvxpy.transforms.indicator import indicator
 from cvxpy.utilities import scopes
 
 from cvxlpgd.canonical._target import Own, Target
 from cvxlpgd.errors import InvalidProblem
+
+_KEEPING = cp.perspective, SuppFuncAtom, indicator
 
 
 def check(problem: cp.Problem) -> None:
@@ -30,7 +34,7 @@ def check(problem: cp.Problem) -> None:
     for atom in _kept_apart(problem):
         if isinstance(atom, SuppFuncAtom):
             _check_argument(atom.args[0], seen)
-        elif not atom.f.parameters():  # else it is not DPP
+        if isinstance(atom, cp.perspective) and not atom.f.parameters():  # else it is not DPP
             _check_function(atom)
 
 
@@ -76,6 +80,8 @@ def copies(problem: cp.Problem, leaves: dict[int, Any]) -> dict[int, Any]:
         arguments = [argument.tree_copy(id_objects=made) for argument in atom.args]
         if isinstance(atom, SuppFuncAtom):
             made[id(atom)] = SuppFuncAtom(arguments[0], atom._parent)
+        elif isinstance(atom, indicator):
+            made[id(atom)] = indicator(arguments, atom.err_tol)
         else:
             kept = (atom.f, atom.f_recession)
             f, recession = (None if v is None else v.tree_copy(id_objects=made) for v in kept)
@@ -87,14 +93,14 @@ def parameters(problem: cp.Problem) -> list[cp.Parameter]:
     """All of a problem's parameters, those that CVXPY does not see too."""
     found = {p.id: p for p in problem.parameters()}
     for atom in _kept_apart(problem):
-        inside = atom.args[0] if isinstance(atom, SuppFuncAtom) else atom.f
-        found |= {p.id: p for p in inside.parameters()}
+        inside = [atom.f] if isinstance(atom, cp.perspective) else atom.args
+        found |= {p.id: p for part in inside for p in part.parameters()}
     return list(found.values())
 
 
 def _kept_apart(problem: cp.Problem) -> Iterator[Any]:
     for part in (problem.objective, *problem.constraints):
-        yield from (v for v in nodes(part) if isinstance(v, cp.perspective | SuppFuncAtom))
+        yield from (v for v in nodes(part) if isinstance(v, _KEEPING))
 
 
 def nodes(expression: Any) -> Iterator[Any]:

@@ -120,10 +120,10 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
                 variable.shape, name=variable.name(), var_id=variable.id, **attributes
             )
     constants = hidden.copies(problem, constants)
-    return Own(
-        problem.objective.tree_copy(id_objects=constants),
-        [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints],
-    )
+    constraints = [constraint.tree_copy(id_objects=constants) for constraint in problem.constraints]
+    for copied, constraint in zip(constraints, problem.constraints, strict=True):
+        copied.dual_variables = constraint.dual_variables
+    return Own(problem.objective.tree_copy(id_objects=constants), constraints)
 
 
 def _fixed(bound: Any, constants: dict[int, Any]) -> Any:
