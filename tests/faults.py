@@ -28,7 +28,11 @@ from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Answer, Clarabel, HiGHS, Processes, solve_each
 
 
-def raises(error: Exception) -> Callable[[Answer], Answer]:
+class PanicException(BaseException):
+    """What a panic of a solver in Rust is in Python."""
+
+
+def raises(error: BaseException) -> Callable[[Answer], Answer]:
     def fault(answer: Answer) -> Answer:
         raise error
 
@@ -47,6 +51,7 @@ def dies(number: int) -> Callable[[Answer], Answer]:
 FAULTS: dict[str, tuple[Callable[[Answer], Any], str]] = {
     "raises": (raises(RuntimeError("out of luck")), "failed"),
     "raises OSError": (raises(OSError("no such file")), "failed"),
+    "panics in Rust": (raises(PanicException("assertion failed")), "failed"),
     "raises MemoryError": (raises(MemoryError()), "failed"),
     "returns None": (lambda a: None, "failed"),
     "NaN": (lambda a: a._replace(x=a.x * np.nan), "failed"),

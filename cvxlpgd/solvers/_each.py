@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.solution import USABLE, Solution, Status
 from cvxlpgd.solvers._blas import one_thread_each
-from cvxlpgd.solvers._guard import known_status, said, shape_fault
+from cvxlpgd.solvers._guard import is_failure, known_status, said, shape_fault
 
 # A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
 WORTH = 1e-3  # of all that is left to do
@@ -96,7 +96,9 @@ def solve_each(
             begin = perf_counter()
             try:
                 answers[i] = sound(one(i), structure)
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 answers[i] = Answer(Status.FAILED, message=said(error))
             seconds[i] = perf_counter() - begin
 

@@ -25,7 +25,9 @@ def guarded(solver: Solver, program: ConeProgram, start: Solution | None = None)
         return _checked(solver.solve(program, start), program)
     except CvxlpgdError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         if program.batch == 1:
             return failed(program, said(error))
     samples = (np.array([i]) for i in range(program.batch))
@@ -45,6 +47,11 @@ def failed(program: ConeProgram, message: str) -> Solution:
     status = np.full(batch, Status.FAILED, dtype=object)
     point = Point(nan(n), nan(m), nan(m))
     return Solution(point, status, np.zeros(batch), np.zeros(batch), (message,) * batch)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether it is the solver's, and not Ctrl-C: a panic in Rust is no Exception in Python."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 def said(error: BaseException) -> str:

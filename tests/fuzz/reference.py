@@ -9,6 +9,8 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
+from cvxlpgd.solvers._guard import is_failure
+
 from .problems import Case
 
 # Solvers with tight options, in the order in which they are asked.
@@ -44,7 +46,9 @@ def solved(case: Case, i: int, asked: int = 0) -> Answer:
             warnings.simplefilter("ignore")
             try:
                 problem.solve(solver=name, **options)
-            except Exception:  # a solver's, or one of CVXPY's many where it cannot compile
+            except BaseException as error:  # of a solver, or of CVXPY where it cannot compile
+                if not is_failure(error):
+                    raise
                 continue
         if problem.status in ("infeasible", "unbounded"):
             return Answer(problem.status, problem.value, [], [], 0.0)
