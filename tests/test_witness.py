@@ -152,3 +152,19 @@ def test_quantum_entropies_are_what_they_mean():
     np.testing.assert_allclose(layer.info.objective, wanted, rtol=1e-5)
     X.value = value
     assert abs(layer.problem.objective.value - wanted) > 1
+
+
+def test_where_a_function_spreads_is_no_disagreement():
+    """x'P⁻¹x at a singular P may have any value, by rounding."""
+    v, t, w = cp.Variable(2), cp.Variable(nonneg=True), cp.Parameter(2)
+    # at the solution t = 0 and v = 0
+    P = cp.bmat([[t, 0], [0, 1]])
+    problem = cp.Problem(cp.Minimize(cp.matrix_frac(v, P) + w @ cp.abs(v) + 2 * t))
+    witness = Witness(problem, [w])
+    nearly = [np.array([1e-7, 0.0]), np.array(1e-15)]
+    at = {variable.name(): value for variable, value in zip([v, t], nearly, strict=True)}
+    order = [at[variable.name()] for variable in problem.variables()]
+    witness.check([VALUE[:2]], order, 0.0)
+    order = [np.ones(variable.shape) for variable in problem.variables()]
+    with pytest.raises(CvxlpgdError, match="do not agree"):
+        witness.check([VALUE[:2]], order, 0.0)

@@ -15,7 +15,7 @@ from cvxpy.atoms.suppfunc import SuppFuncAtom
 from cvxpy.transforms.indicator import indicator
 from cvxpy.utilities import scopes
 
-from cvxlpgd.canonical._target import Own, Target
+from cvxlpgd.canonical._target import Own, compiled
 from cvxlpgd.errors import InvalidProblem
 
 _KEEPING = cp.perspective, SuppFuncAtom, indicator
@@ -60,7 +60,7 @@ def _check_function(atom: Any) -> None:
         raise InvalidProblem(f"{hint}: the perspective of a'x + b is a'x + b s; write that")
     problem = Own((cp.Minimize if atom.f.is_convex() else cp.Maximize)(atom.f))
     try:
-        data, _, _ = problem.get_problem_data(Target(), solver_opts={"use_quad_obj": False})
+        data, _, _ = compiled(problem, solver_opts={"use_quad_obj": False})
     except Exception:  # the compilation of the whole problem will say so
         return
     cones = [c for c in data["program"].constraints if isinstance(c, cp.SOC)]

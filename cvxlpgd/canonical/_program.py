@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
-from cvxlpgd.canonical._target import Target, check_understood
+from cvxlpgd.canonical._target import check_understood, compiled
 from cvxlpgd.canonical._theta import Theta
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import CvxlpgdError, InvalidProblem
@@ -68,13 +67,9 @@ def canonicalize(
         Where CVXPY cannot compile it, or hands over something unknown.
     """
     try:
-        with warnings.catch_warnings():
-            # CVXPY warns of how it reads its own sparse variables, and of a backend it chooses
-            warnings.filterwarnings("ignore", "Reading from a sparse CVXPY", RuntimeWarning)
-            warnings.filterwarnings("ignore", ".*Defaulting to the SCIPY backend", UserWarning)
-            data, chain, inverse = problem.get_problem_data(
-                Target(), gp=gp, enforce_dpp=True, canon_backend=canon_backend
-            )
+        data, chain, inverse = compiled(
+            problem, gp=gp, enforce_dpp=True, canon_backend=canon_backend
+        )
     except CvxlpgdError:
         raise
     except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,6 +72,16 @@ class Own(cp.Problem):
         if context is not None:
             context.solver_name = cp.SCS
         self._solver_context = context
+
+
+def compiled(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any, Any]:
+    """CVXPY's data for `Target`, its chain, and what inverts it."""
+    with warnings.catch_warnings():
+        # CVXPY warns of how it reads its own sparse variables, and of a backend it chooses
+        warnings.filterwarnings("ignore", "Reading from a sparse CVXPY", RuntimeWarning)
+        warnings.filterwarnings("ignore", ".*Defaulting to the SCIPY backend", UserWarning)
+        found: tuple[dict[str, Any], Any, Any] = problem.get_problem_data(Target(), **options)
+        return found
 
 
 def check_understood(program: Any) -> None:

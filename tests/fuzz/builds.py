@@ -109,6 +109,14 @@ def row_squares(world: World, v: cp.Expression) -> cp.Expression:
     return cp.max(cp.hstack(squares))
 
 
+def eigen_largest(world: World, v: cp.Expression) -> cp.Expression:
+    return cp.lambda_sum_largest(v, min(2, v.shape[0]))
+
+
+def eigen_smallest(world: World, v: cp.Expression) -> cp.Expression:
+    return cp.lambda_sum_smallest(v, min(2, v.shape[0]))
+
+
 def relative_entropy(world: World, v: cp.Expression) -> cp.Expression:
     other = world.data(v.shape, world.uniform(0.5, 2.0))
     return cp.sum(cp.rel_entr(*pick(world.choices, [(v, other), (other, v)])))
@@ -128,14 +136,16 @@ def joint_fraction(world: World, v: cp.Expression) -> cp.Expression:
 
 
 def perspective(world: World, v: cp.Expression) -> cp.Expression:
-    """Of a function of the argument: s f(v / s), where s is a new variable."""
-    if v.parameters():
+    """Of a function of one of the argument's variables x: s f(x / s), where s is a new variable."""
+    x = flat(v.variables()[0])
+    if x.parameters():
         return cp.sum_squares(v)  # the DPP rules ask for a constant map here
     s = cp.Variable(nonneg=True, name=f"x{len(world.variables)}")
     world.add(s, world.x_scale * world.rng.uniform(0.5, 2.0))
     world.freedom[s.id] = 1
-    functions = [cp.sum_squares(v), cp.sum(cp.exp(v)), cp.norm1(v), cp.log_sum_exp(v)]
-    return cp.perspective(pick(world.choices, functions), s) / world.x_scale
+    y = world.normal()((2, x.size)) @ x
+    functions = [cp.sum_squares(y), cp.sum(cp.exp(y)), cp.norm1(y), cp.log_sum_exp(y)]
+    return cp.perspective(pick(world.choices, functions), s) / world.x_scale + 0.1 * cp.sum(v)
 
 
 def support(world: World, v: cp.Expression) -> cp.Expression:
@@ -155,7 +165,7 @@ def logic(world: World, v: cp.Expression) -> cp.Expression:
     others = [y for y in found[1:] if y.shape == x.shape] or [cp.logic.Not(x)]
     kinds = cp.logic.And, cp.logic.Or, cp.logic.Xor
     made = [weight * kind(x, others[0]) for weight, kind in zip((1, -2, 3), kinds, strict=True)]
-    return world.scale * cp.sum(sum(made))
+    return world.scale * cp.sum(sum(made)) + cp.sum(v)
 
 
 def indicator(world: World, v: cp.Expression) -> cp.Expression:
