@@ -79,13 +79,14 @@ class Leaving:
 
     left: tuple[int, ...]
     status: Status = Status.FAILED
+    off: float = 1e-3
+    accuracy: float = 1e-8
     name = "LEAVING"
     requires = ()
     cones = Clarabel.cones
     quadratic = True
     integer = False
     arrays = "numpy"
-    accuracy = 1e-8
 
     def with_options(self, options: object) -> Leaving:
         return self
@@ -97,7 +98,7 @@ class Leaving:
         if self.status == Status.FAILED:
             point.x[index] = np.nan
         else:
-            point.x[index] += 1e-3
+            point.x[index] += self.off
         return replace(found, workspace=None)
 
 
@@ -115,6 +116,29 @@ def test_what_one_leaves_the_next_solves(status: Status) -> None:
     assert found.residuals.largest.max() <= 1e-6
     alone = solve(FirstOf((Leaving((0, 2), status),)), programs)
     assert list(alone.status) == [status, Status.SOLVED, status]
+
+
+def test_what_is_solved_but_not_as_asked_goes_on() -> None:
+    """A small residual may hide much where data are of different sizes."""
+    programs = orthant([[1, 0]], [[4, 1, 1], [4, 2, 1], [4, 3, 1]], quadratic=True)
+    for accuracy, solvers in ((1e-9, ["HIGHS", "LEAVING", "HIGHS"]), (1e-6, ["LEAVING"] * 3)):
+        off = Leaving((0, 2), Status.SOLVED, 3e-7, accuracy)
+        found = solve(FirstOf((off, HiGHS())), programs)
+        assert list(found.status) == [Status.SOLVED] * 3
+        assert found.solvers is not None
+        assert found.solvers.tolist() == solvers
+    worse = solve(FirstOf((off, Leaving((0, 2), Status.SOLVED, 9e-7))), programs)
+    np.testing.assert_array_equal(worse.point.x, solve(off, programs).point.x)
+
+
+def test_dual_residuals_that_the_largest_cost_hides_do_not_pass() -> None:
+    """x is 3 for the cost of 0.1, but 0.1 is nothing beside 1.6e6 to a relative residual."""
+    x, c = cp.Variable(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(c @ x), [x <= 3, x >= -1, cp.sum(x) <= 1])
+    for cost in ([-0.1, 1.6e6], [-0.1, -1.6e6], [0.1, 1.6e6]):
+        [found] = CvxpyLayer(problem, [c], [x])(np.array(cost))
+        wanted = [2, -1] if cost[1] > 0 and cost[0] < 0 else [-1, 2] if cost[1] < 0 else [-1, -1]
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_infeasible_is_an_answer() -> None:

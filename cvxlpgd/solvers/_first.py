@@ -7,21 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+from array_api_compat import to_device
 
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._protocol import Solver, missing_cones, solve
-
-_UNANSWERED = (Status.INACCURATE, Status.FAILED)
+from cvxlpgd.solvers._protocol import FINEST, Solver, missing_cones, solve
 
 
 @dataclass(frozen=True)
 class FirstOf:
     """Each sample is solved by the first of these solvers that solves it.
 
-    A sample that one leaves inaccurate or failed goes to the next one that takes the program, and
-    stays as it was where that does no better. "infeasible" and "unbounded" are answers.
+    A sample that one leaves inaccurate or failed, or that counts as solved with a residual above
+    1e-8 where more was asked for, goes to the next one that takes the program, and stays as it was
+    where that does no better. "infeasible" and "unbounded" are answers.
     """
 
     solvers: tuple[Solver, ...]
@@ -83,17 +83,32 @@ class FirstOf:
         """Solve with the first one that takes the program, and what it leaves with the next."""
         able = [s for s in self.solvers if not missing_cones(s, program.structure)]
         solution = _named(solve(able[0], program, start), able[0])
+        doubt = _doubt(solution, able[0])
         for solver in able[1:]:
-            left = np.flatnonzero(np.isin(solution.status, _UNANSWERED))
+            left = np.flatnonzero(doubt)
             if not len(left):
                 break
             some = program if len(left) == program.batch else program.take(left)
             again = _named(solve(solver, some, start and start.take(left)), solver)
-            better = (again.status != Status.FAILED) & (
-                (again.status != Status.INACCURATE) | (solution.status[left] == Status.FAILED)
-            )
+            doubts = _doubt(again, solver)
+            better = doubts < doubt[left]
             solution = solution.replaced(left, again, better)
+            doubt[left] = np.minimum(doubt[left], doubts)
         return solution
+
+
+def _doubt(solution: Solution, solver: Solver) -> np.ndarray:
+    """How much to doubt a solver's answers, (batch,): failed 3, inaccurate 2, otherwise mostly 0.
+
+    A solved point as much as its residual, where that is no match for what the solver was asked.
+    """
+    assert solution.residuals is not None
+    residual = np.asarray(to_device(solution.residuals.largest, "cpu"))  # NaN with integers
+    unsure = (residual > FINEST) & (solver.accuracy <= FINEST)
+    doubt = np.where((solution.status == Status.SOLVED) & unsure, np.minimum(residual, 1.0), 0.0)
+    doubt[solution.status == Status.INACCURATE] = 2.0
+    doubt[solution.status == Status.FAILED] = 3.0
+    return doubt
 
 
 def first_of(*solvers: Solver) -> FirstOf:
