@@ -194,7 +194,7 @@ def _values_nearby(case: Case) -> list[float]:
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
                 found.append(float(case.problem.objective.value))
-            except AssertionError:  # of a perspective at s = 0
+            except (AssertionError, ValueError):  # of a perspective, at s = 0 or out of bounds
                 found.append(np.nan)
     return found
 
