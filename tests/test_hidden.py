@@ -92,7 +92,8 @@ def test_what_is_not_dpp_in_them_is_refused():
 def test_perspectives_that_cvxpy_compiles_wrongly_are_refused():
     """At CVXPY 1.9 the first one's objective is 2.3 at the solution and 3.2 in the cone program."""
     inner = cp.perspective(cp.pnorm(x, 3), t) + cp.sum_squares(x)
-    for f in (cp.pnorm(x, 3), cp.sum(cp.power(x, 3)), cp.sum(x) + 2, inner):
+    bounded = cp.Variable(bounds=[0, 1])  # x / s would be
+    for f in (cp.pnorm(x, 3), cp.sum(cp.power(x, 3)), cp.sum(x) + 2, inner, cp.exp(bounded)):
         with pytest.raises(InvalidProblem, match=r"CVXPY compiles perspective.* wrongly"):
             CvxpyLayer(near(cp.perspective(f, s)), [c, p], [x])
 

@@ -443,3 +443,23 @@ def test_gradients_do_not_mind_units(size: float) -> None:
     np.testing.assert_allclose(found, np.column_stack([values[0], np.full(3, -2.0)]), atol=1e-9)
     np.testing.assert_allclose(p_bar, 1.0, atol=1e-9)
     np.testing.assert_allclose(P_bar, 0.0, atol=1e-9)
+
+
+def test_what_runs_away_warns_of_nothing() -> None:
+    """Products of infinities are NaN; the sample is left as it is."""
+    programs = disk(np.random.default_rng(6).normal(size=(3, 4)))
+    point = solve(SCS(), programs).point
+    away = Point(point.x * 1e200, point.y * 1e300, point.s * 1e300)
+    assert not refine(programs, away).ok.any()
+    assert solve(Refined(SCS(), Runaway()), programs).ok.all()
+
+
+class Runaway(Bad):
+    """Returns points that are nowhere near."""
+
+    def __init__(self) -> None:
+        super().__init__("solved")
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        right = SCS().solve(program, start)
+        return replace(right, point=right.point * 1e300, workspace=None)

@@ -54,10 +54,15 @@ def _check_argument(argument: Any, seen: set[int]) -> None:
 
 
 def _check_function(atom: Any) -> None:
-    """CVXPY takes the second-order cones of one constraint for a single one."""
+    """CVXPY takes the second-order cones of one constraint for a single one, and x / s for x."""
     hint = f"CVXPY compiles {atom} of {atom.f} wrongly, if at all"
     if atom.f.is_affine():
         raise InvalidProblem(f"{hint}: the perspective of a'x + b is a'x + b s; write that")
+    if any(v.attributes["bounds"] is not None for v in atom.f.variables()):
+        raise InvalidProblem(
+            f"{hint}: it takes the bounds of the variables x for bounds of x / s; write those "
+            "bounds as constraints"
+        )
     problem = Own((cp.Minimize if atom.f.is_convex() else cp.Maximize)(atom.f))
     try:
         data, _, _ = compiled(problem, solver_opts={"use_quad_obj": False})

@@ -138,7 +138,8 @@ def _in_pieces(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
 
 
 def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
-    with one_thread_each():  # the last bits of a matrix product depend on BLAS' threads
+    # the last bits of a matrix product depend on BLAS' threads; what runs away to infinity is left
+    with one_thread_each(), np.errstate(all="ignore"):
         return _newton(program, start, kept)
 
 
@@ -187,9 +188,8 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         x[left] += dx
         v[left] += dv
         steps[left] += 1
-        with np.errstate(all="ignore"):
-            size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v[left]))
-            shrunk = np.minimum(size / last[left], 1.0)
+        size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v[left]))
+        shrunk = np.minimum(size / last[left], 1.0)
         done[left] = (size <= NEAR) & (size * shrunk <= CLOSE)
         slow = (shrunk > CONTRACTING) & (last[left] > 0)
         e[left[slow & (size < NEAR_ENOUGH)]] *= SMALLER

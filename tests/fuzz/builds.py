@@ -138,8 +138,8 @@ def joint_fraction(world: World, v: cp.Expression) -> cp.Expression:
 def perspective(world: World, v: cp.Expression) -> cp.Expression:
     """Of a function of one of the argument's variables x: s f(x / s), where s is a new variable."""
     x = flat(v.variables()[0])
-    if x.parameters():
-        return cp.sum_squares(v)  # the DPP rules ask for a constant map here
+    if v.variables()[0].attributes["bounds"] is not None:
+        return cp.sum_squares(v)  # refused: CVXPY takes the bounds for those of x / s
     s = cp.Variable(nonneg=True, name=f"x{len(world.variables)}")
     world.add(s, world.x_scale * world.rng.uniform(0.5, 2.0))
     world.freedom[s.id] = 1
