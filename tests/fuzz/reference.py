@@ -21,6 +21,7 @@ ASKED = [
     ("CLARABEL", {}),
     ("HIGHS", {}),
 ]
+AGREED = 1e-5  # relative
 VERTEX = 3  # ends at a corner of the solutions, where the others end in their middle
 
 
@@ -52,12 +53,17 @@ def solved(case: Case, i: int, asked: int = 0) -> Answer:
                 continue
         if problem.status in ("infeasible", "unbounded"):
             return Answer(problem.status, problem.value, [], [], 0.0)
-        # CVXPY evaluates the objective at the solution: NaN where rounding leads out of a domain
-        if problem.status == "optimal" and np.isfinite(problem.value):
+        # CVXPY evaluates the objective at the solution: NaN where rounding leads out of a domain,
+        # and another value than the solver's where it spreads
+        if problem.status == "optimal" and _agree(problem.value, problem.solution.opt_val):
             values = [full(v) for v in case.world.variables]
             duals = [] if case.world.integer else [np.array(d.value) for d in duals_of(case)]
             return Answer("solved", float(problem.value), values, duals, violation(case))
     return Answer("unknown", np.nan, [], [], np.nan)
+
+
+def _agree(value: float, other: float) -> bool:
+    return bool(abs(value - other) <= AGREED * (1 + abs(other)))
 
 
 def duals_of(case: Case) -> list[cp.Variable]:
