@@ -78,7 +78,7 @@ def test_a_parameter_that_cvxpy_does_not_see_is_refused():
     problem = near(DISK(seen))
     problem = cp.Problem(problem.objective, [seen == x - unseen])
     wanted = CvxpyLayer(near(DISK(x - p)), [c, p], [x])(*VALUES)
-    # p' x is of the same p in the second one
+    # p, which is in the objective too, and `unseen` have the same value
     found = CvxpyLayer(problem, [c, p, unseen], [x])(*VALUES, VALUES[1])
     np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
 

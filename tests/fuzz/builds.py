@@ -87,13 +87,13 @@ def power(world: World, v: cp.Expression) -> cp.Expression:
     return cp.sum(cp.power(v, pick(world.choices, [2, 1.5, 3, -1])))
 
 
-def matrix(v: cp.Expression) -> cp.Expression:
-    return v if len(v.shape) == 2 else cp.reshape(v, (v.size, 1), order="F")
-
-
 def column(v: cp.Expression) -> cp.Expression:
     """As a matrix of one column."""
     return cp.reshape(v, (v.size, 1), order="F")
+
+
+def matrix(v: cp.Expression) -> cp.Expression:
+    return v if len(v.shape) == 2 else column(v)
 
 
 def dotsort(world: World, v: cp.Expression) -> cp.Expression:
