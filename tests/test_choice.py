@@ -132,7 +132,7 @@ def test_what_is_solved_but_not_as_asked_goes_on() -> None:
 
 
 def test_dual_residuals_that_the_largest_cost_hides_do_not_pass() -> None:
-    """A cost of 0.1 decides over x[0], and is nearly nothing beside 1.6e6 to a relative residual."""
+    """A cost of 0.1 decides over x[0], and is next to nothing beside 1.6e6 in a residual."""
     x, c = cp.Variable(2), cp.Parameter(2)
     problem = cp.Problem(cp.Minimize(c @ x), [x <= 3, x >= -1, cp.sum(x) <= 1])
     for cost in ([-0.1, 1.6e6], [-0.1, -1.6e6], [0.1, 1.6e6]):
