@@ -23,7 +23,7 @@ TESTS = """program edges retries numpy envelopes derivatives integer failures op
 schedules degeneracy losses comparison""".split()
 SETTINGS = """
 [cosmic-ray]
-module-path = ["cvxlpgd/derivatives", "cvxlpgd/program.py"]
+module-path = ["cvxlpgd/derivatives", "cvxlpgd/program"]
 timeout = {seconds}
 excluded-modules = []
 test-command = "{python} -m pytest -n0 -x -q -p no:cacheprovider {tests}"

@@ -1,0 +1,12 @@
+"""The nouns: a batch of cone programs, their data, their points; and their optimality system."""
+
+from cvxlpgd.program.data import (
+    ConeProgram,
+    Data,
+    Point,
+    Residuals,
+    Structure,
+    norm,
+)
+
+__all__ = ["ConeProgram", "Data", "Point", "Residuals", "Structure", "norm"]
