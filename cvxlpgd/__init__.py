@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from cvxlpgd.comparison import Comparison, compare
-from cvxlpgd.derivatives import LPGD, FiniteDifference, Implicit
+from cvxlpgd.derivatives import LPGD, Exact, FiniteDifference, Implicit
 
 __version__ = version("cvxlpgd")
-__all__ = ["LPGD", "Comparison", "FiniteDifference", "Implicit", "compare"]
+__all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]

@@ -10,12 +10,15 @@ import numpy as np
 
 from cvxlpgd import failure
 from cvxlpgd.compiled import Compiled, some, taken
-from cvxlpgd.derivatives import LPGD, Derivative, Info
+from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.inputs import Batch, batched
-from cvxlpgd.program import ConeProgram, Data, Point, Residuals
+from cvxlpgd.program import ConeProgram, Data, Point, Residuals, norm
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import Solver
+
+UNSURE = 0.01  # a gradient that may be off by more than this is warned of
+BELOW = 4.0  # times its rounding, as random signs show it: what is smaller is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,27 +108,60 @@ class Call:
         active, lost = np.flatnonzero(finite), self.samples[self.solution.ok & ~finite]
         where = self.samples[active]
         variables = self.compiled.canonical.variables
-        parameters = self.compiled.canonical.parameters
         outputs = [output[where] for output in self.outputs]
         point_bar = variables.cotangent(
             outputs, [bar[where] for bar in bars], self.solution.point.pick(active)
         )
         moving = np.flatnonzero(point_bar.any())
         active, where, point_bar = active[moving], where[moving], point_bar.pick(moving)
-        entries = self.wanted(needed)
-        found: list[Any] = [None] * len(needed)
-        if len(active) and any(len(v) for _, v in entries._items()):
-            w_bar, info = self.derivative.take(where).vjp(
-                some(self.program, active), self.solution.take(active), point_bar, entries,
-                self.solver,
-            )  # fmt: skip
-            self.note(info, where)
-            flat = [taken(v, active, len(self.samples)) for v in self.flat]
-            found = parameters.cotangents(flat, w_bar, entries, needed)
-            if not info.ok.all():
-                found = [None if v is None else np.where(info.ok[:, None], v, 0.0) for v in found]
-            self._judge(found, info, where)
-        return self.gathered(found, where, lost, needed)
+        gradients: list[Any] = [None] * len(needed)
+        reports: list[Info] = []
+        errors = np.zeros(len(active))
+        groups = self._groups(needed) if len(active) else []
+        for group in groups:
+            part, info, error = self._differentiate(active, where, point_bar, group)
+            gradients = [b if a is None else a for a, b in zip(gradients, part, strict=True)]
+            reports.append(info)
+            errors = np.maximum(errors, error)  # NaN where one is not known
+        if reports:
+            self._judge(gradients, Info.merged(reports), errors, where)
+        return self.gathered(gradients, where, lost, needed)
+
+    def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
+        """The parameters that are differentiated together, those that reach no data in none."""
+        parameters = self.compiled.canonical.parameters
+        self.wanted(needed)
+        if self.derivative.separates(self.program.structure):
+            fields = [parameters.fields(k) if need else "" for k, need in enumerate(needed)]
+            alone = [name if name in ("q", "b") else "mixed" if name else "" for name in fields]
+            groups = [[name == kind for name in alone] for kind in ("q", "b", "mixed")]
+        else:
+            groups = [list(needed)]
+        return [group for group in groups if any(len(v) for _, v in self.wanted(group)._items())]
+
+    def _differentiate(
+        self, active: np.ndarray, where: np.ndarray, point_bar: Point, needed: Sequence[bool]
+    ) -> tuple[list[Any], Info, np.ndarray]:
+        """Some parameters' cotangents, the report, and how far they may be off (active samples,)."""
+        parameters, entries = self.compiled.canonical.parameters, self.wanted(needed)
+        w_bar, info = self.derivative.take(where).vjp(
+            some(self.program, active), self.solution.take(active), point_bar, entries, self.solver
+        )
+        flat = [taken(v, active, len(self.samples)) for v in self.flat]
+
+        def pulled(data_bar: Data) -> list[Any]:
+            return parameters.cotangents(flat, data_bar, entries, needed)
+
+        gradients = pulled(w_bar)
+        error = np.full(len(active), np.nan)
+        if info.changes:
+            gradients, error = _bounded(gradients, [pulled(change) for change in info.changes])
+            error = np.where(info.settled, error, np.nan)
+        if not info.ok.all():
+            gradients = [
+                None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
+            ]
+        return gradients, info, error
 
     def wanted(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that get a cotangent; raises where the derivative has none."""
@@ -189,19 +225,48 @@ class Call:
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(where[info.inaccurate], self.batch.shape)
 
-    def _judge(self, found: list[np.ndarray | None], info: Info, where: np.ndarray) -> None:
-        """Note which gradients inform; warn, once, of those that are zero or noise.
-
-        Their cotangents are not zero.
+    def _judge(
+        self, gradients: list[np.ndarray | None], info: Info, errors: np.ndarray, where: np.ndarray
+    ) -> None:
+        """Note which gradients inform, and how far they may be off; warn of those that are zero
+        though their cotangents are not, irregular, or may be off by more than 1 %.
         """
-        zero = info.unresolved.copy()
-        zero |= ~np.any([v.any(axis=1) for v in found if v is not None] or [info.ok], axis=0)
-        zero &= info.ok
+        self.note(info, where)
+        self.record.bound(where, errors)
+        given = [v.any(axis=1) for v in gradients if v is not None]
+        zero = (info.unresolved | ~np.any(given or [info.ok], axis=0)) & info.ok
         self.record.inform(where, info.ok & ~zero)
-        if zero.any() and not self.once.said:
-            self.once.said = True
-            is_lpgd = isinstance(self.derivative, LPGD)
-            failure.say_degenerate(where[zero], self.batch.shape, is_lpgd)
+        shape = self.batch.shape
+        if zero.any() and not self.once.degenerate:
+            self.once.degenerate = True
+            failure.say_degenerate(where[zero], shape, self.derivative.remedy)
+        irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
+        if irregular.any() and not self.once.irregular:
+            self.once.irregular = True
+            failure.say_irregular(where[irregular], info.kink[irregular], shape)
+        unsure = np.flatnonzero(errors > UNSURE)
+        if len(unsure):
+            failure.say_uncertain(where[unsure], errors[unsure], shape)
+
+
+def _bounded(
+    gradients: list[np.ndarray | None], changes: Sequence[list[np.ndarray | None]]
+) -> tuple[list[np.ndarray | None], np.ndarray]:
+    """Gradients, 0 where they are below the rounding of their own terms, which is the last of the
+    changes; and how far they may be off, the largest relative change of a parameter's, (batch,).
+    """
+    error, bounded = np.zeros(1), []
+    for gradient, *parts in zip(gradients, *changes, strict=True):
+        if gradient is None:
+            bounded.append(None)
+            continue
+        size, rounding = norm(gradient), norm(parts[-1])
+        seen = size > BELOW * rounding
+        change = sum((norm(part) for part in parts), 0.0 * size)
+        own = np.where(seen, change / np.where(size > 0, size, 1.0), 0.0)
+        error = np.maximum(error, own)
+        bounded.append(np.where(seen[:, None], gradient, 0.0))
+    return bounded, error
 
 
 def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:

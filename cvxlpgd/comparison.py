@@ -17,15 +17,18 @@ from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import (
     LPGD,
     Derivative,
+    Exact,
     FiniteDifference,
     Implicit,
     check_derivative,
 )
+from cvxlpgd.derivatives.tau import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.inputs import real
 from cvxlpgd.judge import Judge, Row, named
 from cvxlpgd.judge import cotangents as loss_cotangents
 from cvxlpgd.layer import Layer
+from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers._protocol import Solver
 
 SIDES = ("lower", "upper", "average")
@@ -65,12 +68,12 @@ class Comparison:
         body = [
             [
                 row.derivative,
-                "" if row.tau is None else f"{'auto ' * row.automatic}{row.tau:.1e}",
+                _tau(row),
                 row.side or "",
                 f"{row.error_reference:.1e}",
                 f"{row.cosine_reference:.4f}",
-                f"{row.error_fd:.1e}",
-                f"{row.cosine_fd:.4f}",
+                "no verdict" if np.isnan(row.error_fd) else f"{row.error_fd:.1e}",
+                "" if np.isnan(row.cosine_fd) else f"{row.cosine_fd:.4f}",
                 f"{row.size:.1e}",
                 f"{1e3 * row.seconds:.1f}",
                 f"{row.zeros:.0%}",
@@ -120,7 +123,7 @@ def compare(
         As for a layer.
     values : list of arrays (*batch axes, *parameter shape)
     derivatives : list, optional
-        By default the reference, LPGD() and LPGD at each tau for all three sides.
+        By default the reference, Exact(), LPGD() and LPGD at each tau for all three sides.
     reference : Derivative
         Where it does not apply FiniteDifference() takes its place.
     cotangents : list of arrays of the outputs' shapes, optional
@@ -152,17 +155,27 @@ def compare(
     chosen, name = _reference(layer, call, reference)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        judge.gradient(LPGD())
+        judge.gradient(LPGD(tau=Relative(SMOOTH)))
         automatic = call.record.tau.copy()
+        judge.gradient(LPGD())
+        finite = call.record.tau > 0  # elsewhere it is the limit
+        automatic[finite] = call.record.tau[finite]
         expected = judge.gradient(chosen)
         if derivatives is None:
-            derivatives = [chosen, LPGD(), *_grid(taus, automatic)]
+            derivatives = [chosen, *_exact(layer, call, chosen), LPGD(), *_grid(taus, automatic)]
         noise = judge.noise(float(np.nanmedian(automatic)), expected)
         bar = tqdm(derivatives, desc="compare", disable=not progress, delay=1.0)
         rows = tuple(judge.row(derivative, expected) for derivative in bar)
     size = sum(domain.size for domain in layer.domains)
     samples = call.batch.samples
     return Comparison(rows, name, noise, call.solver.name, samples, size)
+
+
+def _tau(row: Row) -> str:
+    """A row's tau in the table."""
+    if row.tau is None:
+        return ""
+    return "limit" if row.tau == 0 else f"{'auto ' * row.automatic}{row.tau:.1e}"
 
 
 def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:
@@ -195,6 +208,15 @@ def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:
         middle = 10.0 ** np.rint(np.log10(np.nanmedian(automatic)))
         taus = [float(f"{tau:.0e}") for tau in middle * DECADES]
     return [LPGD(tau=tau, side=side) for side in SIDES for tau in taus]  # type: ignore[arg-type]
+
+
+def _exact(layer: Layer, call: Call, reference: Derivative) -> list[Derivative]:
+    """Exact(), where it applies and is not the reference."""
+    try:
+        Exact().require(call.program.structure, call.solver)
+    except CvxlpgdError:
+        return []
+    return [] if reference == Exact() else [Exact()]
 
 
 def _reference(layer: Layer, call: Call, wanted: Derivative) -> tuple[Derivative, str]:

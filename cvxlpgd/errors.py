@@ -63,8 +63,12 @@ class DegenerateGradientWarning(CvxlpgdWarning):
     """A gradient is zero or below the solver's accuracy although the cotangent is not zero."""
 
 
+class IrregularGradientWarning(CvxlpgdWarning):
+    """A solution has no derivative, a kink, or more than one gradient: a stand-in is returned."""
+
+
 class InaccurateGradientWarning(CvxlpgdWarning):
-    """A linear system or a perturbed program of a derivative was not solved to its tolerance."""
+    """A gradient's error may be above 1 %, or a perturbed program was not solved to its tolerance."""
 
 
 class FailedSampleWarning(CvxlpgdWarning):

@@ -17,6 +17,7 @@ from cvxlpgd.errors import (
     InaccurateGradientWarning,
     InaccurateSolutionWarning,
     InvalidInput,
+    IrregularGradientWarning,
     SolveFailed,
 )
 from cvxlpgd.solution import Solution, Status
@@ -33,9 +34,10 @@ _INSIDE = str(Path(__file__).parent)
 
 @dataclass
 class Once:
-    """Whether something was said already that is to be said once."""
+    """What was said already that is to be said once."""
 
-    said: bool = False
+    degenerate: bool = False
+    irregular: bool = False
 
 
 def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
@@ -125,9 +127,36 @@ def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> Non
     )
 
 
-def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], smaller: bool) -> None:
+def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn of gradients that may be off by more than 1 %."""
+    _warn(
+        f"the gradient of {_counted(samples, shape)} may be off by up to {errors.max():.0%} "
+        "(info.gradient_error): the solution is known too little for its sensitivity. Remedy: "
+        "better scaled data, or a solver with a tighter tolerance",
+        InaccurateGradientWarning,
+    )
+
+
+def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn of solutions that are not differentiable, once for each layer."""
+    kinked = int((kinks > 0).sum())
+    text = f"the solution of {_counted(samples, shape)} is not differentiable there"
+    if kinked:
+        text += (
+            f": {kinked} with a kink, where a constraint only just holds, and the gradient is the "
+            f"mean of both sides', which differ by up to {kinks.max():.0%} of their sum"
+        )
+    if kinked < len(samples):
+        text += (
+            f": {len(samples) - kinked} whose gradient is not unique or does not exist, as at "
+            "degenerate vertices or duplicate constraints, and the least one is returned"
+        )
+    text += ". info.regular says which; layer.weakly_active() names constraints. (Said once for "
+    _warn(text + "each layer.)", IrregularGradientWarning)
+
+
+def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:
     """Warn that gradients are zero, or nothing but the solver's noise."""
-    remedy = "a larger tau, LPGD(tau=...)" if smaller else "LPGD(), whose tau can be enlarged"
     _warn(
         f"the gradient of {_counted(samples, shape)} is zero, or below what the solver's accuracy "
         "resolves, although the cotangent is not: the solution does not move with the parameters, "

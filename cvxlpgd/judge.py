@@ -20,7 +20,8 @@ from cvxlpgd.layer import Layer
 
 DIRECTIONS = 32  # random directions along which finite differences are taken
 TINY = 1e-6  # of the automatic tau, where a difference is mostly the solver's noise
-STEP = 1e-5  # of the judging differences: small, lest they step over a change of active set
+STEPS = 4e-5, 1e-5  # of the judging differences, which must agree with each other
+AGREE = 1e-4  # of the size of the terms that add up to a slope
 
 Gradient = list[np.ndarray]
 
@@ -39,7 +40,8 @@ class Row:
     error_reference, cosine_reference : float
         |g - g_ref| / |g_ref| and the cosine of the angle between them, over all parameters.
     error_fd, cosine_fd : float
-        The same against central differences, both projected on random directions.
+        The same against central differences, both projected on random directions along which two
+        steps agree; NaN, no verdict, where they agree along none.
     seconds : float
         Wall time of the backward pass.
     size : float
@@ -80,7 +82,10 @@ class Judge:
         ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CvxlpgdWarning)
-            self.slopes = np.array([self._slope(direction) for direction in self.directions])
+            slopes = [self._slope(direction) for direction in self.directions]
+        agreed = np.array([np.isfinite(slope) for slope in slopes])
+        self.directions = [d for d, yes in zip(self.directions, agreed, strict=True) if yes]
+        self.slopes = np.array(slopes)[agreed]
 
     def gradient(self, derivative: Derivative) -> Gradient:
         """The parameters' gradients; the record has what became of them, and of no earlier ones."""
@@ -123,10 +128,18 @@ class Judge:
         return _error(found, _flat(expected)) * TINY * tau
 
     def _slope(self, direction: Gradient) -> float:
-        call = replace(self.call, derivative=FiniteDifference(STEP))
+        """The loss' slope along a direction, where two steps agree on it; else NaN."""
+        one, other = (self._difference(direction, step) for step in STEPS)
+        agree = abs(one[0] - other[0]) <= AGREE * max(one[1], other[1])
+        return other[0] if agree else float("nan")
+
+    def _difference(self, direction: Gradient, step: float) -> tuple[float, float]:
+        """The slope by one step, and the size of the terms that add up to it."""
+        call = replace(self.call, derivative=FiniteDifference(step))
         dots = call.jvp(direction)
         ok = np.flatnonzero(self.call.record.solution.ok)
-        return float(sum(np.sum(b[ok] * d[ok]) for b, d in zip(self.bars, dots, strict=True)))
+        terms = [b[ok] * d[ok] for b, d in zip(self.bars, dots, strict=True)]
+        return float(sum(np.sum(t) for t in terms)), float(sum(np.sum(np.abs(t)) for t in terms))
 
 
 def cotangents(

@@ -131,6 +131,13 @@ class ParameterMap:
             self._entries[key] = Data(**reached)
         return self._entries[key]
 
+    def fields(self, parameter: int) -> str:
+        """The names of the data's fields that a parameter reaches, one after the other."""
+        return "".join(
+            name for name in FIELDS
+            if any(self.sources[k][0] == parameter for k in self._reaching[name])
+        )  # fmt: skip
+
     @cached_property
     def _entries(self) -> dict[tuple[bool, ...], Data]:
         """What was found for some needed parameters; adding to it is atomic."""

@@ -56,7 +56,9 @@ def _draw_errors(axis: Any, comparison: Comparison, field: str) -> None:
         error = getattr(row, field)
         if not np.isfinite(error) or error <= 0:
             continue
-        if row.automatic:
+        if row.automatic and row.tau == 0:  # no place on a logarithmic axis
+            axis.axhline(error, color="black", ls="-.", label="LPGD auto (the limit)")
+        elif row.automatic:
             axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD auto", zorder=5)
         elif row.tau is None and field != "error_reference":
             axis.axhline(error, color="gray", ls="--", label=row.derivative)

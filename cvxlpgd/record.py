@@ -37,11 +37,27 @@ class Record:
     primal_residual, dual_residual, gap : arrays
         The relative KKT residuals.
     tau : array
-        The perturbation that the newest backward pass used, NaN before it.
+        The perturbation that the newest backward pass used: 0 for the limit, NaN before it and for
+        a derivative without one.
+    method : array of str
+        How the newest gradient came about: "path" (the limit, in closed form), "differences" (of
+        perturbed programs' solutions), "path and differences"; empty before it.
+    regular : object array
+        True where the solution is differentiable as far as the newest gradient is concerned, False
+        where it is not, None where that is unknown.
+    kink : array
+        Where the gradient is the mean of both sides of a kink, g+ and g-: |g+ - g-| / (|g+| +
+        |g-|); 0 elsewhere.
+    gradient_error : array
+        How far the newest gradient may be off, relative to the largest entry of each parameter's;
+        NaN where that is unknown.
+    breakpoints : array (*batch shape, 2)
+        How far the solutions move straight along the newest cotangent, for tau > 0 and tau < 0:
+        until an inequality becomes active or inactive, or a curved cone's pair has moved by 1e-3 of
+        its size. NaN where that is unknown.
     retries : int array
         How often the perturbation was tried anew: enlarged where the difference was noise, on one
-        side only where the other end had no solution, or reduced where neither had or where an
-        average's sides said different things.
+        side only where the other end had no solution, or reduced where neither had.
     side : array of str
         The side that the newest backward pass took, "average", "lower" or "upper"; empty before it.
     informative : bool array
@@ -69,6 +85,11 @@ class Record:
     dual_residual: np.ndarray
     gap: np.ndarray
     tau: np.ndarray
+    method: np.ndarray
+    regular: np.ndarray
+    kink: np.ndarray
+    gradient_error: np.ndarray
+    breakpoints: np.ndarray
     retries: np.ndarray
     side: np.ndarray
     informative: np.ndarray
@@ -111,6 +132,11 @@ class Record:
             dual_residual=np.asarray(r.dual).reshape(shape),
             gap=np.asarray(r.gap).reshape(shape),
             tau=np.full(count, np.nan).reshape(shape),
+            method=np.full(shape, "", dtype="<U20"),
+            regular=np.full(shape, None),
+            kink=np.zeros(shape),
+            gradient_error=np.full(shape, np.nan),
+            breakpoints=np.full((*shape, 2), np.nan),
             retries=np.zeros(count, dtype=int).reshape(shape),
             side=np.full(shape, "", dtype="<U7"),
             informative=np.zeros(count, dtype=bool).reshape(shape),
@@ -131,9 +157,18 @@ class Record:
             self.tau.reshape(-1)[samples] = info.tau
             self.retries.reshape(-1)[samples] = info.retries
             self.side.reshape(-1)[samples] = info.side
+            self.method.reshape(-1)[samples] = info.method
+            self.regular.reshape(-1)[samples] = info.regular
+            self.kink.reshape(-1)[samples] = info.kink
+            self.breakpoints.reshape(-1, 2)[samples] = info.breakpoints
             self.differentiated.reshape(-1)[samples] = info.ok
             self.setups.reshape(-1)[samples] += info.setups
             self.resolve_iterations.reshape(-1)[samples] = info.iterations
+
+    def bound(self, samples: np.ndarray, errors: np.ndarray) -> None:
+        """Note how far gradients may be off."""
+        with _adding:
+            self.gradient_error.reshape(-1)[samples] = errors
 
     def inform(self, samples: np.ndarray, informative: np.ndarray) -> None:
         """Note where a backward pass found a gradient above the noise."""

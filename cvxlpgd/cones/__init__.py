@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
+from cvxlpgd.cones._linearization import Linearization, by_projection, reach_by_size
 from cvxlpgd.cones.exp import Exp
 from cvxlpgd.cones.nonneg import NonNeg
 from cvxlpgd.cones.pow import Pow
@@ -21,8 +22,8 @@ from cvxlpgd.cones.soc import SOC
 from cvxlpgd.cones.zero import Zero
 
 __all__ = [
-    "PSD", "SOC", "Cone", "Exp", "NonNeg", "Pow", "Zero", "distance", "dual_distance",
-    "is_weakly_active",
+    "PSD", "SOC", "Cone", "Exp", "Linearization", "NonNeg", "Pow", "Zero", "by_projection",
+    "distance", "dual_distance", "is_weakly_active", "reach_by_size",
 ]  # fmt: skip
 
 
@@ -51,6 +52,19 @@ class Cone(Protocol):
 
         Symmetric matrices (..., rows, rows) with eigenvalues in [0, 1], or (..., rows): the
         diagonal where nothing else is stored.
+        """
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """How a pair (..., rows), s in the cone and y in its dual, moves and stays complementary.
+
+        A cone that knows nothing better returns `by_projection(self, y, s)`.
+        """
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """How long a pair can move before it has moved by its own size, (...). On cones of single
+        rows: until y - s is 0, per row. One that knows nothing better: `reach_by_size(...)`.
         """
 
 

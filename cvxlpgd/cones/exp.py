@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.cones._linearization import Linearization, by_projection, ratio, reach_by_size
 from cvxlpgd.cones._root import newton_root
 from cvxlpgd.cones._surface import surface_derivative
 
@@ -49,6 +50,74 @@ class Exp:
         and ∇²g = (e^r/y) hh' with h = (1, -r, 0); the multiplier is p_z - v_z.
         """
         return _derivative(v.reshape(-1, 3)).reshape(*v.shape, 3)
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """On both curved boundaries s = p a, y = d c with a = (r, 1, e^r), c = (-1, r - 1, e^-r),
+        complementary whatever p, d > 0 and r are. Then the direction c is active, and along
+        e = dc/dr = (0, 1, -e^-r), where y_dot = d r_dot e and -e's_dot = p r_dot, the compliance
+        is p/d: exact where p or d is below the rounding of s or y. As c's_dot = 0, the part e_c of
+        e across c serves for e. Elsewhere by projection.
+        """
+        flat_y, flat_s = y.reshape(-1, 3), s.reshape(-1, 3)
+        y_new, s_new, directions, compliance, curved = _on_both_boundaries(flat_y, flat_s)
+        rest = ~curved
+        if rest.any():
+            other = by_projection(self, flat_y[rest], flat_s[rest])
+            y_new[rest], s_new[rest], directions[rest], compliance[rest] = other
+        shape = y.shape
+        return Linearization(
+            y_new.reshape(shape), s_new.reshape(shape),
+            directions.reshape(*shape, 3), compliance.reshape(shape),
+        )  # fmt: skip
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """On both boundaries the least of p / |p_dot|, d / |d_dot| and 1 / |r_dot|; elsewhere that
+        of the pair's size.
+        """
+        by_size = reach_by_size(y, s, y_dot, s_dot)
+        with np.errstate(all="ignore"):
+            p, d = s[..., 1], -y[..., 0]
+            turning = np.abs(s_dot[..., 0] - s[..., 0] / p * s_dot[..., 1]) / p  # of r = x / p
+            parts = [ratio(p, np.abs(s_dot[..., 1])), ratio(d, np.abs(y_dot[..., 0]))]
+            own = np.minimum.reduce([*parts, ratio(np.ones_like(p), turning)])
+        return np.where((p > 0) & (d > 0), own, by_size)
+
+
+NEAR = 1e-2  # of its size: from a pair this near to both boundaries its coordinates can be read
+
+
+def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The linearization (k, ...) by coordinates, and where it holds, bool (k,)."""
+    with np.errstate(all="ignore"):
+        size_s, size_y = np.abs(s).max(axis=1), np.abs(y).max(axis=1)
+        # r from the one of s and y that knows it better
+        by_s = s[:, 1] / size_s >= -y[:, 0] / size_y
+        r = np.where(by_s, s[:, 0] / s[:, 1], 1 - y[:, 1] / y[:, 0])
+        up, down = np.exp(np.minimum(-r, 0.0)), np.exp(np.minimum(r, 0.0))
+        small = np.exp(-np.abs(r))
+        # a up, c down and |c|² e_c down², none of which overflows
+        a = np.stack([r * up, up, np.where(r > 0, 1.0, small)], axis=1)
+        c = np.stack([-down, (r - 1) * down, np.where(r > 0, small, 1.0)], axis=1)
+        square = down * down
+        rest = np.where(r > 0, small * small, 1.0)  # e^-2r down²
+        across = np.stack(
+            [(r - 1) * square - rest, square + r * rest, -(r * r - r + 1) * small], axis=1
+        )
+        p, length = np.sum(s * a, axis=1) / np.sum(a * a, axis=1), np.sum(c * c, axis=1)
+        d = np.sum(y * c, axis=1) / length
+        s_new, y_new = p[:, None] * a, d[:, None] * c
+        curved = (p > 0) & (d > 0) & (size_s > 0) & (size_y > 0) & np.isfinite(r)
+        curved &= np.abs(s - s_new).max(axis=1) <= NEAR * size_s
+        curved &= np.abs(y - y_new).max(axis=1) <= NEAR * size_y
+        width = np.sqrt(np.sum(across * across, axis=1))
+        between = (p * up) / (d * down) * (length / width) ** 2
+        directions = np.stack(
+            [c / np.sqrt(length)[:, None], across / width[:, None], 0 * c], axis=1
+        )
+        compliance = np.stack([0 * r, between, np.inf + 0 * r], axis=1)
+    return y_new, s_new, directions, compliance, curved
 
 
 def _cases(v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.cones._linearization import Linearization, of_diagonal, ratio
+
 
 @dataclass(frozen=True)
 class NonNeg:
@@ -26,3 +28,14 @@ class NonNeg:
     def derivative(self, v: np.ndarray) -> np.ndarray:
         """Of the projection: 1 where v > 0, else 0."""
         return (v > 0).astype(float)
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """Rows where y > s are active: compliance 0; the others infinite."""
+        return of_diagonal(self, y, s)
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """Until y - s is 0; infinite for rows that move away from that."""
+        v, v_dot = y - s, y_dot - s_dot
+        return np.where(v * v_dot < 0, ratio(np.abs(v), np.abs(v_dot)), np.inf)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.cones._linearization import Linearization, by_projection, ratio, reach_by_size
 from cvxlpgd.cones._root import increasing_root
 from cvxlpgd.cones._surface import surface_derivative
 
@@ -44,6 +45,22 @@ class Pow:
         multiplier is |v_z| - |p_z|.
         """
         return _derivative(v.reshape(-1, 3), self.alpha).reshape(*v.shape, 3)
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """By the projection's derivative."""
+        return by_projection(self, y, s)
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """The least of x / |x_dot| and y / |y_dot| of the one in the cone, |z| / |z_dot| of the
+        other, where both are on their boundaries; elsewhere that of the pair's size.
+        """
+        sizes = (s[..., 0], s[..., 1], np.abs(y[..., 2]))
+        speeds = (s_dot[..., 0], s_dot[..., 1], y_dot[..., 2])
+        parts = [ratio(v, np.abs(v_dot)) for v, v_dot in zip(sizes, speeds, strict=True)]
+        boundary = np.minimum.reduce(sizes) > 0
+        return np.where(boundary, np.minimum.reduce(parts), reach_by_size(y, s, y_dot, s_dot))
 
 
 def _cases(v: np.ndarray, a: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

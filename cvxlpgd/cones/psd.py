@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.cones._linearization import Linearization, ratio
+
 
 def triangle(order: int) -> tuple[np.ndarray, np.ndarray]:
     """(i, j) with i >= j of each vector entry: the lower triangle, column by column."""
@@ -57,18 +59,57 @@ class PSD:
         Malick, Sendov, "Clarke generalized Jacobian of the projection onto the cone of positive
         semidefinite matrices", 2006.
         """
+        w, Q = self._spectrum(v)
+        rows, cols = triangle(self.order)
+        a, b = w[..., rows], w[..., cols]
+        apart = np.where(a == b, 1.0, a - b)
+        share = np.where(a == b, a > 0, (np.maximum(a, 0) - np.maximum(b, 0)) / apart)
+        basis = self._basis(Q)
+        # rows in order: how NumPy multiplies depends on strides, and these on the batch
+        left, right = np.ascontiguousarray(basis * share[..., None, :]), np.swapaxes(basis, -1, -2)
+        return left @ np.ascontiguousarray(right)
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """With y - s = Q diag(w) Q', in the direction of q_i q_j' + q_j q_i': compliance 0 where w_i
+        and w_j are positive, infinite where both are negative, else |negative| / positive.
+        """
+        v = y - s
+        w, Q = self._spectrum(v)
+        rows, cols = triangle(self.order)
+        a, b = w[..., rows], w[..., cols]
+        compliance = np.where(
+            (a > 0) & (b > 0), 0.0, ratio(-np.minimum(a, b), np.maximum(np.maximum(a, b), 0.0))
+        )
+        basis = self._basis(Q)
+        directions = np.swapaxes(basis, -1, -2) * np.isfinite(compliance)[..., None]
+        diagonal = basis[..., rows == cols]  # of q_i q_i'
+        y_new = (diagonal @ np.maximum(w, 0.0)[..., None])[..., 0]
+        s_new = (diagonal @ np.maximum(-w, 0.0)[..., None])[..., 0]
+        return Linearization(y_new, s_new, directions, compliance)
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """The least of sqrt|w_i w_j| / |q_i'V_dot q_j|, with V = y - s = Q diag(w) Q'."""
+        w, Q = self._spectrum(y - s)
+        rows, cols = triangle(self.order)
+        moved = np.swapaxes(self._basis(Q), -1, -2) @ (y_dot - s_dot)[..., None]
+        speed = np.abs(moved[..., 0]) * np.where(rows == cols, 1.0, np.sqrt(0.5))
+        return ratio(np.sqrt(np.abs(w[..., rows] * w[..., cols])), speed).min(axis=-1)
+
+    def _spectrum(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (..., order) and eigenvectors of the matrices of vectors (..., rows)."""
         rows, cols = triangle(self.order)
         scale = np.where(rows == cols, 1.0, np.sqrt(0.5))
         matrix = np.zeros((*v.shape[:-1], self.order, self.order))
         matrix[..., rows, cols] = matrix[..., cols, rows] = v * scale
         w, Q = np.linalg.eigh(matrix)
-        a, b = w[..., rows], w[..., cols]
-        apart = np.where(a == b, 1.0, a - b)
-        share = np.where(a == b, a > 0, (np.maximum(a, 0) - np.maximum(b, 0)) / apart)
-        # the basis of svec(q_i q_j' + q_j q_i'), one column for each pair
+        return w, Q
+
+    def _basis(self, Q: np.ndarray) -> np.ndarray:
+        """The vectors of q_i q_j' + q_j q_i', orthonormal, one column for each pair."""
+        rows, cols = triangle(self.order)
+        scale = np.where(rows == cols, 1.0, np.sqrt(0.5))
         first = Q[..., rows, :][..., rows] * Q[..., cols, :][..., cols]
         second = Q[..., rows, :][..., cols] * Q[..., cols, :][..., rows]
-        basis = (first + second) * scale / scale[:, None] / np.where(rows == cols, 2.0, 1.0)
-        # rows in order: how NumPy multiplies depends on strides, and these on the batch
-        left, right = np.ascontiguousarray(basis * share[..., None, :]), np.swapaxes(basis, -1, -2)
-        return left @ np.ascontiguousarray(right)
+        return (first + second) * scale / scale[:, None] / np.where(rows == cols, 2.0, 1.0)

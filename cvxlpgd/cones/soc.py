@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from cvxlpgd.cones._linearization import Linearization, ratio
+
 
 @dataclass(frozen=True)
 class SOC:
@@ -43,3 +45,57 @@ class SOC:
         found[..., 1:, 1:] += (1 + share[..., None]) / 2 * np.eye(u.shape[-1])
         inside = (norm <= t)[..., None]
         return np.where(inside, np.eye(v.shape[-1]), np.where((norm <= -t)[..., None], 0.0, found))
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """With v = y - s of the spectral values t ± |u| and w = u/|u|: where they have both signs
+        y = (t + |u|)/2 (1, w) cannot grow but along itself, s cannot but along (1, -w), and in the
+        tangents (0, e), e'w = 0, the compliance is (|u| - t)/(|u| + t).
+        """
+        v = y - s
+        t, u = v[..., :1], v[..., 1:]
+        norm = np.sqrt(np.sum(u * u, axis=-1, keepdims=True))
+        high, low = t + norm, t - norm
+        w = np.where(norm > 0, u / np.where(norm > 0, norm, 1.0), np.eye(1, u.shape[-1])[0])
+        ray = np.concatenate([np.ones_like(t), w], axis=-1)
+        ray_s = np.concatenate([np.ones_like(t), -w], axis=-1)
+        inside, outside = low >= 0, high <= 0
+        y_new = np.where(inside, v, np.where(outside, 0.0, high / 2 * ray))
+        s_new = np.where(outside, -v, np.where(inside, 0.0, -low / 2 * ray_s))
+        curved = np.zeros((*v.shape, v.shape[-1]))
+        curved[..., 0, :] = ray * np.sqrt(0.5)
+        curved[..., 1:-1, 1:] = _tangents(w)
+        identity = np.eye(v.shape[-1])
+        directions = np.where(
+            inside[..., None], identity, np.where(outside[..., None], 0.0, curved)
+        )
+        compliance = np.broadcast_to(ratio(-low, high), v.shape).copy()
+        compliance[..., 0], compliance[..., -1] = 0.0, np.inf
+        compliance = np.where(inside, 0.0, np.where(outside, np.inf, compliance))
+        return Linearization(y_new, s_new, directions, compliance)
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """The least of |l| / |l_dot| of both spectral values, and sqrt|l l'| over the speed across
+        u: turning counts too.
+        """
+        v, v_dot = y - s, y_dot - s_dot
+        t, u, norm = v[..., 0], v[..., 1:], np.sqrt(np.sum(v[..., 1:] ** 2, axis=-1))
+        w = u / np.where(norm > 0, norm, 1.0)[..., None]
+        along = np.sum(w * v_dot[..., 1:], axis=-1)
+        across = v_dot[..., 1:] - w * along[..., None]
+        high, low = t + norm, t - norm
+        return np.minimum.reduce([
+            ratio(np.abs(high), np.abs(v_dot[..., 0] + along)),
+            ratio(np.abs(low), np.abs(v_dot[..., 0] - along)),
+            ratio(np.sqrt(np.abs(high * low)), np.sqrt(np.sum(across * across, axis=-1))),
+        ])  # fmt: skip
+
+
+def _tangents(w: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the vectors across w (..., k), by Householder: (..., k - 1, k)."""
+    h = w.copy()
+    h[..., 0] += np.where(w[..., 0] >= 0, 1.0, -1.0)
+    square = np.sum(h * h, axis=-1)[..., None, None]
+    reflection = np.eye(w.shape[-1]) - 2 * h[..., :, None] * h[..., None, :] / square
+    return np.asarray(reflection[..., 1:, :])

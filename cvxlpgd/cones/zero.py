@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.cones._linearization import Linearization, of_diagonal
+
 
 @dataclass(frozen=True)
 class Zero:
@@ -22,3 +24,13 @@ class Zero:
     def derivative(self, v: np.ndarray) -> np.ndarray:
         """Of the projection: 0."""
         return np.zeros(v.shape)
+
+    def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
+        """Every row is active."""
+        return of_diagonal(self, y, s)
+
+    def reach(
+        self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
+    ) -> np.ndarray:
+        """Equalities are never left."""
+        return np.full(y.shape, np.inf)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
+from cvxlpgd.derivatives import tau as taus
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives._report import report, with_redundant_rows
 from cvxlpgd.program import ConeProgram, Data, Point, norm
@@ -17,9 +18,6 @@ from cvxlpgd.solution import Solution
 from cvxlpgd.solvers._protocol import FINEST, Solver, solve
 from cvxlpgd.sparse import Array, product, transposed_product
 
-# The size of an automatic perturbation relative to what it perturbs: not a round number, so that a
-# cotangent along the cost itself never cancels it exactly when tau grows tenfold.
-KAPPA = 1.2e-3
 RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
 ROUNDING = 1e-12  # no point counts as more accurate, whatever its residual
@@ -62,15 +60,18 @@ def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
 def cotangent_step(
     tau: Any, program: ConeProgram, z: Point, z_bar: Point, accuracy: float
 ) -> np.ndarray:
-    """Tau for each sample, (batch,): as given, or such that q and b move by kappa times their size.
+    """Tau for each sample, (batch,): as given, relative, or automatic.
 
-    tau = kappa max(|q|, |Px*|, |A'y*|) / |x_bar| over the user's variables, or kappa |b| / |y_bar|,
-    the smaller where both exist; a size of 0 counts as 1. kappa is Relative's, and for "auto"
-    max(1.2e-3, accuracy^(1/3)). Px* and A'y* within the solver's noise count as 0; where A'y*
-    cancels, the size is taken before it does, |A|'|y*|.
+    A relative one is kappa max(|q|, |Px*|, |A'y*|) / |x_bar| over the user's variables, or
+    kappa |b| / |y_bar|, the smaller where both exist; a size of 0 counts as 1. An automatic one is
+    of the entries' own size, see `tau.py`.
     """
-    kappa = _kappa(tau, accuracy)
-    if kappa is None:
+    if isinstance(tau, str):
+        structure = program.structure
+        finite = taus.is_linear(structure) or structure.mixed_integer
+        kappa = taus.LINEAR if finite else max(taus.SMOOTH, accuracy ** (1 / 3))
+        return taus.for_cotangent(program, _on_host(z), _on_host(z_bar), kappa)
+    if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     structure, w = program.structure, program.data
     xp = array_namespace(z.x)
@@ -83,7 +84,7 @@ def cotangent_step(
         uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
         size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
     size = xp.maximum(norm(w.q[:, user]), xp.where(size > noise, size, size * 0.0))
-    return kappa * _smallest((size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y)))
+    return tau.kappa * _smallest((size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y)))
 
 
 class Ends(NamedTuple):
@@ -186,20 +187,22 @@ def bend(
     return np.asarray(np.fmax(*found))
 
 
-def tangent_step(tau: Any, program: ConeProgram, w_dot: Data, accuracy: float) -> np.ndarray:
-    """Tau for each sample, (batch,): as given, or such that no field moves by more than kappa."""
-    kappa = _kappa(tau, accuracy)
-    if kappa is None:
+def tangent_step(
+    tau: Any, program: ConeProgram, z: Point, w_dot: Data, accuracy: float
+) -> np.ndarray:
+    """Tau for each sample, (batch,): as given, such that no field moves by more than a relative
+    one's kappa, or automatic, by the entries' own size.
+    """
+    if isinstance(tau, str):
+        return taus.for_tangent(program, _on_host(z), w_dot, max(taus.SMOOTH, accuracy ** (1 / 3)))
+    if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     fields = program.data._items()
-    return kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
+    return tau.kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
 
 
-def _kappa(tau: Any, accuracy: float) -> float | None:
-    """How far a perturbation goes relative to what it perturbs; None where tau is a number."""
-    if isinstance(tau, Relative):
-        return tau.kappa
-    return max(KAPPA, accuracy ** (1 / 3)) if isinstance(tau, str) else None
+def _on_host(z: Point) -> Point:
+    return Point(*(_host(v) for _, v in z._items()))
 
 
 def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
@@ -215,14 +218,14 @@ def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
 def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
     """Whether no field of high - low rises above the solver's accuracy, bool (batch,).
 
-    Relative to 1 + the field's size, as the accuracy itself is.
+    Relative to the field's size.
     """
     noise = np.ones(len(high.q), dtype=bool)
     for name in ("q", "b", "P", "A"):  # the small fields first: they mostly settle it
         value, other = getattr(high, name), getattr(low, name)
         if value.shape[1] and noise.any():
             size = np.maximum(_host(norm(value)), _host(norm(other)))
-            noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * (1 + size)
+            noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
     return noise
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -38,6 +39,20 @@ class Info:
     bend : array (batch,)
         How much the solution's path bends between both ends of an average, from 0, a straight
         line, to 1; 0 for a method without two ends.
+    method : str array (batch,)
+        How the value came about: "path", "differences", "path and differences", or
+        "embedding" (diffcp's).
+    regular : object array (batch,)
+        Whether the solution is differentiable as far as the value is concerned; None where unknown.
+    kink : array (batch,)
+        |one piece - the other| / (|one| + |other|) of a value that is the mean of two pieces.
+    breakpoints : array (batch, 2)
+        How far the path is straight for t > 0 and t < 0; NaN where unknown.
+    changes : tuple of Data
+        By how much the value is off, as far as that is known: its change by a last Newton step,
+        and by rounding. Empty where nothing is known.
+    settled : bool array (batch,)
+        Where it is False `changes` do not bound the error.
     """
 
     ok: np.ndarray
@@ -50,6 +65,12 @@ class Info:
     setups: np.ndarray
     iterations: np.ndarray
     bend: np.ndarray
+    method: np.ndarray
+    regular: np.ndarray
+    kink: np.ndarray
+    breakpoints: np.ndarray
+    changes: tuple[Data, ...]
+    settled: np.ndarray
 
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
@@ -58,12 +79,54 @@ class Info:
         taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
         retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(3))
         sides, messages = np.full(batch, "", dtype="<U7"), ("",) * batch
-        return cls(~next(false), messages, taus, retries, sides, next(false), next(false), *zeros)
+        return cls(
+            ~next(false), messages, taus, retries, sides, next(false), next(false), *zeros,
+            np.full(batch, "differences", dtype="<U20"), np.full(batch, None), np.zeros(batch),
+            np.full((batch, 2), np.nan), (), np.ones(batch, dtype=bool),
+        )  # fmt: skip
+
+    @classmethod
+    def merged(cls, parts: Sequence[Info]) -> Info:
+        """The report of several groups of parameters: what went wrong in any, tau where one has it.
+
+        `changes` are left out.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        tau = parts[0].tau
+        for part in parts[1:]:
+            tau = np.fmax(tau, part.tau)
+        first, rest = parts[0], parts[1:]
+        out = cls.good(len(first.ok), tau)
+        texts = zip(*(part.messages for part in parts), strict=True)
+        for part in parts:
+            out.ok[:] &= part.ok
+            out.unresolved[:] |= part.unresolved
+            out.inaccurate[:] |= part.inaccurate
+            out.settled[:] &= part.settled
+            out.retries[:] += part.retries
+            out.setups[:] += part.setups
+            out.iterations[:] += part.iterations
+            out.bend[:] = np.fmax(out.bend, part.bend)
+            out.kink[:] = np.fmax(out.kink, part.kink)
+            out.breakpoints[:] = np.fmin(out.breakpoints, part.breakpoints)
+            out.side[:] = np.where(out.side == "", part.side, out.side)
+        out.method[:], out.regular[:] = first.method, first.regular
+        for part in rest:
+            out.method[part.method != out.method] = "path and differences"
+            worse = [known is False or now is None for known, now in
+                     zip(part.regular, out.regular, strict=True)]  # fmt: skip
+            out.regular[worse] = part.regular[worse]
+        return replace(out, messages=tuple(next(filter(None, t), "") for t in texts))
 
 
 @runtime_checkable
 class Derivative(Protocol):
     """A frozen value: a method and its settings. A new one needs this and nothing else."""
+
+    @property
+    def remedy(self) -> str:
+        """What to try where its gradient is zero."""
 
     def require(self, structure: Structure, solver: Solver) -> None:
         """Raise where the method cannot serve programs of this structure, solved by `solver`."""
@@ -76,6 +139,9 @@ class Derivative(Protocol):
 
     def take(self, index: np.ndarray) -> Self:
         """The same for some samples of the flattened batch."""
+
+    def separates(self, structure: Structure) -> bool:
+        """Whether parameters of q alone, of b alone and others are differentiated one by one."""
 
     def vjp(
         self,

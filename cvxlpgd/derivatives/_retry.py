@@ -1,5 +1,4 @@
-"""Differences taken again: at a smaller tau where programs failed or the solution's path bends, at
-a larger one for noise.
+"""Differences taken again: at a smaller tau where programs failed, at a larger one for noise.
 
 difference(samples, tau) -> (value, Info),   tau (samples,)
 """
@@ -16,7 +15,6 @@ from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.program import Data, Point
 
 REDUCED = 3  # how often tau may be divided by ten
-BENT = 0.02  # from which bend on the sides of an average say different things
 
 Value = TypeVar("Value", Data, Point)
 Difference = Callable[[np.ndarray, np.ndarray], tuple[Value, Info]]
@@ -59,26 +57,18 @@ def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple
     return w_bar, info
 
 
-def straightened(
-    difference: Difference[Data], w_bar: Data, info: Info, tau: np.ndarray, times: int
-) -> tuple[Data, Info]:
-    """The same at tau / 10, tau / 100, ... where the path bends at tau, as often as `times`.
-
-    A smaller one is taken where the path is straight there and the difference is no noise: where a
-    solution bends at its own point, however near one looks, the first one stays.
-    """
-    untouched = info.ok & ~info.unresolved & (info.tau == tau)
-    samples = np.flatnonzero(untouched & (info.bend > BENT))
-    for k in range(1, times + 1):
-        if not len(samples):
-            break
-        smaller, its = difference(samples, tau[samples] / 10.0**k)
-        info.retries[samples] += 1
-        useful = its.ok & ~its.unresolved
-        straight = useful & (its.bend <= BENT)
-        _place(w_bar, info, samples, smaller, replace(its, ok=straight))
-        samples = samples[useful & (its.bend > BENT)]
-    return w_bar, info
+def placed(
+    value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
+) -> tuple[Value, Info]:
+    """The value and report with those of some samples in their places, where they succeeded."""
+    info.retries[samples] += its.retries
+    messages = list(info.messages)
+    for i, text in zip(samples, its.messages, strict=True):
+        messages[i] = text
+    info.ok[samples] &= its.ok
+    info.settled[samples] = False
+    _place(value, info, samples, other, its)
+    return value, replace(info, messages=tuple(messages))
 
 
 def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Info) -> None:
@@ -88,5 +78,5 @@ def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Inf
     where = samples[its.ok]
     for name, entries in value._items():
         entries[where] = getattr(again, name)[its.ok]
-    for report in ("ok", "tau", "side", "unresolved", "inaccurate", "bend"):
+    for report in ("ok", "tau", "side", "unresolved", "inaccurate", "bend", "method", "regular", "kink"):
         getattr(info, report)[where] = getattr(its, report)[its.ok]

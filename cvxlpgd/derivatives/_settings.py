@@ -28,13 +28,14 @@ def check_rho(rho: Any) -> None:
 
 
 def check_tau(tau: Any) -> None:
-    """Raise InvalidOption unless tau is "auto", relative or positive."""
+    """Raise InvalidOption unless tau is a known word, relative or positive."""
     if isinstance(tau, Relative):
         return
     if isinstance(tau, str):
-        if tau != "auto":
+        if tau not in ("auto", "informative"):
             raise InvalidOption(
-                f'tau must be "auto", a number > 0, an array or a callable, not {tau!r}'
+                'tau must be "auto", "informative", a number > 0, an array or a callable, not '
+                f"{tau!r}"
             )
         return
     try:

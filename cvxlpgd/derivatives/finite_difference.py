@@ -9,13 +9,18 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import _perturb as perturb
+from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives import tau as taus
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._first import is_plain
 from cvxlpgd.solvers._protocol import Solver, require
+from cvxlpgd.solvers._refine import is_refinable
+from cvxlpgd.solvers.refined import Refined
 
+WITHIN = 0.25  # of the way to the next breakpoint: the stencil goes to 2 h
 STENCIL = {1.0: 8 / 12, -1.0: -8 / 12, 2.0: -1 / 12, -2.0: 1 / 12}
 
 
@@ -30,11 +35,13 @@ class FiniteDifference:
     Parameters
     ----------
     step : float
-        h, relative: no field of the data moves by more than 2 step times its largest entry.
-        Larger steps cut off more of the curvature, smaller ones magnify the solver's noise.
+        h, relative: what moves moves by at most 2 step times its own size, and no further than half
+        of the way to where another inequality becomes active or inactive. Larger steps cut off more
+        of the curvature, smaller ones magnify the solver's noise.
     """
 
     step: float = 1e-4
+    remedy = "LPGD(), which sees other vertices"
 
     def __post_init__(self) -> None:
         if not is_positive(self.step):
@@ -46,6 +53,10 @@ class FiniteDifference:
 
     def require_entries(self, structure: Structure, entries: Data) -> None:
         """It has one for all entries."""
+
+    def separates(self, structure: Structure) -> bool:
+        """All parameters are differentiated together."""
+        return False
 
     def fixed(self, batch_shape: tuple[int, ...]) -> FiniteDifference:
         """Nothing changes between calls."""
@@ -90,9 +101,25 @@ class FiniteDifference:
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """The point's tangent."""
-        h = perturb.tangent_step(Relative(self.step), program, data_dot, solver.accuracy)
-        found = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), solver)
+        h = self._step(program, solution.point, data_dot)
+        ends = perturb.solved_along(
+            program, solution, data_dot, h, list(STENCIL), _polished(solver, program.structure)
+        )
         z_dot = solution.point * 0.0
-        for end, z in found.points().items():
+        for end, z in ends.points().items():
             z_dot = z_dot + z * STENCIL[end]
-        return z_dot * (1.0 / h)[:, None], found.info
+        return z_dot * (1.0 / h)[:, None], ends.info
+
+    def _step(self, program: ConeProgram, z: Point, data_dot: Data) -> np.ndarray:
+        """H for each sample: a share of what moves, and of the way to the next breakpoint."""
+        h = taus.for_tangent(program, z, data_dot, self.step)
+        if not path.is_followed(program.structure):
+            return h
+        reach = limit.jvp(program, z, data_dot).breakpoints.min(axis=1)
+        return np.asarray(np.where(reach > 0, np.minimum(h, WITHIN * reach), h))
+
+
+def _polished(solver: Solver, structure: Structure) -> Solver:
+    """The solver, its solutions refined to rounding where that is possible."""
+    plain = structure.P.size or not structure.polyhedral
+    return Refined(solver) if plain and is_refinable(structure) and is_plain(solver) else solver

@@ -14,6 +14,7 @@ import scipy.sparse.linalg as sla
 
 from cvxlpgd.checks import is_one_of
 from cvxlpgd.cones import Pow
+from cvxlpgd.derivatives import limit, path
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives._settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
@@ -26,6 +27,7 @@ from cvxlpgd.sparse import product, transposed_product
 
 MODES = ("lsqr", "lsmr", "dense")
 SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
+APART = 1e-2  # of the path's gradient: a difference that is said
 REST = 1e-2  # share of a cotangent that its system's right-hand side is taken for, at least
 
 
@@ -48,6 +50,7 @@ class Implicit:
 
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
+    remedy = "LPGD(), which sees other vertices"
 
     def __post_init__(self) -> None:
         if not is_one_of(self.mode, MODES):
@@ -74,6 +77,10 @@ class Implicit:
 
     def require_entries(self, structure: Structure, entries: Data) -> None:
         """It has one for all entries."""
+
+    def separates(self, structure: Structure) -> bool:
+        """All parameters are differentiated together."""
+        return False
 
     def fixed(self, batch_shape: tuple[int, ...]) -> Implicit:
         """Nothing changes between calls."""
@@ -108,6 +115,8 @@ class Implicit:
             A=z.y[:, k] * q_bar[:, j] - b_bar[:, k] * z.x[:, j],
             b=b_bar[:, entries.b],
         )
+        info.inaccurate[:] |= _contradicted(program, z, point_bar, entries, w_bar)
+        info.tau[:], info.method[:] = np.nan, "embedding"
         return w_bar, replace(info, unresolved=_is_flat(program, w_bar, z, point_bar) & info.ok)
 
     def jvp(
@@ -133,6 +142,25 @@ class Implicit:
     def _embeddings(self, program: ConeProgram, z: Point) -> Any:
         lifted = lift(program.proximal(self.rho, z.x))
         return (_embedding(program.structure, lifted, z, i) for i in range(program.batch))
+
+
+def _contradicted(
+    program: ConeProgram, z: Point, point_bar: Point, entries: Data, w_bar: Data
+) -> np.ndarray:
+    """Where the linearized path has another gradient, and knows it to be the derivative, (batch,).
+
+    diffcp projects onto exponential cones in coordinates in which small entries are lost.
+    """
+    if not path.is_followed(program.structure):
+        return np.zeros(program.batch, dtype=bool)
+    exact = limit.vjp(program, z, point_bar, entries)
+    apart = np.zeros(program.batch)
+    for (_, mine), (_, right), (_, rounding) in zip(
+        w_bar._items(), exact.value._items(), exact.rounding._items(), strict=True
+    ):
+        size = np.maximum(norm(right), norm(rounding) / APART)
+        apart = np.maximum(apart, norm(mine - right) / np.where(size > 0, size, 1.0))
+    return np.asarray((apart > APART) & exact.regular & exact.settled)
 
 
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:

@@ -16,9 +16,11 @@ from array_api_compat import array_namespace
 from cvxlpgd.checks import check_flag
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import _settings as settings
+from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives import tau as taus
 from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
 from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.derivatives._retry import enlarged, reduced, straightened
+from cvxlpgd.derivatives._retry import enlarged, placed, reduced
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solution import Solution
@@ -26,30 +28,31 @@ from cvxlpgd.solvers._choose import given
 from cvxlpgd.solvers._protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
-ENLARGED = 4  # how often an automatic tau may grow tenfold
-STRAIGHTENED = 3  # and be divided by ten
+ENLARGED = 6  # how often an informative tau may grow tenfold
 
 
 @dataclass(frozen=True)
 class LPGD:
-    """The gradient of a Lagrange-Moreau envelope of the loss, by re-solving perturbed programs.
+    """The gradient of a Lagrange-Moreau envelope of the loss.
 
         z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y) + (rho/2) |x - x*|²_omega
         w_bar = [∇L(z(hi tau)) - ∇L(z(lo tau))] / (tau (hi - lo))
 
-    with (hi, lo) = (1, 0) for side "lower", (0, -1) for "upper", (1, -1) for "average". As tau -> 0
-    with rho = 0 it is the exact derivative where that exists, with an error of O(tau) one-sided
-    and O(tau²) averaged; a large tau sees other vertices and other active sets. Where one end of
-    an average has no solution the other side is taken, and where there is none a smaller tau.
+    with (hi, lo) = (1, 0) for side "lower", (0, -1) for "upper", (1, -1) for "average": differences
+    of perturbed programs' solutions. As tau -> 0 with rho = 0 it is the exact derivative where that
+    exists, with an error of O(tau) one-sided and O(tau²) averaged; a large tau sees other vertices
+    and other active sets.
 
     Parameters
     ----------
-    tau : "auto", float, Relative, array of the batch shape, or a callable that returns one of these
-        Size of the perturbation, > 0. "auto" starts where q and b move by about one thousandth; it
-        grows tenfold, at most 4 times, for samples whose difference is nothing but the solver's
-        noise, and shrinks, at most 3 times, where the sides of an average say different things of
-        a program that is not linear, if they agree nearer by. A callable, such as a schedule, is
-        read once per forward.
+    tau : "auto", "informative", float, Relative, array of the batch shape, or a callable that
+        returns one of these
+        Size of the perturbation, > 0. "auto" is the limit tau -> 0 in closed form, by the
+        linearized path, without another solve; where the limit says nothing by design, which is
+        for the costs of linear and of integer programs, and the right-hand sides of linear ones
+        through their dual variables, tau is of those data's own size. "informative" solves
+        perturbed programs of any kind, and tau grows tenfold, at most 6 times, for samples whose
+        difference is nothing but noise. A callable, such as a schedule, is read once per forward.
     rho : float
         Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
         biases the gradient, and makes a linear program quadratic.
@@ -68,6 +71,7 @@ class LPGD:
     side: Literal["average", "lower", "upper"] = "average"
     solver: Solver | str | None = None
     integer_constraints: bool = False
+    remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
@@ -81,6 +85,15 @@ class LPGD:
         """An integer program has multipliers only if they are asked for."""
         if not self.integer_constraints:
             refuse_rows(structure, entries)
+
+    def separates(self, structure: Structure) -> bool:
+        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
+        return self.is_automatic and taus.is_linear(structure) and not structure.mixed_integer
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether tau is "auto"."""
+        return isinstance(self.tau, str) and self.tau == "auto"
 
     def _again(self, solver: Solver) -> Solver:
         """The solver of the perturbed programs."""
@@ -105,7 +118,60 @@ class LPGD:
         solver: Solver,
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries, each field (batch, entries)."""
-        again, auto = self._again(solver), isinstance(self.tau, str)
+        if not self.is_automatic or program.structure.mixed_integer:
+            return self._differences(program, solution, point_bar, entries, solver)
+        if not path.is_followed(program.structure):
+            return self._differences(program, solution, point_bar, entries, solver)
+        far, near = self._parts(program.structure, point_bar, entries)
+        base = program.proximal(self.rho, solution.point.x)
+        if far is None:
+            moved = replace(entries, P=base.structure.P.index(program.structure.P)[entries.P])
+            gradient = limit.vjp(base, solution.point, near, moved)
+            lost = np.flatnonzero(~gradient.exists)
+            w_bar, info = gradient.value, gradient.info(0.0)
+            if len(lost):  # no derivative exists: what the solutions do nearby
+                part = program.take(lost), solution.take(lost), point_bar.take(lost)
+                other, its = self._differences(*part, entries, solver)
+                its.regular[:], its.kink[:] = False, np.nan_to_num(its.bend)
+                w_bar, info = placed(w_bar, info, lost, other, its)
+            return w_bar, info
+        w_bar, info = self._differences(program, solution, far, entries, solver)
+        if near.any().any():
+            gradient = limit.vjp(program, solution.point, near, entries)
+            exact = gradient.info(0.0)
+            info.method[:] = "path and differences"
+            info.regular[:], info.kink[:] = exact.regular, exact.kink
+            w_bar = w_bar + gradient.value
+        return w_bar, info
+
+    def _parts(
+        self, structure: Structure, point_bar: Point, entries: Data
+    ) -> tuple[Point | None, Point]:
+        """The parts of a cotangent to be seen at a finite tau, None where there is none, and in the
+        limit.
+
+        A linear program's x does not depend on q, nor its y on b, until the next vertex: where q
+        alone is asked for the part of x, where b alone is the part of y would be 0.
+        """
+        zero, others = point_bar * 0.0, len(entries.A) + len(entries.P)
+        only_q, only_b = not others + len(entries.b), not others + len(entries.q)
+        if not taus.is_linear(structure) or not (only_q or only_b):
+            return None, point_bar
+        y = replace(zero, y=point_bar.y)
+        x = replace(point_bar, y=zero.y)
+        far, near = (x, y) if only_q else (y, x)
+        return (far, near) if far.any().any() else (None, point_bar)
+
+    def _differences(
+        self,
+        program: ConeProgram,
+        solution: Solution,
+        point_bar: Point,
+        entries: Data,
+        solver: Solver,
+    ) -> tuple[Data, Info]:
+        """The difference at tau; an informative one grows."""
+        again = self._again(solver)
         z_bar = perturb.without_slack(program, point_bar)
         tau = perturb.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
 
@@ -115,12 +181,8 @@ class LPGD:
             s_bar = point_bar.s[samples]
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
-        w_bar, info = enlarged(difference, tau, ENLARGED if auto else 0)
-        structure = program.structure
-        smooth = structure.P.size or not structure.polyhedral  # a linear program's path has corners
-        if auto and smooth and not structure.mixed_integer:
-            return straightened(difference, w_bar, info, tau, STRAIGHTENED)
-        return w_bar, info
+        informative = isinstance(self.tau, str) and self.tau == "informative"
+        return enlarged(difference, tau, ENLARGED if informative else 0)
 
     def _difference(
         self,
@@ -151,9 +213,29 @@ class LPGD:
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
+        """The solution's tangent: the limit, or an ordinary difference at tau."""
+        followed = path.is_followed(program.structure) and self.is_automatic
+        if not followed:
+            return self._tangent_differences(program, solution, data_dot, solver)
+        base = program.proximal(self.rho, solution.point.x)
+        tangent = limit.jvp(base, solution.point, data_dot)
+        value, info = tangent.value, tangent.info(0.0)
+        lost = np.flatnonzero(~tangent.exists)
+        if len(lost):
+            part = program.take(lost), solution.take(lost), data_dot.take(lost)
+            other, its = self._tangent_differences(*part, solver)
+            its.regular[:] = False
+            value, info = placed(value, info, lost, other, its)
+        return value, info
+
+    def _tangent_differences(
+        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
+    ) -> tuple[Point, Info]:
         """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
         again = self._again(solver)
-        tau = perturb.tangent_step(self.tau, program, data_dot, again.accuracy)
+        tau = perturb.tangent_step(
+            self.tau, program, solution.point, data_dot, again.accuracy
+        )
         hi, lo = ENDS[self.side]
         ends = [t for t in (hi, lo) if t]
 

@@ -12,6 +12,7 @@ from array_api_compat import to_device
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._around import Around
 from cvxlpgd.solvers._protocol import FINEST, Solver, missing_cones, solve
 
 
@@ -115,6 +116,11 @@ def first_of(*solvers: Solver) -> FirstOf:
     """These solvers in turn; those that are several themselves one by one."""
     flat = [s.solvers if isinstance(s, FirstOf) else (s,) for s in solvers]
     return FirstOf(tuple(one for several in flat for one in several))
+
+
+def is_plain(solver: Solver) -> bool:
+    """Whether it is one solver, not several in turn, and not one around another."""
+    return not isinstance(solver, FirstOf | Around)
 
 
 def _named(solution: Solution, solver: Solver) -> Solution:

@@ -1,0 +1,84 @@
+"""The exact derivative of the solution map, by the linearized path: every cone, both modes.
+
+Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program", 2019, derive it
+from the homogeneous embedding; here it is the velocity of LPGD's perturbed solutions at tau = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.errors import DerivativeFailed
+from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.solution import Solution
+from cvxlpgd.solvers._protocol import Solver
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The exact derivative.
+
+        P x_dot + A'y_dot = -x_bar,   A x_dot + s_dot = -y_bar,   (y_dot, s_dot) along the cones
+        w_bar = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot)
+
+    It holds for every cone. Where the solution has a kink it is the mean of both sides, where it is
+    not unique the one of least norm, where there is none that of least squares: `info.regular` says
+    so, and a warning. A linear program's costs have the gradient 0, which a warning says too.
+
+    Raises
+    ------
+    DerivativeFailed
+        For integer variables, and for programs whose system is too large to factor.
+    """
+
+    remedy = "LPGD(), which sees other vertices"
+
+    def require(self, structure: Structure, solver: Solver) -> None:
+        """Integers have no derivative; a system must fit into memory."""
+        if structure.mixed_integer:
+            raise DerivativeFailed(
+                "the exact derivative of an integer program is zero or undefined; use LPGD()"
+            )
+        if not path.is_followed(structure):
+            raise DerivativeFailed(
+                f"Exact() factors a system with more than {path.ENTRIES:,} entries here, which is "
+                "too much; use LPGD(), which solves perturbed programs instead"
+            )
+
+    def require_entries(self, structure: Structure, entries: Data) -> None:
+        """It has one for all entries."""
+
+    def separates(self, structure: Structure) -> bool:
+        """All parameters are differentiated together."""
+        return False
+
+    def fixed(self, batch_shape: tuple[int, ...]) -> Exact:
+        """Nothing changes between calls."""
+        return self
+
+    def take(self, index: np.ndarray) -> Exact:
+        """Nothing differs between samples."""
+        return self
+
+    def vjp(
+        self,
+        program: ConeProgram,
+        solution: Solution,
+        point_bar: Point,
+        entries: Data,
+        solver: Solver,
+    ) -> tuple[Data, Info]:
+        """The data's cotangent at these entries."""
+        gradient = limit.vjp(program, solution.point, point_bar, entries)
+        return gradient.value, gradient.info(np.nan)
+
+    def jvp(
+        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
+    ) -> tuple[Point, Info]:
+        """The point's tangent."""
+        tangent = limit.jvp(program, solution.point, data_dot)
+        return tangent.value, tangent.info(np.nan)

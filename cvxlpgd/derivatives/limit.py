@@ -1,0 +1,203 @@
+"""The limit tau -> 0 in closed form: the gradient of the linearized path, and how far to trust it.
+
+Where rows are weakly active, their pair's side hidden by noise, the path has two pieces; the mean
+of both is returned where they differ. Where the system has a null space that moves the gradient,
+the path of least norm is returned, where the system cannot be solved, that of least squares; both
+are said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.derivatives import _perturb as perturb
+from cvxlpgd.derivatives import path
+from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives.path import Velocity
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+
+SAME = 1e-6  # relative to their sizes: pieces as near to each other as this are one
+
+
+@dataclass(frozen=True, eq=False)
+class Limit:
+    """A batch's gradients or tangents in the limit.
+
+    Parameters
+    ----------
+    value : Data or Point
+        w_bar at the entries, or z_dot.
+    change, rounding : Data or Point
+        What the last Newton step, and what rounding, do to it.
+    exists : bool array (batch,)
+        Whether the system is solved, on one side at least.
+    unique : bool array (batch,)
+        Whether no null space moves it.
+    settled : bool array (batch,)
+    kink : array (batch,)
+        |one piece - the other| / (|one| + |other|), 0 where there is one piece.
+    breakpoints : array (batch, 2)
+        How far the path is straight forwards and backwards.
+    """
+
+    value: Any
+    change: Any
+    rounding: Any
+    exists: np.ndarray
+    unique: np.ndarray
+    settled: np.ndarray
+    kink: np.ndarray
+    breakpoints: np.ndarray
+
+    @property
+    def regular(self) -> np.ndarray:
+        """Where it is the derivative, bool (batch,)."""
+        return self.exists & self.unique & (self.kink == 0)
+
+
+    def info(self, tau: float) -> Info:
+        """The report of a derivative that returns it."""
+        info = Info.good(len(self.exists), tau)
+        info.method[:], info.regular[:], info.kink[:] = "path", self.regular, self.kink
+        info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
+        return replace(info, changes=(self.change, self.rounding))
+
+
+def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
+    """w_bar at the entries for a point's cotangent, computed for one of about unit size."""
+    largest = np.maximum(np.maximum(norm(point_bar.x), norm(point_bar.y)), norm(point_bar.s))
+    unit = _power_of_two(largest)[:, None]
+    bar = Point(*(v / unit for _, v in point_bar._items()))
+    z_bar, structure = perturb.without_slack(program, bar), program.structure
+
+    def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
+        w_bar = path.pulled(velocity, at, structure, entries)
+        return perturb.with_slack(w_bar, program.take(samples), bar.s[samples], at.x, entries)
+
+    def direction(samples: np.ndarray) -> path.Direction:
+        return path.along_cotangent(z_bar.pick(samples))
+
+    def sizes(velocity: Point, at: Point) -> Data:
+        x, y = np.abs(velocity.x), np.abs(velocity.y)
+        shown = path.pulled(Point(x, y, y), Point(np.abs(at.x), np.abs(at.y), y), structure, entries)
+        return replace(shown, b=-shown.b)
+
+    def without_bar(velocity: Point, at: Point, samples: np.ndarray) -> Data:
+        return path.pulled(velocity, at, structure, entries)
+
+    limit = _limit(program, z, direction, of, without_bar, sizes)
+    scaled = (v * unit for v in (limit.value, limit.change, limit.rounding))
+    value, change, rounding = scaled
+    return replace(
+        limit, value=value, change=change, rounding=rounding, breakpoints=limit.breakpoints / unit
+    )
+
+
+def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
+    """Z_dot for the data's tangent at the structure's varying entries."""
+    batch = len(z.x)
+    largest = np.zeros(batch)
+    for _, dot in w_dot._items():
+        largest = np.maximum(largest, norm(dot))
+    unit = _power_of_two(largest)[:, None]
+    dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot._items()))
+
+    def of(velocity: Point, at: Point, samples: np.ndarray) -> Point:
+        return velocity
+
+    def sizes(velocity: Point, at: Point) -> Point:
+        return Point(*(np.abs(v) for _, v in velocity._items()))
+
+    def direction(samples: np.ndarray) -> path.Direction:
+        return path.along_data(dot.take(samples) if batch > 1 else dot)
+
+    limit = _limit(program, z, direction, of, of, sizes)
+    value, change, rounding = (v * unit for v in (limit.value, limit.change, limit.rounding))
+    return replace(
+        limit, value=value, change=change, rounding=rounding, breakpoints=limit.breakpoints / unit
+    )
+
+
+def _limit(
+    program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any, sizes: Any
+) -> Limit:
+    """The limit along `direction(samples)`; `of` and `linear` make values of velocities."""
+    everything = np.arange(len(z.x))
+    structure = program.structure
+    first = path.follow(program, z, direction(everything))
+    weak = path.weakly_active(first, structure)
+    limit = _one_piece(first, structure, everything, of, linear, sizes)
+    samples = np.flatnonzero(weak.any(axis=1))
+    if not len(samples):
+        return limit
+    some, start = program.take(samples), z.pick(samples)
+    sides = []
+    for side in (1.0, -1.0):
+        velocity = path.follow(some, start, direction(samples), side * weak[samples])
+        sides.append(_one_piece(velocity, structure, samples, of, linear, sizes))
+    return _placed(limit, samples, _joined(*sides))
+
+
+def _one_piece(
+    velocity: Velocity, structure: Structure, samples: np.ndarray, of: Any, linear: Any, sizes: Any
+) -> Limit:
+    value = of(velocity.dot, velocity.at, samples)
+    earlier = of(velocity.earlier, velocity.before, samples)
+    seen, hidden = sizes(velocity.random, velocity.at), linear(velocity.null, velocity.at, samples)
+    unique = np.ones(len(samples), dtype=bool)
+    for name, size in seen._items():
+        moved = np.abs(getattr(hidden, name)) > path.SEEN * size
+        unique &= ~moved.any(axis=1)
+    return Limit(
+        value, value - earlier, linear(velocity.doubt, velocity.at, samples),
+        velocity.consistent, unique, velocity.settled, np.zeros(len(samples)),
+        path.breakpoints(velocity, structure),
+    )  # fmt: skip
+
+
+def _joined(one: Limit, other: Limit) -> Limit:
+    """Both pieces' mean; the one that exists where only one does."""
+    apart = np.zeros(len(one.exists))
+    for (_, a), (_, b) in zip(one.value._items(), other.value._items(), strict=True):
+        size = norm(a) + norm(b)
+        apart = np.maximum(apart, norm(a - b) / np.where(size > 0, size, 1.0))
+    both = one.exists & other.exists
+    apart = np.where(both & (apart > SAME), apart, 0.0)
+    weight = np.where(both, 0.5, np.where(other.exists & ~one.exists, 0.0, 1.0))[:, None]
+
+    def mean(a: Any, b: Any) -> Any:
+        return a * weight + b * (1 - weight)
+
+    here = weight[:, 0] > 0
+    there = weight[:, 0] < 1
+    return Limit(
+        mean(one.value, other.value), mean(one.change, other.change),
+        mean(one.rounding, other.rounding), one.exists | other.exists,
+        (one.unique | ~here) & (other.unique | ~there),
+        (one.settled | ~here) & (other.settled | ~there), apart,
+        np.minimum(one.breakpoints, other.breakpoints),
+    )  # fmt: skip
+
+
+def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
+    """The whole with the part's samples written over."""
+
+    def put(a: Any, b: Any) -> Any:
+        if isinstance(a, np.ndarray):
+            out = a.copy()
+            out[samples] = b
+            return out
+        pairs = zip(a._items(), b._items(), strict=True)
+        return type(a)(**{name: put(v, u) for (name, v), (_, u) in pairs})
+
+    names = Limit.__dataclass_fields__
+    return Limit(**{name: put(getattr(whole, name), getattr(part, name)) for name in names})
+
+
+def _power_of_two(size: np.ndarray) -> np.ndarray:
+    """The power of 2 below each size, 1 where it is 0 or not finite."""
+    usual = (size > 0) & np.isfinite(size)
+    return np.asarray(np.where(usual, 2.0 ** np.floor(np.log2(np.where(usual, size, 1.0))), 1.0))

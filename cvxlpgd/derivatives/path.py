@@ -1,0 +1,297 @@
+"""The path of the perturbed solutions, linearized: where it goes, how far, and how well that is known.
+
+    z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y)  ~  z* + t (x_dot, y_dot, s_dot)
+
+    P x_dot + A'y_dot = f,    A x_dot + s_dot = g,    (y_dot, s_dot) along the cones
+
+with f = -x_bar and g = -y_bar for a cotangent, and for the data's direction w_dot
+f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x. Its gradient is the exact derivative
+w_bar = d/dt ∇L(z* + t z_dot) = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot).
+
+One more Newton step is taken first; w_bar's change by it, and by rounding, is the error bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cvxlpgd.cones import NonNeg, is_weakly_active
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program.kkt import Motion, Pairs, Systems, is_diagonal, conditions, rounding, weights
+from cvxlpgd.solvers._blas import one_thread_each
+from cvxlpgd.sparse import product, transposed_product
+
+ENTRIES = 2_000_000  # of a system: one with more is not factored
+ROUNDS = 4  # Newton steps at most, until the active rows settle
+SEEN = 1e-6  # a gradient is unique where the null space moves it by no more than this share
+MARGIN = 10.0  # times the rounding that random signs show
+NUDGE = 4.0  # times its noise is a weakly active row moved to either side
+LARGE = 1e-4  # a Newton step of this share of y and s is not the last one
+TINY = 1e-300
+CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
+
+Direction = Callable[[ConeProgram, Point], tuple[np.ndarray, np.ndarray]]  # z -> (f, g)
+
+
+@dataclass(frozen=True, eq=False)
+class Velocity:
+    """How the solutions of a batch move, per sample.
+
+    Parameters
+    ----------
+    dot : Point
+        (x_dot, y_dot, s_dot).
+    at : Point
+        The solutions, one Newton step better.
+    earlier, before : Point
+        `dot` and `at` as they were before that step, moved by rounding.
+    doubt : Point
+        What rounding of the system's terms does to `dot`.
+    random, null : Point
+        A random motion, and its part that the system does not see; without s.
+    consistent : bool array (batch,)
+        Whether the system is solved.
+    settled : bool array (batch,)
+        Whether the Newton step solved its own system and changed no active row.
+    noise : array (batch, m)
+        Of y - s in weighted units: what is smaller is not known.
+    pairs : Pairs
+        Of `at`.
+    """
+
+    dot: Point
+    at: Point
+    earlier: Point
+    before: Point
+    doubt: Point
+    random: Point
+    null: Point
+    consistent: np.ndarray
+    settled: np.ndarray
+    noise: np.ndarray
+    pairs: Pairs
+
+
+def is_followed(structure: Structure) -> bool:
+    """Whether a structure's systems are small enough to be factored."""
+    curved = sum(c.rows**2 * k for c, _, k in structure.blocks if not isinstance(c, NonNeg))
+    size = structure.P.size + 2 * structure.A.size
+    return not structure.mixed_integer and size + min(curved, ENTRIES) <= ENTRIES
+
+
+def along_cotangent(z_bar: Point) -> Direction:
+    """That of L + t (x_bar'x + y_bar'y)."""
+    return lambda program, z: (-z_bar.x, -z_bar.y)
+
+
+def along_data(w_dot: Data) -> Direction:
+    """That of w + t w_dot, w_dot at the structure's varying entries."""
+
+    def direction(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
+        structure, full = program.structure, {}
+        for name, entries in structure.varying._items():
+            dot = getattr(w_dot, name)
+            full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
+            full[name][:, entries] = dot
+        f = full["q"] + product(structure.P, full["P"], z.x)
+        f = f + transposed_product(structure.A, full["A"], z.y)
+        return -f, full["b"] - product(structure.A, full["A"], z.x)
+
+    return direction
+
+
+def follow(
+    program: ConeProgram, z: Point, direction: Direction, shift: np.ndarray | None = None
+) -> Velocity:
+    """The velocity of the path that leaves z in a direction.
+
+    Parameters
+    ----------
+    shift : array (batch, m), optional
+        Which side weakly active rows are on, see `Pairs.of`.
+    """
+    with one_thread_each(), np.errstate(all="ignore"):
+        return _follow(program, z, direction, shift)
+
+
+def _follow(
+    program: ConeProgram, z: Point, direction: Direction, shift: np.ndarray | None
+) -> Velocity:
+    structure = program.structure
+    site = _Site.of(program, z, shift)
+    pairs, earlier_pairs = (
+        Pairs.of(structure, point, site.weights, shift) for point in (site.at, site.before)
+    )
+    at = Point(site.at.x, pairs.y, pairs.s)
+    before = Point(site.before.x, earlier_pairs.y, earlier_pairs.s)
+    now, then = site.systems.like(pairs), site.systems.like(earlier_pairs)
+    side, earlier_side = direction(program, at), direction(program, before)
+    by = site.systems
+    motion = now.solve([side], by=by)[0]
+    earlier = motion if then is now and _are_same(side, earlier_side) else then.solve(
+        [earlier_side], by=by
+    )[0]  # fmt: skip
+    doubt = by.doubt(motion, *side)
+    random, null = now.probe(by)
+
+    def point(of: Motion, g: np.ndarray) -> Point:
+        return Point(of.x, of.y, g - product(structure.A, program.data.A, of.x))
+
+    return Velocity(
+        point(motion, side[1]), at, point(earlier, earlier_side[1]), before,
+        point(doubt, np.zeros_like(z.y)), point(random, np.zeros_like(z.y)),
+        point(null, np.zeros_like(z.y)), motion.is_solved(), site.settled, site.noise, pairs,
+    )  # fmt: skip
+
+
+def _are_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Site:
+    """Where a batch's paths begin.
+
+    Parameters
+    ----------
+    at, before : Point
+        After the last Newton step; and before it, moved by rounding.
+    systems : Systems
+        At the point of the last step.
+    """
+
+    weights: np.ndarray
+    at: Point
+    before: Point
+    systems: Systems
+    settled: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def of(cls, program: ConeProgram, z: Point, shift: np.ndarray | None) -> _Site:
+        """Newton's method from z until the active rows settle, each sample by itself."""
+        structure, t = program.structure, weights(program, z)
+        batch, m = z.y.shape
+        at, before = (Point(*(v.copy() for _, v in z._items())) for _ in range(2))
+        settled, noise = np.zeros(batch, dtype=bool), np.zeros((batch, m))
+        base = Point(*(v.copy() for _, v in z._items()))  # where each sample's last step began
+        left = np.arange(batch)
+        for k in range(ROUNDS):
+            piece, sides = program.take(left), None if shift is None else shift[left]
+            pairs = Pairs.of(structure, at.pick(left), t[left], sides)
+            here = Point(at.x[left], pairs.y, pairs.s)
+            systems = Systems(piece, pairs)
+            step, rounded, good = _newton(systems, here)
+            after = Pairs.of(structure, here + step, t[left], sides)
+            v_step = np.abs(step.y / t[left]) + np.abs(step.s * t[left])
+            v_rounded = np.abs(rounded.y / t[left]) + np.abs(rounded.s * t[left])
+            noise[left] = v_step + MARGIN * v_rounded
+            for point, of in ((at, here + step), (before, here + rounded), (base, here)):
+                point.x[left], point.y[left], point.s[left] = of.x, of.y, of.s
+            size = norm(here.y / t[left]) + norm(here.s * t[left])
+            same = (np.isfinite(after.compliance) == np.isfinite(pairs.compliance)).all(axis=1)
+            same &= ((after.compliance == 0) == (pairs.compliance == 0)).all(axis=1)
+            settled[left] = good & same
+            going = good & (~same | (norm(v_step) > LARGE * size))
+            if not going.any():
+                break
+            left = left[going]
+        if k:  # systems of all samples, each at the point of its last step
+            systems = Systems(program, Pairs.of(structure, base, t, shift))
+        return cls(t, at, before, systems, settled, noise)
+
+
+def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:
+    """A Newton step, a motion by rounding, and where the step's system is solved.
+
+    Neither moves a sample whose step is not.
+    """
+    program = systems.program
+    A, w = program.structure.A, program.data
+    f, g = conditions(program, z)
+    f_eps, g_eps = rounding(program, z)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], f.shape[1] + g.shape[1])
+    f_eps, g_eps = f_eps * signs[: f.shape[1]], g_eps * signs[f.shape[1] :]
+    step, rounded = systems.solve([(-f, -g), (f_eps, g_eps)])
+    good = step.is_solved(floor=MARGIN * rounded.size) & np.isfinite(step.x).all(axis=1)
+
+    def moved(of: Motion, g: np.ndarray) -> Point:
+        point = Point(of.x, of.y, g - product(A, w.A, of.x))
+        return Point(*(np.where(good[:, None], v, 0.0) for _, v in point._items()))
+
+    return moved(step, -g), moved(rounded, g_eps), good
+
+
+def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
+    """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
+    P, A = structure.P, structure.A
+    row, col = P.rows[entries.P], P.cols[entries.P]
+    k, j = A.rows[entries.A], A.cols[entries.A]
+    return Data(
+        P=(velocity.x[:, row] * at.x[:, col] + at.x[:, row] * velocity.x[:, col]) / 2,
+        q=velocity.x[:, entries.q],
+        A=velocity.y[:, k] * at.x[:, j] + at.y[:, k] * velocity.x[:, j],
+        b=-velocity.y[:, entries.b],
+    )
+
+
+def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
+    """The noise of rows whose side is not known, 0 elsewhere, (batch, m), times the cone's inside."""
+    t, noise = velocity.pairs.weights, velocity.noise
+    y, s, weak = velocity.at.y / t, velocity.at.s * t, np.zeros_like(noise)
+    for cone, first, count in structure.blocks:
+        if isinstance(cone, NonNeg):
+            cone, count = NonNeg(1), cone.rows * count
+        if cone.interior is None:
+            continue
+        rows = slice(first, first + cone.rows * count)
+        shape = (len(y), count, cone.rows)
+        own = noise[:, rows].reshape(shape).max(axis=-1)
+        for i, k in zip(*np.nonzero(_is_weak(cone, y, s, rows, shape, own)), strict=True):
+            span = slice(first + k * cone.rows, first + (k + 1) * cone.rows)
+            weak[i, span] = NUDGE * max(own[i, k], TINY) * np.asarray(cone.interior)
+    return weak
+
+
+def _is_weak(
+    cone: object, y: np.ndarray, s: np.ndarray, rows: slice, shape: tuple[int, ...], own: np.ndarray
+) -> np.ndarray:
+    """Which cones' pairs are nearer to having no side than their noise, bool (batch, count)."""
+    y, s = y[:, rows].reshape(shape), s[:, rows].reshape(shape)
+    if isinstance(cone, NonNeg):
+        return np.asarray(np.abs(y - s)[..., 0] <= own)
+    out = np.zeros(shape[:2], dtype=bool)
+    for i, k in np.ndindex(*shape[:2]):
+        out[i, k] = is_weakly_active(cone, s[i, k], y[i, k], own[i, k])  # type: ignore[arg-type]
+    return out
+
+
+def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
+    """How far the path is straight, for t > 0 and t < 0, (batch, 2).
+
+    Where y - s of an inequality's row changes sign; a curved cone's pair may move by a small share
+    of its own size. Rows that are weakly active, or whose speed is rounding, do not count.
+    """
+    t, doubt, noise = velocity.pairs.weights, velocity.doubt, velocity.noise
+    y, s = velocity.at.y / t, velocity.at.s * t
+    y_dot, s_dot = velocity.dot.y / t, velocity.dot.s * t
+    unsure = MARGIN * (np.abs(doubt.y / t) + np.abs(doubt.s * t))
+    still = np.abs(y_dot - s_dot) <= unsure
+    out = np.full((len(y), 2), np.inf)
+    for cone, first, count in structure.blocks:
+        rows = slice(first, first + cone.rows * count)
+        shape = (len(y), count, cone.rows)
+        parts = [v[:, rows].reshape(shape) for v in (y, s, y_dot, s_dot)]
+        single = is_diagonal(cone)
+        for k, sign in enumerate((1.0, -1.0)):
+            reach = cone.reach(*parts[:2], *(sign * v for v in parts[2:]))
+            if single:
+                known = ~still[:, rows] & (np.abs(y - s)[:, rows] > noise[:, rows])
+                reach = np.where(known, reach.reshape(len(y), -1), np.inf)
+            else:
+                reach = CURVED * reach
+            out[:, k] = np.minimum(out[:, k], reach.min(axis=1, initial=np.inf))
+    return out

@@ -1,0 +1,418 @@
+"""Ways to solve a batch's optimality systems, nearly: refinement does the rest.
+
+    K (x, u) = (f, g):    P x + G'u = f,    G x - C u = g,    C = 1 on curved rows, 0 on active ones
+
+- `Condensed`: strictly convex programs of linear rows. Columns that equations define are
+  eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
+  factors its active rows' part.
+- `Full`: curved rows eliminated, H = P + G_c'G_c; each sample factors [H G_a'; G_a 0].
+- `Sparse`: each sample factors the whole K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+from scipy.linalg import lapack
+
+from cvxlpgd.program.data import Structure
+from cvxlpgd.sparse import Pattern
+
+if TYPE_CHECKING:
+    from cvxlpgd.program.kkt import Systems
+
+DELTA = 1e-11  # of a scaled system's diagonal, that makes it regular
+PASSES = 4  # of the scaling
+DENSE = 400  # columns up to which systems are full matrices
+PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
+ORDER = "MMD_AT_PLUS_A"  # of sparse elimination
+
+
+class Factors(Protocol):
+    """What solves systems nearly.
+
+    `scale_x` (batch, n) and `scale_u` (batch, m) are E such that EKE has entries of about 1;
+    `regular`, bool (batch,), says where K is known to have no null space.
+    """
+
+    scale_x: np.ndarray
+    scale_u: np.ndarray
+    regular: np.ndarray
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u), (batch, n) and (batch, m)."""
+
+
+def factored(systems: Systems) -> Factors:
+    """The way that fits each sample, whatever the others are."""
+    structure = systems.program.structure
+    if not (structure.polyhedral and structure.P.size):
+        return _general(systems)
+    memory = structure.memory
+    if "elimination" not in memory:
+        memory["elimination"] = Elimination.of(structure)
+    elimination: Elimination = memory["elimination"]
+    if len(elimination.kept) > 2 * DENSE or len(elimination.rows) > 4 * DENSE:
+        return _general(systems)
+    condensed = Condensed(systems, elimination)
+    rest = np.flatnonzero(~condensed.ok)
+    if not len(rest):
+        return condensed
+    if len(rest) == len(systems.held):
+        return _general(systems)
+    return Mixed(condensed, _general(systems.take(rest)), rest)
+
+
+def _general(systems: Systems) -> Factors:
+    n = systems.program.structure.n
+    return Full(systems) if n <= DENSE else Sparse(systems)
+
+
+class Full:
+    """A full matrix for each sample, curved rows eliminated."""
+
+    def __init__(self, systems: Systems) -> None:
+        structure, w = systems.program.structure, systems.program.data
+        batch, n, m = len(systems.held), structure.n, structure.m
+        self.systems, self.regular = systems, np.zeros(batch, dtype=bool)
+        A = np.zeros((len(w.A), m, n))
+        A[:, structure.A.rows, structure.A.cols] = w.A
+        self.G = _turned(systems, A)
+        H = np.zeros((len(w.P), n, n))
+        H[:, structure.P.rows, structure.P.cols] = w.P
+        self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
+        self.factors: list[Any] = []
+        for i in range(batch):
+            curved, active = systems.curved[i], systems.held[i] & ~systems.curved[i]
+            G_c, G_a = self.G[i][curved], self.G[i][active]
+            size = n + len(G_a)
+            M = np.zeros((size, size), order="F")
+            M[:n, :n] = H[i if len(H) > 1 else 0] + G_c.T @ G_c
+            M[n:, :n] = G_a
+            M[:n, n:] = G_a.T
+            scale = _scale(M, n)
+            M *= scale[:, None] * scale
+            diagonal = np.arange(size)
+            M[diagonal, diagonal] += np.where(diagonal < n, DELTA, -DELTA)
+            factors, pivots, fault = lapack.dgetrf(M, overwrite_a=True)
+            self.scale_x[i], self.scale_u[i, active] = scale[:n], scale[n:]
+            self.factors.append(None if fault else (factors, pivots, scale, active, curved))
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u)."""
+        held = np.where(self.systems.curved, g, 0.0)
+        top = f + (held[:, None, :] @ self.G)[:, 0]
+        x, u = np.full_like(f, np.nan), np.zeros_like(g)
+        n = f.shape[1]
+        for i, made in enumerate(self.factors):
+            if made is not None:
+                factors, pivots, scale, active, _ = made
+                rhs = np.concatenate([top[i], g[i, active]]) * scale
+                solution = lapack.dgetrs(factors, pivots, rhs)[0] * scale
+                x[i], u[i, active] = solution[:n], solution[n:]
+        moved = (self.G @ x[:, :, None])[:, :, 0]
+        return x, np.where(self.systems.curved, moved - g, u)
+
+
+def _turned(systems: Systems, A: np.ndarray) -> np.ndarray:
+    """Stretch B t A, (batch, m, n)."""
+    structure, pairs = systems.program.structure, systems.pairs
+    G = pairs.weights[:, :, None] * A
+    for (cone, first, count), B in zip(structure.blocks, pairs.directions, strict=True):
+        if B is not None:
+            rows = slice(first, first + cone.rows * count)
+            block = G[:, rows].reshape(len(G), count, cone.rows, -1)
+            G[:, rows] = (B @ block).reshape(len(G), cone.rows * count, -1)
+    return systems.stretch[:, :, None] * G
+
+
+def _scale(M: np.ndarray, n: int) -> np.ndarray:
+    """E, such that the largest entry of each column of EME is about 1, M = [H G'; G 0].
+
+    A variable is first measured by its curvature H_jj, an active row by the curvature that is left
+    to its multiplier when such variables are gone.
+    """
+    size = np.abs(M)
+    h = size.diagonal()[:n]
+    scale = np.ones(len(M))
+    scale[:n] = 1 / np.sqrt(np.where(h > 0, h, 1.0))
+    G = size[n:, :n]
+    left = np.sqrt(np.sum((G * np.where(h > 0, scale[:n], 0.0)) ** 2, axis=1))
+    left = np.where(left > 0, left, G.max(axis=1, initial=0.0))
+    scale[n:] = 1 / np.where(left > 0, left, 1.0)
+    reached = (G * scale[n:, None]).max(axis=0, initial=0.0)  # of variables without curvature
+    scale[:n] = np.where((h > 0) | (reached == 0), scale[:n], 1 / np.where(reached > 0, reached, 1))
+    size *= scale[:, None] * scale
+    for _ in range(PASSES):
+        largest = size.max(axis=0, initial=0.0)
+        step = 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
+        scale *= step
+        size *= step[:, None] * step
+    return scale
+
+
+class Sparse:
+    """Sparse factors of the whole system for each sample."""
+
+    def __init__(self, systems: Systems) -> None:
+        structure, batch = systems.program.structure, len(systems.held)
+        self.regular = np.zeros(batch, dtype=bool)
+        self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
+        self.factors: list[Any] = []
+        for i in range(batch):
+            K, rows = _assembled(systems, i)
+            scale = _sparse_scale(K, structure.n)
+            K.data = K.data * scale[K.indices] * np.repeat(scale, np.diff(K.indptr))
+            shift = np.full(len(scale), DELTA)
+            shift[structure.n :] *= -1
+            self.scale_x[i], self.scale_u[i, rows] = scale[: structure.n], scale[structure.n :]
+            try:
+                regular = sp.csc_array(K + sp.diags_array(shift))
+                self.factors.append((sla.splu(regular, permc_spec=ORDER), scale, rows))
+            except RuntimeError:  # it is singular even so
+                self.factors.append(None)
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u)."""
+        x, u, n = np.full_like(f, np.nan), np.zeros_like(g), f.shape[1]
+        for i, made in enumerate(self.factors):
+            if made is not None:
+                factors, scale, rows = made
+                solution = factors.solve(np.concatenate([f[i], g[i, rows]]) * scale) * scale
+                x[i], u[i, rows] = solution[:n], solution[n:]
+        return x, u
+
+
+def _assembled(systems: Systems, i: int) -> tuple[sp.csc_array, np.ndarray]:
+    """A sample's K, and the rows that it holds."""
+    structure, w = systems.program.structure, systems.program.data
+    rows = np.flatnonzero(systems.held[i])
+    A = sp.csr_array(structure.A.matrix(w.A[i if len(w.A) > 1 else 0]))
+    G = sp.csr_array(_turning(systems, i, rows) @ A)
+    P = sp.csc_array(structure.P.matrix(w.P[i if len(w.P) > 1 else 0]))
+    corner = sp.diags_array(-systems.curved[i, rows].astype(float))
+    return sp.csc_array(sp.block_array([[P, G.T], [G, corner]], format="csc")), rows
+
+
+def _turning(systems: Systems, i: int, rows: np.ndarray) -> sp.csr_array:
+    """These rows of stretch B t."""
+    structure, pairs = systems.program.structure, systems.pairs
+    m, t, stretch = structure.m, pairs.weights[i], systems.stretch[i]
+    if all(B is None for B in pairs.directions):
+        values, starts = stretch[rows] * t[rows], np.arange(len(rows) + 1)
+        return sp.csr_array((values, rows, starts), shape=(len(rows), m))
+    parts = []
+    for (cone, first, count), B in zip(structure.blocks, pairs.directions, strict=True):
+        span = np.arange(first, first + cone.rows * count)
+        if B is None:
+            parts.append((span, span, np.ones(len(span))))
+        else:
+            blocks = span.reshape(count, cone.rows)
+            left, right = np.broadcast_arrays(blocks[:, :, None], blocks[:, None, :])
+            parts.append((left.ravel(), right.ravel(), B[i].ravel()))
+    left, right, values = (np.concatenate(v) for v in zip(*parts, strict=True))
+    values = stretch[left] * values * t[right]
+    return sp.csr_array((values, (left, right)), shape=(m, m))[rows]
+
+
+def _sparse_scale(K: sp.csc_array, n: int) -> np.ndarray:
+    """The same scale as that of full matrices, curved rows of diagonal -1 among the others."""
+    size = K.shape[0]
+    columns, rows = np.repeat(np.arange(size), np.diff(K.indptr)), K.indices
+    values, curvature = np.abs(K.data), np.abs(K.diagonal())
+
+    def gain(chosen: np.ndarray, over: np.ndarray) -> np.ndarray:
+        terms = values[chosen] ** 2 / over[rows[chosen]]
+        return np.bincount(columns[chosen], terms, minlength=size)
+
+    is_x = np.arange(size) < n
+    curved = ~is_x & (curvature > 0)
+    curvature = curvature + gain(is_x[columns] & curved[rows], np.ones(size))
+    active = ~is_x & ~curved
+    curvature = curvature + gain(active[columns] & is_x[rows] & (curvature[rows] > 0), curvature)
+    known = curvature > 0
+    scale = np.where(known, 1 / np.sqrt(np.where(known, curvature, 1.0)), 1.0)
+    for part in (active, is_x):  # without curvature: by the largest entry
+        chosen = (part & ~known)[columns]
+        largest = np.zeros(size)
+        np.maximum.at(largest, columns[chosen], (values * scale[rows])[chosen])
+        scale = np.where(largest > 0, 1 / np.where(largest > 0, largest, 1.0), scale)
+    filled = np.flatnonzero(np.diff(K.indptr))
+    for _ in range(PASSES):
+        entries = values * scale[rows] * scale[columns]
+        largest = np.zeros(size)
+        largest[filled] = np.maximum.reduceat(entries, K.indptr[filled])
+        scale = scale / np.sqrt(np.where(largest > 0, largest, 1.0))
+    return np.asarray(scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Elimination:
+    """Columns F that one equation each defines (rows R), in no other row; the others are C.
+
+    CVXPY writes |Sx|² as |t|² with rows t - Sx = 0: no program is strictly convex in all columns.
+    """
+
+    structure: Structure
+    kept: np.ndarray
+    defined: np.ndarray
+    defining: np.ndarray
+    pivots: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, structure: Structure) -> Elimination:
+        """What can be eliminated: columns that canonicalization added, whose entry is constant."""
+        A = structure.A
+        equalities = np.zeros(structure.m, dtype=bool)
+        for cone, first, count in structure.blocks:
+            if cone.interior is None:
+                equalities[first : first + cone.rows * count] = True
+        once = np.bincount(A.cols, minlength=structure.n) == 1
+        constant = np.ones(A.size, dtype=bool)
+        constant[structure.varying.A] = False
+        able = equalities[A.rows] & once[A.cols] & (structure.user[A.cols] == 0) & constant
+        able = np.flatnonzero(able)
+        pivots = able[np.unique(A.rows[able], return_index=True)[1]]
+        kept = np.setdiff1d(np.arange(structure.n), A.cols[pivots])
+        rows = np.setdiff1d(np.arange(structure.m), A.rows[pivots])
+        return cls(structure, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray, tuple[int, int]]]:
+        """Which entries of P and A are in each part, where, and its shape."""
+        P, A = self.structure.P, self.structure.A
+        return {
+            "P_CC": _places(P, self.kept, self.kept),
+            "P_FC": _places(P, self.defined, self.kept),
+            "P_FF": _places(P, self.defined, self.defined),
+            "A_C": _places(A, self.rows, self.kept),
+            "A_R": _places(A, self.defining, self.kept),
+        }
+
+
+def _places(
+    pattern: Pattern, rows: np.ndarray, cols: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
+    row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
+    inside = np.flatnonzero((row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0))
+    flat = row_places[pattern.rows[inside]] * len(cols) + col_places[pattern.cols[inside]]
+    return inside, flat, (len(rows), len(cols))
+
+
+class Condensed:
+    """H⁻¹ and G H⁻¹G', once where all samples share P and A, and each sample's active rows of it.
+
+        H = P_CC - P_CF T - T'P_FC + T'P_FF T,   T = D⁻¹A_RC,   D = A_RF, diagonal
+        (G H⁻¹G')_aa u_a = G_a H⁻¹ h - g_a,    H x_C = h - G_a'u_a
+        h = f_C - P_CF x0 - T'(f_F - P_FF x0),   x0 = D⁻¹g_R
+
+    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent.
+    """
+
+    def __init__(self, systems: Systems, elimination: Elimination) -> None:
+        structure, w, e = systems.program.structure, systems.program.data, elimination
+        self.e, self.t = e, systems.pairs.weights
+        batch, count = len(self.t), max(len(w.P), len(w.A))
+        cores = [self._core(w.P[k % len(w.P)], w.A[k % len(w.A)]) for k in range(count)]
+        sound = np.array([core is not None for core in cores])
+        known = next((core for core in cores if core is not None), None)
+        self.ok = np.broadcast_to(sound, (batch,)).copy()
+        self.regular = self.ok
+        self.factors: list[np.ndarray | None] = [None] * batch
+        self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
+        if known is None:
+            return
+        filled = [known if core is None else core for core in cores]
+        self.D, self.T, self.P_FC, self.P_FF, self.W, self.G, self.GW, S, self.height, scale = (
+            np.stack(parts) for parts in zip(*filled, strict=True)
+        )
+        self.active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
+        for i, active in enumerate(self.active):
+            part = S[i % count][active[:, None], active]
+            factor, fault = lapack.dpotrf(part) if len(active) else (part, 0)
+            self.ok[i] &= not fault and not (factor.diagonal() ** 2 < PIVOT).any()
+            self.factors[i] = factor
+        self.scale_x[:, e.kept] = scale
+        curvature = np.abs(np.diagonal(self.P_FF, axis1=1, axis2=2))
+        self.scale_x[:, e.defined] = 1 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+        self.scale_u[:, e.rows] = self.height / self.t[:, e.rows]
+        height = np.abs(self.D) * self.scale_x[:, e.defined]
+        self.scale_u[:, e.defining] = 1 / (self.t[:, e.defining] * height)
+
+    def _core(self, P: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, ...] | None:
+        """(D, T, P_FC, P_FF, H⁻¹, G, G H⁻¹, G H⁻¹G' of unit diagonal, its scale, H's scale)."""
+        values, e = {"P": P, "A": A}, self.e
+
+        def part(name: str) -> np.ndarray:
+            inside, flat, shape = e.parts[name]
+            out = np.zeros(shape[0] * shape[1])
+            out[flat] = values[name[0]][inside]
+            return out.reshape(shape)
+
+        D, P_FC, P_FF, G = A[e.pivots], part("P_FC"), part("P_FF"), part("A_C")
+        T = part("A_R") / D[:, None]
+        cross = T.T @ P_FC
+        H = part("P_CC") - cross - cross.T + T.T @ P_FF @ T
+        diagonal = H.diagonal()
+        if not (diagonal > 0).all():
+            return None
+        scale = 1 / np.sqrt(diagonal)
+        factor, fault = lapack.dpotrf(scale[:, None] * H * scale)
+        if fault or (factor.diagonal() ** 2 < PIVOT).any():
+            return None
+        inverse = np.triu(lapack.dpotri(factor)[0])
+        W = scale[:, None] * (inverse + np.triu(inverse, 1).T) * scale
+        GW = G @ W
+        S = GW @ G.T
+        own = S.diagonal()
+        height = 1 / np.sqrt(np.where(own > 0, own, 1.0))
+        return D, T, P_FC, P_FF, W, G, GW, height[:, None] * (S + S.T) / 2 * height, height, scale
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u); u and g are of rows times t."""
+        e, x, u = self.e, np.zeros_like(f), np.zeros_like(g)
+        g = g / self.t
+        x0, f_F = g[:, e.defining] / self.D, f[:, e.defined]
+        h = f[:, e.kept] - _each(x0, self.P_FC) - _each(f_F - _each(x0, self.P_FF), self.T)
+        right = (_each(h, self.GW.swapaxes(1, 2)) - g[:, e.rows]) * self.height
+        y = np.zeros((len(f), len(e.rows)))
+        for i, (active, factor) in enumerate(zip(self.active, self.factors, strict=True)):
+            if len(active) and self.ok[i]:
+                y[i, active] = lapack.dpotrs(factor, right[i, active])[0]
+        y *= self.height
+        x_C = _each(h, self.W) - _each(y, self.GW)
+        x_F = x0 - _each(x_C, self.T.swapaxes(1, 2))
+        x[:, e.kept], x[:, e.defined] = x_C, x_F
+        u[:, e.rows] = y / self.t[:, e.rows]
+        y_R = (f_F - _each(x_C, self.P_FC.swapaxes(1, 2)) - _each(x_F, self.P_FF)) / self.D
+        u[:, e.defining] = y_R / self.t[:, e.defining]
+        return x, u
+
+
+def _each(v: np.ndarray, M: np.ndarray) -> np.ndarray:
+    """V M sample by sample, M (batch or 1, rows, columns): no bits depend on the batch."""
+    return np.asarray((v[:, None, :] @ M)[:, 0])
+
+
+class Mixed:
+    """Some samples' systems by one way, the others' by another."""
+
+    def __init__(self, one: Factors, other: Factors, index: np.ndarray) -> None:
+        self.one, self.other, self.index = one, other, index
+        self.scale_x, self.scale_u = one.scale_x.copy(), one.scale_u.copy()
+        self.scale_x[index], self.scale_u[index] = other.scale_x, other.scale_u
+        self.regular = one.regular.copy()
+        self.regular[index] = other.regular
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u)."""
+        x, u = self.one.apply(f, g)
+        x[self.index], u[self.index] = self.other.apply(f[self.index], g[self.index])
+        return x, u
