@@ -124,7 +124,10 @@ class Call:
             reports.append(info)
             errors = np.maximum(errors, error)  # NaN where one is not known
         if reports:
-            self._judge(gradients, Info.merged(reports), errors, where)
+            info = Info.merged(reports)
+            self.note(info, where)
+            self._inform(gradients, info, where)
+            self._judge(info, errors, where)
         return self.gathered(gradients, where, lost, needed)
 
     def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
@@ -188,9 +191,16 @@ class Call:
             z_dot, info = self.derivative.take(where).jvp(
                 some(self.program, active), self.solution.take(active), w_dot, self.solver
             )
-            self.note(info, where)
             outputs = [output[where] for output in self.outputs]
-            values = self.compiled.canonical.variables.tangents(outputs, z_dot)
+            variables = self.compiled.canonical.variables
+            values: list[Any] = variables.tangents(outputs, z_dot)
+            errors = np.full(len(active), np.nan)
+            if info.changes:
+                changes = [variables.tangents(outputs, change) for change in info.changes]
+                values, errors = _bounded(values, changes)
+                errors = np.where(info.settled, errors, np.nan)
+            self.note(info, where)
+            self._judge(info, errors, where)
             for out, value in zip(found, values, strict=True):
                 out[where] = np.where(info.ok[:, None], value, np.nan)
         return found
@@ -225,28 +235,29 @@ class Call:
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(where[info.inaccurate], self.batch.shape)
 
-    def _judge(
-        self, gradients: list[np.ndarray | None], info: Info, errors: np.ndarray, where: np.ndarray
-    ) -> None:
-        """Note which gradients inform, and how far they may be off; warn of those that are zero
-        though their cotangents are not, irregular, or may be off by more than 1 %.
+    def _inform(self, gradients: list[np.ndarray | None], info: Info, where: np.ndarray) -> None:
+        """Note which gradients inform; warn, once, of those that are zero or noise though their
+        cotangents are not zero.
         """
-        self.note(info, where)
-        self.record.bound(where, errors)
         given = [v.any(axis=1) for v in gradients if v is not None]
         zero = (info.unresolved | ~np.any(given or [info.ok], axis=0)) & info.ok
         self.record.inform(where, info.ok & ~zero)
-        shape = self.batch.shape
         if zero.any() and not self.once.degenerate:
             self.once.degenerate = True
-            failure.say_degenerate(where[zero], shape, self.derivative.remedy)
+            failure.say_degenerate(where[zero], self.batch.shape, self.derivative.remedy)
+
+    def _judge(self, info: Info, errors: np.ndarray, where: np.ndarray) -> None:
+        """Note how far values may be off; warn, once, where the solution is not differentiable, and
+        of values that may be off by more than 1 %.
+        """
+        self.record.bound(where, errors)
         irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
         if irregular.any() and not self.once.irregular:
             self.once.irregular = True
-            failure.say_irregular(where[irregular], info.kink[irregular], shape)
+            failure.say_irregular(where[irregular], info.kink[irregular], self.batch.shape)
         unsure = np.flatnonzero(errors > UNSURE)
         if len(unsure):
-            failure.say_uncertain(where[unsure], errors[unsure], shape)
+            failure.say_uncertain(where[unsure], errors[unsure], self.batch.shape)
 
 
 def _bounded(

@@ -115,7 +115,8 @@ class Implicit:
             A=z.y[:, k] * q_bar[:, j] - b_bar[:, k] * z.x[:, j],
             b=b_bar[:, entries.b],
         )
-        info.inaccurate[:] |= _contradicted(program, z, point_bar, entries, w_bar)
+        base = program.proximal(self.rho, z.x)
+        info.inaccurate[:] |= _contradicted(base, program, z, point_bar, entries, w_bar)
         info.tau[:], info.method[:] = np.nan, "embedding"
         return w_bar, replace(info, unresolved=_is_flat(program, w_bar, z, point_bar) & info.ok)
 
@@ -145,22 +146,27 @@ class Implicit:
 
 
 def _contradicted(
-    program: ConeProgram, z: Point, point_bar: Point, entries: Data, w_bar: Data
+    base: ConeProgram,
+    program: ConeProgram,
+    z: Point,
+    point_bar: Point,
+    entries: Data,
+    w_bar: Data,
 ) -> np.ndarray:
     """Where the linearized path has another gradient, and knows it to be the derivative, (batch,).
 
     diffcp projects onto exponential cones in coordinates in which small entries are lost.
     """
-    if not path.is_followed(program.structure):
+    if not path.is_followed(base.structure):
         return np.zeros(program.batch, dtype=bool)
-    exact = limit.vjp(program, z, point_bar, entries)
-    apart = np.zeros(program.batch)
-    for (_, mine), (_, right), (_, rounding) in zip(
-        w_bar._items(), exact.value._items(), exact.rounding._items(), strict=True
-    ):
-        size = np.maximum(norm(right), norm(rounding) / APART)
-        apart = np.maximum(apart, norm(mine - right) / np.where(size > 0, size, 1.0))
-    return np.asarray((apart > APART) & exact.regular & exact.settled)
+    places = base.structure.P.index(program.structure.P)
+    exact = limit.vjp(base, z, point_bar, replace(entries, P=places[entries.P]))
+    apart, least = np.zeros(program.batch, dtype=bool), SOLVED * _size(z, point_bar)
+    for (name, mine), (_, right) in _paired(w_bar, exact.value):
+        off = norm(mine - right)
+        seen = off * (1 + norm(getattr(program.data, name))) > least
+        apart |= seen & (off > APART * norm(right))
+    return np.asarray(apart & exact.regular & exact.settled)
 
 
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:
@@ -168,8 +174,13 @@ def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.nd
     largest = np.zeros(program.batch)
     for name, bar in w_bar._items():
         largest = np.maximum(largest, norm(bar) * (1 + norm(getattr(program.data, name))))
-    size = sum((norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _paired(z_bar, z)), largest * 0.0)
-    return np.asarray(largest <= SOLVED * size)
+    return np.asarray(largest <= SOLVED * _size(z, z_bar))
+
+
+def _size(z: Point, z_bar: Point) -> np.ndarray:
+    """By how much a share of everything would move the loss, (batch,)."""
+    terms = [norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _paired(z_bar, z)]
+    return np.asarray(sum(terms[1:], terms[0]))
 
 
 def _paired(z_bar: Point, z: Point) -> Any:

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems
 
 DELTA = 1e-11  # of a scaled system's diagonal, that makes it regular
-PASSES = 4  # of the scaling
+PASSES = 8  # of the scaling
 DENSE = 400  # columns up to which systems are full matrices
+NOTHING = 8 * np.finfo(float).eps  # of the terms that add up to an entry: it is 0, not a curvature
 PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
 ORDER = "MMD_AT_PLUS_A"  # of sparse elimination
 
@@ -95,7 +96,7 @@ class Full:
             M[:n, :n] = H[i if len(H) > 1 else 0] + G_c.T @ G_c
             M[n:, :n] = G_a
             M[:n, n:] = G_a.T
-            scale = _scale(M, n)
+            scale = _scale(M)
             M *= scale[:, None] * scale
             diagonal = np.arange(size)
             M[diagonal, diagonal] += np.where(diagonal < n, DELTA, -DELTA)
@@ -127,27 +128,15 @@ def _turned(systems: Systems, A: np.ndarray) -> np.ndarray:
         if B is not None:
             rows = slice(first, first + cone.rows * count)
             block = G[:, rows].reshape(len(G), count, cone.rows, -1)
-            G[:, rows] = (B @ block).reshape(len(G), cone.rows * count, -1)
+            turned = B @ block
+            turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(block))] = 0.0
+            G[:, rows] = turned.reshape(len(G), cone.rows * count, -1)
     return systems.stretch[:, :, None] * G
 
 
-def _scale(M: np.ndarray, n: int) -> np.ndarray:
-    """E, such that the largest entry of each column of EME is about 1, M = [H G'; G 0].
-
-    A variable is first measured by its curvature H_jj, an active row by the curvature that is left
-    to its multiplier when such variables are gone.
-    """
-    size = np.abs(M)
-    h = size.diagonal()[:n]
-    scale = np.ones(len(M))
-    scale[:n] = 1 / np.sqrt(np.where(h > 0, h, 1.0))
-    G = size[n:, :n]
-    left = np.sqrt(np.sum((G * np.where(h > 0, scale[:n], 0.0)) ** 2, axis=1))
-    left = np.where(left > 0, left, G.max(axis=1, initial=0.0))
-    scale[n:] = 1 / np.where(left > 0, left, 1.0)
-    reached = (G * scale[n:, None]).max(axis=0, initial=0.0)  # of variables without curvature
-    scale[:n] = np.where((h > 0) | (reached == 0), scale[:n], 1 / np.where(reached > 0, reached, 1))
-    size *= scale[:, None] * scale
+def _scale(M: np.ndarray) -> np.ndarray:
+    """E, such that the largest entry of each column of EME is about 1 (Ruiz 2001)."""
+    size, scale = np.abs(M), np.ones(len(M))
     for _ in range(PASSES):
         largest = size.max(axis=0, initial=0.0)
         step = 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
@@ -166,7 +155,7 @@ class Sparse:
         self.factors: list[Any] = []
         for i in range(batch):
             K, rows = _assembled(systems, i)
-            scale = _sparse_scale(K, structure.n)
+            scale = _sparse_scale(K)
             K.data = K.data * scale[K.indices] * np.repeat(scale, np.diff(K.indptr))
             shift = np.full(len(scale), DELTA)
             shift[structure.n :] *= -1
@@ -193,7 +182,9 @@ def _assembled(systems: Systems, i: int) -> tuple[sp.csc_array, np.ndarray]:
     structure, w = systems.program.structure, systems.program.data
     rows = np.flatnonzero(systems.held[i])
     A = sp.csr_array(structure.A.matrix(w.A[i if len(w.A) > 1 else 0]))
-    G = sp.csr_array(_turning(systems, i, rows) @ A)
+    B = _turning(systems, i, rows)
+    G, terms = sp.csr_array(B @ A), sp.csr_array(abs(B) @ abs(A))
+    G.data[np.abs(G.data) <= NOTHING * terms.data] = 0.0
     P = sp.csc_array(structure.P.matrix(w.P[i if len(w.P) > 1 else 0]))
     corner = sp.diags_array(-systems.curved[i, rows].astype(float))
     return sp.csc_array(sp.block_array([[P, G.T], [G, corner]], format="csc")), rows
@@ -220,35 +211,18 @@ def _turning(systems: Systems, i: int, rows: np.ndarray) -> sp.csr_array:
     return sp.csr_array((values, (left, right)), shape=(m, m))[rows]
 
 
-def _sparse_scale(K: sp.csc_array, n: int) -> np.ndarray:
-    """The same scale as that of full matrices, curved rows of diagonal -1 among the others."""
-    size = K.shape[0]
-    columns, rows = np.repeat(np.arange(size), np.diff(K.indptr)), K.indices
-    values, curvature = np.abs(K.data), np.abs(K.diagonal())
-
-    def gain(chosen: np.ndarray, over: np.ndarray) -> np.ndarray:
-        terms = values[chosen] ** 2 / over[rows[chosen]]
-        return np.bincount(columns[chosen], terms, minlength=size)
-
-    is_x = np.arange(size) < n
-    curved = ~is_x & (curvature > 0)
-    curvature = curvature + gain(is_x[columns] & curved[rows], np.ones(size))
-    active = ~is_x & ~curved
-    curvature = curvature + gain(active[columns] & is_x[rows] & (curvature[rows] > 0), curvature)
-    known = curvature > 0
-    scale = np.where(known, 1 / np.sqrt(np.where(known, curvature, 1.0)), 1.0)
-    for part in (active, is_x):  # without curvature: by the largest entry
-        chosen = (part & ~known)[columns]
-        largest = np.zeros(size)
-        np.maximum.at(largest, columns[chosen], (values * scale[rows])[chosen])
-        scale = np.where(largest > 0, 1 / np.where(largest > 0, largest, 1.0), scale)
+def _sparse_scale(K: sp.csc_array) -> np.ndarray:
+    """The same."""
+    columns, rows = np.repeat(np.arange(K.shape[0]), np.diff(K.indptr)), K.indices
+    size, scale = np.abs(K.data), np.ones(K.shape[0])
     filled = np.flatnonzero(np.diff(K.indptr))
     for _ in range(PASSES):
-        entries = values * scale[rows] * scale[columns]
-        largest = np.zeros(size)
-        largest[filled] = np.maximum.reduceat(entries, K.indptr[filled])
-        scale = scale / np.sqrt(np.where(largest > 0, largest, 1.0))
-    return np.asarray(scale)
+        largest = np.zeros(K.shape[0])
+        largest[filled] = np.maximum.reduceat(size, K.indptr[filled])
+        step = 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
+        scale *= step
+        size *= step[rows] * step[columns]
+    return scale
 
 
 @dataclass(frozen=True, eq=False)
