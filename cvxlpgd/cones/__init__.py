@@ -108,8 +108,10 @@ def is_weakly_active(cone: Cone, s: Any, y: Any, tolerance: float) -> Any:
     if cone.interior is None:
         return xp.zeros(s.shape[:-1], dtype=bool)
     inward = tolerance * xp.asarray(cone.interior, dtype=s.dtype)
+    rounding = NEARLY * (_largest(s) + _largest(y))  # of the projections
     if cone.symmetric:
-        return distance(cone, s + y - inward) > 0
+        return distance(cone, s + y - inward) > rounding
     size = xp.minimum(xp.max(xp.abs(s), axis=-1), xp.max(xp.abs(y), axis=-1))
-    outside = (distance(cone, s - inward) > 0) & (dual_distance(cone, y - inward) > 0)
+    outside = distance(cone, s - inward) > rounding
+    outside = outside & (dual_distance(cone, y - inward) > rounding)
     return outside & (size <= tolerance)

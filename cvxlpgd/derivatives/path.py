@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cvxlpgd.cones import NonNeg, is_weakly_active
+from cvxlpgd.cones import NonNeg
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
 from cvxlpgd.program.kkt import Motion, Pairs, Systems, is_diagonal, conditions, rounding, weights
 from cvxlpgd.solvers._blas import one_thread_each
@@ -29,7 +29,7 @@ ROUNDS = 4  # Newton steps at most, until the active rows settle
 SEEN = 1e-6  # a gradient is unique where the null space moves it by no more than this share
 MARGIN = 10.0  # times the rounding that random signs show
 NUDGE = 4.0  # times its noise is a weakly active row moved to either side
-LARGE = 1e-4  # a Newton step of this share of y and s is not the last one
+LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
 TINY = 1e-300
 CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
@@ -47,7 +47,7 @@ class Velocity:
     at : Point
         The solutions, one Newton step better.
     earlier, before : Point
-        `dot` and `at` as they were before that step, moved by rounding.
+        `dot` and `at` as they were before that step.
     doubt : Point
         What rounding of the system's terms does to `dot`.
     random, null : Point
@@ -122,28 +122,22 @@ def _follow(
 ) -> Velocity:
     structure = program.structure
     site = _Site.of(program, z, shift)
-    pairs, earlier_pairs = (
-        Pairs.of(structure, point, site.weights, shift) for point in (site.at, site.before)
-    )
+    pairs = Pairs.of(structure, site.at, site.weights, shift)
     at = Point(site.at.x, pairs.y, pairs.s)
-    before = Point(site.before.x, earlier_pairs.y, earlier_pairs.s)
-    now, then = site.systems.like(pairs), site.systems.like(earlier_pairs)
-    side, earlier_side = direction(program, at), direction(program, before)
-    by = site.systems
-    motion = now.solve([side], by=by)[0]
-    earlier = motion if then is now and _are_same(side, earlier_side) else then.solve(
-        [earlier_side], by=by
-    )[0]  # fmt: skip
-    doubt = by.doubt(motion, *side)
-    random, null = now.probe(by)
+    then, now = site.systems, site.systems.like(pairs)
+    side, earlier_side = direction(program, at), direction(program, site.before)
+    (motion,) = now.solve([side])
+    same = then is now and _are_same(side, earlier_side)
+    (earlier,) = [motion] if same else then.solve([earlier_side])
+    random, null = now.probe()
 
-    def point(of: Motion, g: np.ndarray) -> Point:
+    def point(of: Motion, g: np.ndarray | float = 0.0) -> Point:
         return Point(of.x, of.y, g - product(structure.A, program.data.A, of.x))
 
     return Velocity(
-        point(motion, side[1]), at, point(earlier, earlier_side[1]), before,
-        point(doubt, np.zeros_like(z.y)), point(random, np.zeros_like(z.y)),
-        point(null, np.zeros_like(z.y)), motion.is_solved(), site.settled, site.noise, pairs,
+        point(motion, side[1]), at, point(earlier, earlier_side[1]), site.before,
+        point(now.doubt(motion, *side)), point(random), point(null),
+        motion.is_solved(), site.settled, site.noise, pairs,
     )  # fmt: skip
 
 
@@ -158,9 +152,9 @@ class _Site:
     Parameters
     ----------
     at, before : Point
-        After the last Newton step; and before it, moved by rounding.
+        After the last Newton step, and before it.
     systems : Systems
-        At the point of the last step.
+        Before it.
     """
 
     weights: np.ndarray
@@ -177,7 +171,6 @@ class _Site:
         batch, m = z.y.shape
         at, before = (Point(*(v.copy() for _, v in z._items())) for _ in range(2))
         settled, noise = np.zeros(batch, dtype=bool), np.zeros((batch, m))
-        base = Point(*(v.copy() for _, v in z._items()))  # where each sample's last step began
         left = np.arange(batch)
         for k in range(ROUNDS):
             piece, sides = program.take(left), None if shift is None else shift[left]
@@ -189,7 +182,7 @@ class _Site:
             v_step = np.abs(step.y / t[left]) + np.abs(step.s * t[left])
             v_rounded = np.abs(rounded.y / t[left]) + np.abs(rounded.s * t[left])
             noise[left] = v_step + MARGIN * v_rounded
-            for point, of in ((at, here + step), (before, here + rounded), (base, here)):
+            for point, of in ((at, here + step), (before, here)):
                 point.x[left], point.y[left], point.s[left] = of.x, of.y, of.s
             size = norm(here.y / t[left]) + norm(here.s * t[left])
             same = (np.isfinite(after.compliance) == np.isfinite(pairs.compliance)).all(axis=1)
@@ -200,7 +193,7 @@ class _Site:
                 break
             left = left[going]
         if k:  # systems of all samples, each at the point of its last step
-            systems = Systems(program, Pairs.of(structure, base, t, shift))
+            systems = Systems(program, Pairs.of(structure, before, t, shift))
         return cls(t, at, before, systems, settled, noise)
 
 
@@ -239,34 +232,30 @@ def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> D
 
 
 def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
-    """The noise of rows whose side is not known, 0 elsewhere, (batch, m), times the cone's inside."""
+    """What moves each pair without a side to one: a few times its noise along the cone's inside,
+    (batch, m), in weighted units; 0 for pairs whose side is known.
+
+    A pair has none where its directions change with a shift of that size.
+    """
     t, noise = velocity.pairs.weights, velocity.noise
     y, s, weak = velocity.at.y / t, velocity.at.s * t, np.zeros_like(noise)
     for cone, first, count in structure.blocks:
-        if isinstance(cone, NonNeg):
-            cone, count = NonNeg(1), cone.rows * count
         if cone.interior is None:
             continue
         rows = slice(first, first + cone.rows * count)
         shape = (len(y), count, cone.rows)
-        own = noise[:, rows].reshape(shape).max(axis=-1)
-        for i, k in zip(*np.nonzero(_is_weak(cone, y, s, rows, shape, own)), strict=True):
-            span = slice(first + k * cone.rows, first + (k + 1) * cone.rows)
-            weak[i, span] = NUDGE * max(own[i, k], TINY) * np.asarray(cone.interior)
+        pair, own = [v[:, rows].reshape(shape) for v in (y, s)], noise[:, rows].reshape(shape)
+        single = is_diagonal(cone)
+        if not single:
+            own = own.max(axis=-1, keepdims=True)
+        shift = np.broadcast_to(NUDGE * np.maximum(own, TINY) * np.asarray(cone.interior), shape)
+        active, free = (
+            np.isfinite(cone.linearize(pair[0] + up, pair[1] + down).compliance)
+            for up, down in ((shift, 0.0), (0.0, shift))
+        )
+        apart = active != free if single else (active != free).any(axis=-1, keepdims=True)
+        weak[:, rows] = np.where(apart, shift, 0.0).reshape(len(y), -1)
     return weak
-
-
-def _is_weak(
-    cone: object, y: np.ndarray, s: np.ndarray, rows: slice, shape: tuple[int, ...], own: np.ndarray
-) -> np.ndarray:
-    """Which cones' pairs are nearer to having no side than their noise, bool (batch, count)."""
-    y, s = y[:, rows].reshape(shape), s[:, rows].reshape(shape)
-    if isinstance(cone, NonNeg):
-        return np.asarray(np.abs(y - s)[..., 0] <= own)
-    out = np.zeros(shape[:2], dtype=bool)
-    for i, k in np.ndindex(*shape[:2]):
-        out[i, k] = is_weakly_active(cone, s[i, k], y[i, k], own[i, k])  # type: ignore[arg-type]
-    return out
 
 
 def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:

@@ -224,27 +224,20 @@ class Systems:
             return self
         return Systems(self.program, pairs)
 
-    def solve(
-        self, sides: Sequence[tuple[np.ndarray, np.ndarray]], by: Systems | None = None
-    ) -> list[Motion]:
-        """The motions for right-hand sides (f (batch, n), g (batch, m)).
+    def solve(self, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Motion]:
+        """The motions for right-hand sides (f (batch, n), g (batch, m))."""
+        return [self._motion(f, self.rows(g)) for f, g in sides]
 
-        With `by`, systems at a point nearby with the same rows, by their factors.
-        """
-        factors = self.factors if by is None else by.factors
-        right = [(f, self.rows(g)) for f, g in sides]
-        return [self._motion(*one, factors) for one in right]
-
-    def probe(self, by: Systems) -> tuple[Motion, Motion]:
+    def probe(self) -> tuple[Motion, Motion]:
         """A random motion, and its part that K does not see, 0 where K is regular."""
         batch, n, m = len(self.held), self.program.structure.n, self.program.structure.m
-        rng, factors = np.random.default_rng(n + m), by.factors
+        rng, factors = np.random.default_rng(n + m), self.factors
         signs = rng.uniform(0.5, 1.5, n + m) * rng.choice([-1.0, 1.0], n + m)
         x = np.broadcast_to(signs[:n], (batch, n)) * factors.scale_x
         u = np.where(self.held, signs[n:] * factors.scale_u, 0.0)
         z_x, z_u, nothing = x, u, np.zeros(batch)
         if not factors.regular.all():
-            z_x, z_u, *_ = self._refined(*self.product(x, u), factors)
+            z_x, z_u, *_ = self._refined(*self.product(x, u))
             known = factors.regular[:, None]
             z_x, z_u = np.where(known, x, z_x), np.where(known, u, z_u)
         null = Motion(x - z_x, self.dual(u - z_u), u - z_u, nothing, nothing)
@@ -268,25 +261,27 @@ class Systems:
         u_off = u_off + np.copysign(unit * large[:, None] * factors.scale_u, u_off) * self.held
         return Motion(x_off, self.dual(u_off), u_off, motion.residual, motion.size)
 
-    def _motion(self, f: np.ndarray, g: np.ndarray, factors: Factors) -> Motion:
-        x, u, residual, size = self._refined(f, g, factors)
+    def _motion(self, f: np.ndarray, g: np.ndarray) -> Motion:
+        x, u, residual, size = self._refined(f, g)
         beyond = residual > CONSISTENT * size
         if beyond.any():  # what K can reach of it: the least squares' solution
             top, low = self.product(x, u)
             rest = beyond[:, None]
             x_near, u_near, *_ = self._refined(
-                np.where(rest, top, 0.0), np.where(rest, low, 0.0), factors
+                np.where(rest, top, 0.0), np.where(rest, low, 0.0)
             )
             x, u = np.where(rest, x_near, x), np.where(rest, u_near, u)
         return Motion(x, self.dual(u), u, residual, size)
 
     def _refined(
-        self, f: np.ndarray, g: np.ndarray, factors: Factors
+        self, f: np.ndarray, g: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """K⁻¹ (f, g), what is left of each sample's, and its size, both in the scaled systems.
 
         Each sample stops for itself: its bits do not depend on the others.
         """
+
+        factors = self.factors
 
         def scaled(top: np.ndarray, low: np.ndarray) -> np.ndarray:
             return np.maximum(norm(top * factors.scale_x), norm(low * factors.scale_u))
