@@ -1,0 +1,1 @@
+"""Campaigns: long searches for wrong results, run by hand."""

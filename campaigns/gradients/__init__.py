@@ -1,0 +1,1 @@
+"""Gradients of small problems of every cone beside closed forms."""
