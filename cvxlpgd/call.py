@@ -18,6 +18,7 @@ from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import Solver
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of
+SEEN = 1e-6  # of a random motion: a value that moves by no more than that is unique
 BELOW = 4.0  # times its rounding, as random signs show it: what is smaller is 0
 
 
@@ -160,6 +161,8 @@ class Call:
         if info.changes:
             gradients, error = _bounded(gradients, [pulled(change) for change in info.changes])
             error = np.where(info.settled, error, np.nan)
+        if info.hidden:
+            info.regular[~_is_unique(*(pulled(motion) for motion in info.hidden))] = False
         if not info.ok.all():
             gradients = [
                 None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
@@ -199,6 +202,9 @@ class Call:
                 changes = [variables.tangents(outputs, change) for change in info.changes]
                 values, errors = _bounded(values, changes)
                 errors = np.where(info.settled, errors, np.nan)
+            if info.hidden:
+                hidden, seen = (variables.tangents(outputs, motion) for motion in info.hidden)
+                info.regular[~_is_unique(hidden, seen)] = False
             self.note(info, where)
             self._judge(info, errors, where)
             for out, value in zip(found, values, strict=True):
@@ -278,6 +284,17 @@ def _bounded(
         error = np.maximum(error, own)
         bounded.append(np.where(seen[:, None], gradient, 0.0))
     return bounded, error
+
+
+def _is_unique(
+    hidden: Sequence[np.ndarray | None], seen: Sequence[np.ndarray | None]
+) -> np.ndarray:
+    """Where no value moves with a hidden motion, next to how it moves with a random one, (batch,)."""
+    unique = np.ones(1, dtype=bool)
+    for moved, usual in zip(hidden, seen, strict=True):
+        if moved is not None and usual is not None:
+            unique = unique & (norm(moved) <= SEEN * norm(usual))
+    return unique
 
 
 def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:

@@ -53,6 +53,9 @@ class Info:
         and by rounding. Empty where nothing is known.
     settled : bool array (batch,)
         Where it is False `changes` do not bound the error.
+    hidden : tuple of (Data, Data), or of (Point, Point)
+        A motion of the value that its system does not determine, and a random one to compare it
+        with: what moves with the first is not unique. Empty where nothing is hidden.
     """
 
     ok: np.ndarray
@@ -69,8 +72,9 @@ class Info:
     regular: np.ndarray
     kink: np.ndarray
     breakpoints: np.ndarray
-    changes: tuple[Data, ...]
+    changes: tuple[Any, ...]
     settled: np.ndarray
+    hidden: tuple[Any, ...]
 
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
@@ -82,14 +86,14 @@ class Info:
         return cls(
             ~next(false), messages, taus, retries, sides, next(false), next(false), *zeros,
             np.full(batch, "differences", dtype="<U20"), np.full(batch, None), np.zeros(batch),
-            np.full((batch, 2), np.nan), (), np.ones(batch, dtype=bool),
+            np.full((batch, 2), np.nan), (), np.ones(batch, dtype=bool), (),
         )  # fmt: skip
 
     @classmethod
     def merged(cls, parts: Sequence[Info]) -> Info:
         """The report of several groups of parameters: what went wrong in any, tau where one has it.
 
-        `changes` are left out.
+        `changes` and `hidden` are left out.
         """
         if len(parts) == 1:
             return parts[0]

@@ -32,10 +32,10 @@ class Limit:
         w_bar at the entries, or z_dot.
     change, rounding : Data or Point
         What the last Newton step, and what rounding, do to it.
+    hidden, random : Data or Point
+        A motion of it that the system does not see, and a random one to compare that with.
     exists : bool array (batch,)
         Whether the system is solved, on one side at least.
-    unique : bool array (batch,)
-        Whether no null space moves it.
     settled : bool array (batch,)
     kink : array (batch,)
         |one piece - the other| / (|one| + |other|), 0 where there is one piece.
@@ -46,16 +46,17 @@ class Limit:
     value: Any
     change: Any
     rounding: Any
+    hidden: Any
+    random: Any
     exists: np.ndarray
-    unique: np.ndarray
     settled: np.ndarray
     kink: np.ndarray
     breakpoints: np.ndarray
 
     @property
     def regular(self) -> np.ndarray:
-        """Where it is the derivative, bool (batch,)."""
-        return self.exists & self.unique & (self.kink == 0)
+        """Where it is the derivative, as far as it is unique, bool (batch,)."""
+        return self.exists & (self.kink == 0)
 
 
     def info(self, tau: float) -> Info:
@@ -63,7 +64,9 @@ class Limit:
         info = Info.good(len(self.exists), tau)
         info.method[:], info.regular[:], info.kink[:] = "path", self.regular, self.kink
         info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
-        return replace(info, changes=(self.change, self.rounding))
+        return replace(
+            info, changes=(self.change, self.rounding), hidden=(self.hidden, self.random)
+        )
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
@@ -80,20 +83,11 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limi
     def direction(samples: np.ndarray) -> path.Direction:
         return path.along_cotangent(z_bar.pick(samples))
 
-    def sizes(velocity: Point, at: Point) -> Data:
-        x, y = np.abs(velocity.x), np.abs(velocity.y)
-        shown = path.pulled(Point(x, y, y), Point(np.abs(at.x), np.abs(at.y), y), structure, entries)
-        return replace(shown, b=-shown.b)
-
     def without_bar(velocity: Point, at: Point, samples: np.ndarray) -> Data:
         return path.pulled(velocity, at, structure, entries)
 
-    limit = _limit(program, z, direction, of, without_bar, sizes)
-    scaled = (v * unit for v in (limit.value, limit.change, limit.rounding))
-    value, change, rounding = scaled
-    return replace(
-        limit, value=value, change=change, rounding=rounding, breakpoints=limit.breakpoints / unit
-    )
+    limit = _limit(program, z, direction, of, without_bar)
+    return _times(limit, unit)
 
 
 def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
@@ -108,28 +102,20 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Point:
         return velocity
 
-    def sizes(velocity: Point, at: Point) -> Point:
-        return Point(*(np.abs(v) for _, v in velocity._items()))
-
     def direction(samples: np.ndarray) -> path.Direction:
         return path.along_data(dot.take(samples) if batch > 1 else dot)
 
-    limit = _limit(program, z, direction, of, of, sizes)
-    value, change, rounding = (v * unit for v in (limit.value, limit.change, limit.rounding))
-    return replace(
-        limit, value=value, change=change, rounding=rounding, breakpoints=limit.breakpoints / unit
-    )
+    limit = _limit(program, z, direction, of, of)
+    return _times(limit, unit)
 
 
-def _limit(
-    program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any, sizes: Any
-) -> Limit:
+def _limit(program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any) -> Limit:
     """The limit along `direction(samples)`; `of` and `linear` make values of velocities."""
     everything = np.arange(len(z.x))
     structure = program.structure
     first = path.follow(program, z, direction(everything))
     weak = path.weakly_active(first, structure)
-    limit = _one_piece(first, structure, everything, of, linear, sizes)
+    limit = _one_piece(first, structure, everything, of, linear)
     samples = np.flatnonzero(weak.any(axis=1))
     if not len(samples):
         return limit
@@ -137,23 +123,22 @@ def _limit(
     sides = []
     for side in (1.0, -1.0):
         velocity = path.follow(some, start, direction(samples), side * weak[samples])
-        sides.append(_one_piece(velocity, structure, samples, of, linear, sizes))
+        sides.append(_one_piece(velocity, structure, samples, of, linear))
     return _placed(limit, samples, _joined(*sides))
 
 
 def _one_piece(
-    velocity: Velocity, structure: Structure, samples: np.ndarray, of: Any, linear: Any, sizes: Any
+    velocity: Velocity, structure: Structure, samples: np.ndarray, of: Any, linear: Any
 ) -> Limit:
     value = of(velocity.dot, velocity.at, samples)
     earlier = of(velocity.earlier, velocity.before, samples)
-    seen, hidden = sizes(velocity.random, velocity.at), linear(velocity.null, velocity.at, samples)
-    unique = np.ones(len(samples), dtype=bool)
-    for name, size in seen._items():
-        moved = np.abs(getattr(hidden, name)) > path.SEEN * size
-        unique &= ~moved.any(axis=1)
+
+    def motion(of: Point) -> Any:
+        return linear(of, velocity.at, samples)
+
     return Limit(
-        value, value - earlier, linear(velocity.doubt, velocity.at, samples),
-        velocity.consistent, unique, velocity.settled, np.zeros(len(samples)),
+        value, value - earlier, motion(velocity.doubt), motion(velocity.null),
+        motion(velocity.random), velocity.consistent, velocity.settled, np.zeros(len(samples)),
         path.breakpoints(velocity, structure),
     )  # fmt: skip
 
@@ -173,12 +158,20 @@ def _joined(one: Limit, other: Limit) -> Limit:
 
     here = weight[:, 0] > 0
     there = weight[:, 0] < 1
+    fields = ("value", "change", "rounding", "hidden", "random")
     return Limit(
-        mean(one.value, other.value), mean(one.change, other.change),
-        mean(one.rounding, other.rounding), one.exists | other.exists,
-        (one.unique | ~here) & (other.unique | ~there),
+        *(mean(getattr(one, name), getattr(other, name)) for name in fields),
+        one.exists | other.exists,
         (one.settled | ~here) & (other.settled | ~there), apart,
         np.minimum(one.breakpoints, other.breakpoints),
+    )  # fmt: skip
+
+
+def _times(limit: Limit, unit: np.ndarray) -> Limit:
+    """The limit for a direction that is `unit` (batch, 1) times as large."""
+    return replace(
+        limit, value=limit.value * unit, change=limit.change * unit,
+        rounding=limit.rounding * unit, breakpoints=limit.breakpoints / unit,
     )  # fmt: skip
 
 

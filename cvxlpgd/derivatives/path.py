@@ -26,7 +26,6 @@ from cvxlpgd.sparse import product, transposed_product
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle
-SEEN = 1e-6  # a gradient is unique where the null space moves it by no more than this share
 MARGIN = 10.0  # times the rounding that random signs show
 NUDGE = 4.0  # times its noise is a weakly active row moved to either side
 LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
