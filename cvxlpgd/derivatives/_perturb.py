@@ -156,14 +156,18 @@ def solved_ends(
     ends: Sequence[float],
     rho: float,
     solver: Solver,
+    near: bool = True,
 ) -> Ends:
-    """The points z(end tau), and what became of the re-solves."""
+    """The points z(end tau), and what became of the re-solves.
+
+    If they are not `near`, solvers begin anew: simplex pivots back from a far basis take longer.
+    """
     xp = array_namespace(solution.point.x)
     both = np.tile(np.arange(program.batch), len(ends))
     t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=solution.point.x.dtype)
     base = program.proximal(rho, solution.point.x).take(both)
     perturbed = along_cotangent(base, z_bar.take(both), t)
-    again = solve(solver, perturbed, start=solution.take(both))
+    again = solve(solver, perturbed, start=solution.take(both) if near else None)
     found = Ends.of(ends, perturbed, again, tau)
     return found._replace(info=with_redundant_rows(found.info, program, z_bar))
 

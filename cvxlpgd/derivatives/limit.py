@@ -19,6 +19,7 @@ from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives.path import Velocity
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
 
+NUMBERS = 30_000_000  # of full matrices that are held at once
 SAME = 1e-6  # relative to their sizes: pieces as near to each other as this are one
 
 
@@ -32,8 +33,9 @@ class Limit:
         w_bar at the entries, or z_dot.
     change, rounding : Data or Point
         What the last Newton step, and what rounding, do to it.
-    hidden, random : Data or Point
-        A motion of it that the system does not see, and a random one to compare that with.
+    hidden, random : Data or Point, or None
+        A motion of it that the system does not see, and a random one to compare that with; None
+        where the system sees everything.
     exists : bool array (batch,)
         Whether the system is solved, on one side at least.
     settled : bool array (batch,)
@@ -64,9 +66,8 @@ class Limit:
         info = Info.good(len(self.exists), tau)
         info.method[:], info.regular[:], info.kink[:] = "path", self.regular, self.kink
         info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
-        return replace(
-            info, changes=(self.change, self.rounding), hidden=(self.hidden, self.random)
-        )
+        hidden = () if self.hidden is None else (self.hidden, self.random)
+        return replace(info, changes=(self.change, self.rounding), hidden=hidden)
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
@@ -111,19 +112,33 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
 
 def _limit(program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any) -> Limit:
     """The limit along `direction(samples)`; `of` and `linear` make values of velocities."""
-    everything = np.arange(len(z.x))
+    n, m = program.structure.n, program.structure.m
+    together = max(1, NUMBERS // max(1, n * (n + m)))
+    parts = [
+        _of_samples(program, z, direction, of, linear, np.arange(k, min(k + together, len(z.x))))
+        for k in range(0, len(z.x), together)
+    ]
+    return parts[0] if len(parts) == 1 else _concatenated(parts)
+
+
+def _of_samples(
+    program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any, chosen: np.ndarray
+) -> Limit:
+    """The limit of some samples."""
     structure = program.structure
-    first = path.follow(program, z, direction(everything))
+    if len(chosen) < len(z.x):
+        program, z = program.take(chosen), z.pick(chosen)
+    first = path.follow(program, z, direction(chosen))
     weak = path.weakly_active(first, structure)
-    limit = _one_piece(first, structure, everything, of, linear)
+    limit = _one_piece(first, structure, chosen, of, linear)
     samples = np.flatnonzero(weak.any(axis=1))
     if not len(samples):
         return limit
     some, start = program.take(samples), z.pick(samples)
     sides = []
     for side in (1.0, -1.0):
-        velocity = path.follow(some, start, direction(samples), side * weak[samples])
-        sides.append(_one_piece(velocity, structure, samples, of, linear))
+        velocity = path.follow(some, start, direction(chosen[samples]), side * weak[samples])
+        sides.append(_one_piece(velocity, structure, chosen[samples], of, linear))
     return _placed(limit, samples, _joined(*sides))
 
 
@@ -131,10 +146,11 @@ def _one_piece(
     velocity: Velocity, structure: Structure, samples: np.ndarray, of: Any, linear: Any
 ) -> Limit:
     value = of(velocity.dot, velocity.at, samples)
-    earlier = of(velocity.earlier, velocity.before, samples)
+    moved = velocity.earlier is not velocity.dot or velocity.before is not velocity.at
+    earlier = of(velocity.earlier, velocity.before, samples) if moved else value
 
-    def motion(of: Point) -> Any:
-        return linear(of, velocity.at, samples)
+    def motion(of: Point | None) -> Any:
+        return None if of is None else linear(of, velocity.at, samples)
 
     return Limit(
         value, value - earlier, motion(velocity.doubt), motion(velocity.null),
@@ -154,6 +170,8 @@ def _joined(one: Limit, other: Limit) -> Limit:
     weight = np.where(both, 0.5, np.where(other.exists & ~one.exists, 0.0, 1.0))[:, None]
 
     def mean(a: Any, b: Any) -> Any:
+        if a is None or b is None:  # one of them has nothing to hide
+            return a if b is None else b
         return a * weight + b * (1 - weight)
 
     here = weight[:, 0] > 0
@@ -175,6 +193,27 @@ def _times(limit: Limit, unit: np.ndarray) -> Limit:
     )  # fmt: skip
 
 
+def _concatenated(parts: list[Limit]) -> Limit:
+    """The limits of all samples from those of pieces."""
+
+    def joined(values: list[Any]) -> Any:
+        if isinstance(values[0], np.ndarray):
+            return np.concatenate(values)
+        names = values[0].__dataclass_fields__
+        return type(values[0])(**{k: joined([getattr(v, k) for v in values]) for k in names})
+
+    out = {}
+    for name in Limit.__dataclass_fields__:
+        values = [getattr(part, name) for part in parts]
+        known = [v is not None for v in values]
+        if not any(known):
+            out[name] = None
+            continue
+        pairs = zip(values, parts, strict=True)
+        out[name] = joined([part.value * 0.0 if v is None else v for v, part in pairs])
+    return Limit(**out)
+
+
 def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
     """The whole with the part's samples written over."""
 
@@ -186,8 +225,17 @@ def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
         pairs = zip(a._items(), b._items(), strict=True)
         return type(a)(**{name: put(v, u) for (name, v), (_, u) in pairs})
 
-    names = Limit.__dataclass_fields__
-    return Limit(**{name: put(getattr(whole, name), getattr(part, name)) for name in names})
+    names = [name for name in Limit.__dataclass_fields__ if name not in ("hidden", "random")]
+    values = {name: put(getattr(whole, name), getattr(part, name)) for name in names}
+    if whole.hidden is None and part.hidden is None:
+        return replace(whole, **values)
+    for name in ("hidden", "random"):
+        mine, theirs = (
+            limit.value * 0.0 if getattr(limit, name) is None else getattr(limit, name)
+            for limit in (whole, part)
+        )
+        values[name] = put(mine, theirs)
+    return Limit(**values)
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

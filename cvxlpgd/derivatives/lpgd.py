@@ -197,7 +197,8 @@ class LPGD:
         hi, lo = ENDS[self.side]
         xp = array_namespace(solution.point.x)
         ends = [t for t in (hi, lo) if t]
-        found = perturb.solved_ends(program, solution, z_bar, tau, ends, self.rho, solver)
+        near = not (self.is_automatic and taus.is_linear(program.structure))
+        found = perturb.solved_ends(program, solution, z_bar, tau, ends, self.rho, solver, near)
         z = solution.point
         if self.integer_constraints and len(entries.A) + len(entries.b):
             z, found = with_multipliers(program, z, found)

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cvxlpgd.cones import NonNeg
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Motion, Pairs, Systems, is_diagonal, conditions, rounding, weights
 from cvxlpgd.solvers._blas import one_thread_each
-from cvxlpgd.sparse import product, transposed_product
+from cvxlpgd.sparse import picked, product, transposed_product
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle
@@ -49,8 +49,8 @@ class Velocity:
         `dot` and `at` as they were before that step.
     doubt : Point
         What rounding of the system's terms does to `dot`.
-    random, null : Point
-        A random motion, and its part that the system does not see; without s.
+    random, null : Point or None
+        A random motion, and its part that the system does not see; None where it sees everything.
     consistent : bool array (batch,)
         Whether the system is solved.
     settled : bool array (batch,)
@@ -66,8 +66,8 @@ class Velocity:
     earlier: Point
     before: Point
     doubt: Point
-    random: Point
-    null: Point
+    random: Point | None
+    null: Point | None
     consistent: np.ndarray
     settled: np.ndarray
     noise: np.ndarray
@@ -121,21 +121,22 @@ def _follow(
 ) -> Velocity:
     structure = program.structure
     site = _Site.of(program, z, shift)
-    pairs = Pairs.of(structure, site.at, site.weights, shift)
+    pairs = site.pairs or Pairs.of(structure, site.at, site.weights, shift)
     at = Point(site.at.x, pairs.y, pairs.s)
     then, now = site.systems, site.systems.like(pairs)
     side, earlier_side = direction(program, at), direction(program, site.before)
     (motion,) = now.solve([side])
     same = then is now and _are_same(side, earlier_side)
     (earlier,) = [motion] if same else then.solve([earlier_side])
-    random, null = now.probe()
+    random, null = (None, None) if now.factors.regular.all() else now.probe()
 
-    def point(of: Motion, g: np.ndarray | float = 0.0) -> Point:
-        return Point(of.x, of.y, g - product(structure.A, program.data.A, of.x))
+    def point(of: Motion, g: np.ndarray | None = None) -> Point:
+        moved = product(structure.A, program.data.A, of.x)
+        return Point(of.x, of.y, -moved if g is None else g - moved)
 
     return Velocity(
         point(motion, side[1]), at, point(earlier, earlier_side[1]), site.before,
-        point(now.doubt(motion, *side)), point(random), point(null),
+        point(now.doubt(motion, *side)), random and point(random), null and point(null),
         motion.is_solved(), site.settled, site.noise, pairs,
     )  # fmt: skip
 
@@ -152,13 +153,16 @@ class _Site:
     ----------
     at, before : Point
         After the last Newton step, and before it.
+    pairs : Pairs or None
+        At the first, None where they are not at hand.
     systems : Systems
-        Before it.
+        At the second.
     """
 
     weights: np.ndarray
     at: Point
     before: Point
+    pairs: Pairs | None
     systems: Systems
     settled: np.ndarray
     noise: np.ndarray
@@ -184,8 +188,10 @@ class _Site:
             for point, of in ((at, here + step), (before, here)):
                 point.x[left], point.y[left], point.s[left] = of.x, of.y, of.s
             size = norm(here.y / t[left]) + norm(here.s * t[left])
-            same = (np.isfinite(after.compliance) == np.isfinite(pairs.compliance)).all(axis=1)
-            same &= ((after.compliance == 0) == (pairs.compliance == 0)).all(axis=1)
+            flipped = np.isfinite(after.compliance) != np.isfinite(pairs.compliance)
+            flipped |= (after.compliance == 0) != (pairs.compliance == 0)
+            v = np.abs(after.y / t[left] - after.s * t[left])
+            same = ~(flipped & (v > MARGIN * v_rounded)).any(axis=1)  # others are weakly active
             settled[left] = good & same
             going = good & (~same | (norm(v_step) > LARGE * size))
             if not going.any():
@@ -193,7 +199,7 @@ class _Site:
             left = left[going]
         if k:  # systems of all samples, each at the point of its last step
             systems = Systems(program, Pairs.of(structure, before, t, shift))
-        return cls(t, at, before, systems, settled, noise)
+        return cls(t, at, before, None if k else after, systems, settled, noise)
 
 
 def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:
@@ -207,7 +213,8 @@ def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:
     f_eps, g_eps = rounding(program, z)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], f.shape[1] + g.shape[1])
     f_eps, g_eps = f_eps * signs[: f.shape[1]], g_eps * signs[f.shape[1] :]
-    step, rounded = systems.solve([(-f, -g), (f_eps, g_eps)])
+    (step,) = systems.solve([(-f, -g)])
+    rounded = systems.rough(f_eps, g_eps)
     good = step.is_solved(floor=MARGIN * rounded.size) & np.isfinite(step.x).all(axis=1)
 
     def moved(of: Motion, g: np.ndarray) -> Point:
@@ -220,13 +227,12 @@ def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:
 def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
     """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
     P, A = structure.P, structure.A
-    row, col = P.rows[entries.P], P.cols[entries.P]
-    k, j = A.rows[entries.A], A.cols[entries.A]
+    across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)
     return Data(
-        P=(velocity.x[:, row] * at.x[:, col] + at.x[:, row] * velocity.x[:, col]) / 2,
-        q=velocity.x[:, entries.q],
-        A=velocity.y[:, k] * at.x[:, j] + at.y[:, k] * velocity.x[:, j],
-        b=-velocity.y[:, entries.b],
+        P=across / 2,
+        q=picked(velocity.x, entries.q),
+        A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
+        b=-picked(velocity.y, entries.b),
     )
 
 

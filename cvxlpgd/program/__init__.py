@@ -7,6 +7,7 @@ from cvxlpgd.program.data import (
     Residuals,
     Structure,
     norm,
+    outer,
 )
 
-__all__ = ["ConeProgram", "Data", "Point", "Residuals", "Structure", "norm"]
+__all__ = ["ConeProgram", "Data", "Point", "Residuals", "Structure", "norm", "outer"]

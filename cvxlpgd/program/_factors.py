@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems
 
 DELTA = 1e-11  # of a scaled system's diagonal, that makes it regular
-PASSES = 8  # of the scaling
-DENSE = 400  # columns up to which systems are full matrices
+PASSES = 8  # of the scaling, at most
+EVEN = 4.0  # times 1, at which columns are scaled enough
+SMALL = 150  # columns up to which systems are full matrices
+DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
 NOTHING = 8 * np.finfo(float).eps  # of the terms that add up to an entry: it is 0, not a curvature
 PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
 ORDER = "MMD_AT_PLUS_A"  # of sparse elimination
@@ -70,68 +72,167 @@ def factored(systems: Systems) -> Factors:
 
 
 def _general(systems: Systems) -> Factors:
-    n = systems.program.structure.n
-    return Full(systems) if n <= DENSE else Sparse(systems)
+    structure = systems.program.structure
+    n, m = structure.n, structure.m
+    share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
+    return Full(systems) if n <= SMALL or (n <= DENSE and share >= FILLED) else Sparse(systems)
 
 
 class Full:
-    """A full matrix for each sample, curved rows eliminated."""
+    """A full matrix for each sample, curved rows eliminated, and what stands alone peeled off."""
 
     def __init__(self, systems: Systems) -> None:
         structure, w = systems.program.structure, systems.program.data
         batch, n, m = len(systems.held), structure.n, structure.m
-        self.systems, self.regular = systems, np.zeros(batch, dtype=bool)
-        A = np.zeros((len(w.A), m, n))
-        A[:, structure.A.rows, structure.A.cols] = w.A
-        self.G = _turned(systems, A)
+        self.curved, self.regular = systems.curved, np.zeros(batch, dtype=bool)
+        self.G = _turned(systems)
         H = np.zeros((len(w.P), n, n))
         H[:, structure.P.rows, structure.P.cols] = w.P
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
-        self.factors: list[Any] = []
+        self.samples: list[_Peeled] = []
         for i in range(batch):
-            curved, active = systems.curved[i], systems.held[i] & ~systems.curved[i]
-            G_c, G_a = self.G[i][curved], self.G[i][active]
-            size = n + len(G_a)
-            M = np.zeros((size, size), order="F")
-            M[:n, :n] = H[i if len(H) > 1 else 0] + G_c.T @ G_c
-            M[n:, :n] = G_a
-            M[:n, n:] = G_a.T
-            scale = _scale(M)
-            M *= scale[:, None] * scale
-            diagonal = np.arange(size)
-            M[diagonal, diagonal] += np.where(diagonal < n, DELTA, -DELTA)
-            factors, pivots, fault = lapack.dgetrf(M, overwrite_a=True)
-            self.scale_x[i], self.scale_u[i, active] = scale[:n], scale[n:]
-            self.factors.append(None if fault else (factors, pivots, scale, active, curved))
+            G_c, active = self.G[i, systems.curved[i]], systems.held[i] & ~systems.curved[i]
+            active = np.flatnonzero(active)
+            curvature = H[i if len(H) > 1 else 0]
+            if len(G_c):
+                curvature = curvature + G_c.T @ G_c
+            sample = _Peeled(curvature, self.G[i, active], active)
+            self.scale_x[i], self.scale_u[i, active] = sample.scale_x, sample.scale_u
+            self.samples.append(sample)
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u)."""
-        held = np.where(self.systems.curved, g, 0.0)
-        top = f + (held[:, None, :] @ self.G)[:, 0]
-        x, u = np.full_like(f, np.nan), np.zeros_like(g)
-        n = f.shape[1]
-        for i, made in enumerate(self.factors):
-            if made is not None:
-                factors, pivots, scale, active, _ = made
-                rhs = np.concatenate([top[i], g[i, active]]) * scale
-                solution = lapack.dgetrs(factors, pivots, rhs)[0] * scale
-                x[i], u[i, active] = solution[:n], solution[n:]
-        moved = (self.G @ x[:, :, None])[:, :, 0]
-        return x, np.where(self.systems.curved, moved - g, u)
+        x, u = np.empty_like(f), np.zeros_like(g)
+        if self.curved.any():
+            f = f + (np.where(self.curved, g, 0.0)[:, None, :] @ self.G)[:, 0]
+        for i, sample in enumerate(self.samples):
+            x[i], u[i, sample.rows] = sample.solve(f[i], g[i, sample.rows])
+        if self.curved.any():
+            u = np.where(self.curved, (self.G @ x[:, :, None])[:, :, 0] - g, u)
+        return x, u
 
 
-def _turned(systems: Systems, A: np.ndarray) -> np.ndarray:
-    """Stretch B t A, (batch, m, n)."""
-    structure, pairs = systems.program.structure, systems.pairs
-    G = pairs.weights[:, :, None] * A
+class _Peeled:
+    """One sample's [H G'; G 0], H = P + G_c'G_c and G of active rows, in two steps.
+
+    A row with one entry, such as a bound's, fixes its column, whose equation then gives the row's
+    multiplier. A column without curvature that stands in one active row alone, such as an
+    epigraph's, gives that row's multiplier, and the row gives the column. Both are peeled off.
+    """
+
+    def __init__(self, H: np.ndarray, G: np.ndarray, rows: np.ndarray) -> None:
+        n, stored, self.rows = len(H), G != 0, rows
+        single = np.flatnonzero(stored.sum(axis=1) == 1)
+        columns, first = np.unique(stored[single].argmax(axis=1), return_index=True)
+        self.bounds, self.fixed = single[first], columns
+        self.free = np.setdiff1d(np.arange(n), self.fixed)
+        others = np.setdiff1d(np.arange(len(G)), self.bounds)
+        here = stored[others[:, None], self.free]
+        alone = (here.sum(axis=0) == 1) & ~H[:, self.free].any(axis=0)
+        owners = here[:, alone].argmax(axis=0) if len(others) else np.zeros(0, dtype=int)
+        owners, first = np.unique(owners, return_index=True)
+        self.owners, self.peeled = others[owners], self.free[alone][first]
+        self.kept = np.setdiff1d(self.free, self.peeled)
+        self.left = np.setdiff1d(others, self.owners)
+        self.bound_pivots = G[self.bounds, self.fixed]
+        self.pivots = G[self.owners, self.peeled]
+        self.across = G[self.owners[:, None], self.kept]
+        self.H_fixed, self.G_fixed = H[:, self.fixed], G[:, self.fixed]
+        k, size = len(self.kept), len(self.kept) + len(self.left)
+        M = np.zeros((size, size), order="F")
+        M[:k, :k] = H[self.kept[:, None], self.kept]
+        M[k:, :k] = G[self.left[:, None], self.kept]
+        M[:k, k:] = M[k:, :k].T
+        self.scale = _scale(M)
+        M *= self.scale[:, None] * self.scale
+        diagonal = np.arange(size)
+        M[diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
+        self.factors, self.order, self.fault = M, diagonal, 0
+        if size:
+            self.factors, self.order, self.fault = lapack.dgetrf(M, overwrite_a=True)
+        self.scale_x, self.scale_u = np.ones(n), np.ones(len(G))
+        self.scale_x[self.kept], self.scale_u[self.left] = self.scale[:k], self.scale[k:]
+        height = np.abs(self.across * self.scale[:k]).max(axis=1, initial=0.0)
+        height = np.where(height > 0, height, np.abs(self.pivots))
+        self.scale_u[self.owners] = 1 / height
+        self.scale_x[self.peeled] = height / np.abs(self.pivots)
+        self.scale_x[self.fixed], self.scale_u[self.bounds] = self._of_bounds(H, G)
+
+    def _of_bounds(self, H: np.ndarray, G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The scales of fixed columns, whose largest other entry is about 1, and of their rows."""
+        others = np.delete(np.arange(len(G)), self.bounds)
+        reached = np.abs(G[others[:, None], self.fixed]) * self.scale_u[others, None]
+        curved = np.abs(H[self.free[:, None], self.fixed]) * self.scale_x[self.free, None]
+        largest = np.maximum(reached.max(axis=0, initial=0.0), curved.max(axis=0, initial=0.0))
+        largest = np.maximum(largest, np.sqrt(np.abs(H[self.fixed, self.fixed])))
+        scale = 1 / np.where(largest > 0, largest, 1.0)
+        return scale, 1 / (np.abs(self.bound_pivots) * scale)
+
+    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u) of f (n,) and g (active rows,)."""
+        x, u = np.empty_like(f), np.empty_like(g)
+        top, low = f, g
+        if len(self.fixed):
+            x[self.fixed] = known = g[self.bounds] / self.bound_pivots
+            top, low = f - self.H_fixed @ known, g - self.G_fixed @ known
+        k, right = len(self.kept), top[self.kept]
+        if len(self.peeled):
+            u[self.owners] = known = top[self.peeled] / self.pivots
+            right = right - known @ self.across
+        rhs = np.concatenate([right, low[self.left]]) * self.scale
+        if len(rhs):
+            rhs = lapack.dgetrs(self.factors, self.order, rhs)[0] * self.scale
+        x[self.kept], u[self.left] = rhs[:k], rhs[k:]
+        if len(self.peeled):
+            x[self.peeled] = (low[self.owners] - self.across @ rhs[:k]) / self.pivots
+        if len(self.fixed):
+            u[self.bounds] = 0.0
+            rest = f[self.fixed] - x @ self.H_fixed - u @ self.G_fixed
+            u[self.bounds] = rest / self.bound_pivots
+        return (x * np.nan, u) if self.fault else (x, u)
+
+
+def _turned(systems: Systems) -> np.ndarray:
+    """Stretch B t A, (batch, m, n), cone by cone over the columns that each cone has."""
+    structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
+    A, batch = structure.A, len(systems.held)
+    G = np.zeros((batch, structure.m, structure.n))
+    G[:, A.rows, A.cols] = values * (pairs.weights * systems.stretch)[:, A.rows]
     for (cone, first, count), B in zip(structure.blocks, pairs.directions, strict=True):
-        if B is not None:
-            rows = slice(first, first + cone.rows * count)
-            block = G[:, rows].reshape(len(G), count, cone.rows, -1)
-            turned = B @ block
-            turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(block))] = 0.0
-            G[:, rows] = turned.reshape(len(G), cone.rows * count, -1)
-    return systems.stretch[:, :, None] * G
+        if B is None:
+            continue
+        rows = slice(first, first + cone.rows * count)
+        columns = _columns(structure, cone, first, count)
+        block = np.zeros((len(values), count, cone.rows, structure.n + 1))
+        here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
+        at, column = A.rows[here] - first, A.cols[here]
+        block[:, at // cone.rows, at % cone.rows, column] = values[:, here]
+        part = np.take_along_axis(block, columns[None, :, None, :], axis=3)
+        t = pairs.weights[:, rows].reshape(batch, count, cone.rows, 1)
+        part = part * t
+        turned = B @ part
+        turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(part))] = 0.0
+        turned *= systems.stretch[:, rows].reshape(batch, count, cone.rows, 1)
+        wide = np.zeros((batch, count, cone.rows, structure.n + 1))
+        np.put_along_axis(wide, columns[None, :, None, :], turned, axis=3)
+        G[:, rows] = wide[..., :-1].reshape(batch, -1, structure.n)
+    return G
+
+
+def _columns(structure: Structure, cone: Any, first: int, count: int) -> np.ndarray:
+    """The columns that each cone of a run reaches, (count, most), filled up with n."""
+    memory = structure.memory.setdefault("columns", {})
+    if first not in memory:
+        A, size = structure.A, structure.n
+        inside = (A.rows >= first) & (A.rows < first + cone.rows * count)
+        pairs = np.unique((A.rows[inside] - first) // cone.rows * (size + 1) + A.cols[inside])
+        owner, column = pairs // (size + 1), pairs % (size + 1)
+        counts = np.bincount(owner, minlength=count)
+        out = np.full((count, max(1, int(counts.max(initial=0)))), size)
+        out[owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)] = column
+        memory[first] = out
+    columns: np.ndarray = memory[first]
+    return columns
 
 
 def _scale(M: np.ndarray) -> np.ndarray:
@@ -139,7 +240,10 @@ def _scale(M: np.ndarray) -> np.ndarray:
     size, scale = np.abs(M), np.ones(len(M))
     for _ in range(PASSES):
         largest = size.max(axis=0, initial=0.0)
-        step = 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
+        largest = np.where(largest > 0, largest, 1.0)
+        if largest.max(initial=1.0) < EVEN and largest.min(initial=1.0) > 1 / EVEN:
+            break
+        step = 1 / np.sqrt(largest)
         scale *= step
         size *= step[:, None] * step
     return scale

@@ -200,9 +200,9 @@ class ConeProgram:
         """∂L/∂w = (½xx', x, yx', -y) at these entries, each an array (batch, entries)."""
         x, y = z.x, z.y
         return Data(
-            P=_outer(x, x, self.structure.P, entries.P) / 2,
+            P=outer(x, x, self.structure.P, entries.P) / 2,
             q=picked(x, entries.q),
-            A=_outer(y, x, self.structure.A, entries.A),
+            A=outer(y, x, self.structure.A, entries.A),
             b=-picked(y, entries.b),
         )
 
@@ -247,7 +247,7 @@ class ConeProgram:
         return ConeProgram(structure, replace(w, P=P, q=w.q - rho * user * center))
 
 
-def _outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
+def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
     """The entries of (left right') per sample, (batch, entries)."""
     rows, cols = pattern.rows[entries], pattern.cols[entries]
     block = np.flatnonzero(cols == cols[0]) if len(cols) else cols

@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.cones import Linearization
-from cvxlpgd.program._factors import Factors, factored
+from cvxlpgd.program._factors import Factors, Mixed, factored
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
 from cvxlpgd.sparse import product, transposed_product
 
 CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most
+NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
 ROUNDING = 8 * np.finfo(float).eps  # of a solution and its right-hand side: no residual is smaller
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
@@ -182,10 +183,14 @@ class Systems:
     ----------
     program : ConeProgram
     pairs : Pairs
+    near : Systems, optional
+        At a point nearby, whose factors may serve.
     """
 
-    def __init__(self, program: ConeProgram, pairs: Pairs) -> None:
-        self.program, self.pairs = program, pairs
+    def __init__(
+        self, program: ConeProgram, pairs: Pairs, near: Systems | None = None
+    ) -> None:
+        self.program, self.pairs, self.near = program, pairs, near
         compliance = pairs.compliance
         self.held = np.isfinite(compliance)
         self.curved = self.held & (compliance > 0)
@@ -194,8 +199,23 @@ class Systems:
 
     @cached_property
     def factors(self) -> Factors:
-        """What solves them, nearly."""
-        return factored(self)
+        """What solves them, nearly: those of systems nearby, where their directions are these."""
+        if self.near is None:
+            return factored(self)
+        own = np.flatnonzero(~self._is_near(self.near))
+        if not len(own):
+            return self.near.factors
+        if len(own) == len(self.held):
+            return factored(self)
+        return Mixed(self.near.factors, factored(self.take(own)), own)
+
+    def _is_near(self, other: Systems) -> np.ndarray:
+        """Where the same rows are held and the directions differ by little, bool (batch,)."""
+        near = (self.held == other.held).all(axis=1) & (self.curved == other.curved).all(axis=1)
+        for mine, theirs in zip(self.pairs.directions, other.pairs.directions, strict=True):
+            if mine is not None and theirs is not None:
+                near &= (np.abs(mine - theirs) <= NEAR).all(axis=(1, 2, 3))
+        return near & np.all(np.abs(self.stretch - other.stretch) <= NEAR * self.stretch, axis=1)
 
     def rows(self, v: np.ndarray) -> np.ndarray:
         """Stretch B t v, (batch, m)."""
@@ -222,7 +242,7 @@ class Systems:
         straight = all(B is None for B in pairs.directions)
         if straight and np.array_equal(np.isfinite(pairs.compliance), self.held):
             return self
-        return Systems(self.program, pairs)
+        return Systems(self.program, pairs, self)
 
     def solve(self, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Motion]:
         """The motions for right-hand sides (f (batch, n), g (batch, m))."""
@@ -242,6 +262,13 @@ class Systems:
             z_x, z_u = np.where(known, x, z_x), np.where(known, u, z_u)
         null = Motion(x - z_x, self.dual(u - z_u), u - z_u, nothing, nothing)
         return Motion(x, self.dual(u), u, nothing, nothing), null
+
+    def rough(self, f: np.ndarray, g: np.ndarray) -> Motion:
+        """The motion for a right-hand side, about: not refined."""
+        rows = self.rows(g)
+        x, u = self.factors.apply(f, rows)
+        size = np.maximum(norm(f * self.factors.scale_x), norm(rows * self.factors.scale_u))
+        return Motion(x, self.dual(u), u, size * 0.0, size)
 
     def doubt(self, motion: Motion, f: np.ndarray, g: np.ndarray) -> Motion:
         """What rounding of a solution's own terms does to it, by random signs, and no less than the
