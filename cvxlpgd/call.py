@@ -146,7 +146,7 @@ class Call:
     def _differentiate(
         self, active: np.ndarray, where: np.ndarray, point_bar: Point, needed: Sequence[bool]
     ) -> tuple[list[Any], Info, np.ndarray]:
-        """Some parameters' cotangents, the report, and how far they may be off (active samples,)."""
+        """Some parameters' cotangents, the report, and how far they may be off, (active,)."""
         parameters, entries = self.compiled.canonical.parameters, self.wanted(needed)
         w_bar, info = self.derivative.take(where).vjp(
             some(self.program, active), self.solution.take(active), point_bar, entries, self.solver
@@ -253,17 +253,18 @@ class Call:
             failure.say_degenerate(where[zero], self.batch.shape, self.derivative.remedy)
 
     def _judge(self, info: Info, errors: np.ndarray, where: np.ndarray) -> None:
-        """Note how far values may be off; warn, once, where the solution is not differentiable, and
-        of values that may be off by more than 1 %.
+        """Note how far values may be off; warn where the solution is not differentiable, and of
+        values that may be off by more than 1 %, or by nobody knows how much.
         """
         self.record.bound(where, errors)
+        shape = self.batch.shape
         irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
-        if irregular.any() and not self.once.irregular:
-            self.once.irregular = True
-            failure.say_irregular(where[irregular], info.kink[irregular], self.batch.shape)
-        unsure = np.flatnonzero(errors > UNSURE)
+        if irregular.any():
+            failure.say_irregular(where[irregular], info.kink[irregular], shape)
+        unknown = np.isnan(errors) & ~info.settled & ~irregular
+        unsure = np.flatnonzero((errors > UNSURE) | (unknown & info.ok))
         if len(unsure):
-            failure.say_uncertain(where[unsure], errors[unsure], self.batch.shape)
+            failure.say_uncertain(where[unsure], errors[unsure], shape)
 
 
 def _bounded(
@@ -289,7 +290,7 @@ def _bounded(
 def _is_unique(
     hidden: Sequence[np.ndarray | None], seen: Sequence[np.ndarray | None]
 ) -> np.ndarray:
-    """Where no value moves with a hidden motion, next to how it moves with a random one, (batch,)."""
+    """Where no value moves with a hidden motion, next to a random one, bool (batch,)."""
     unique = np.ones(1, dtype=bool)
     for moved, usual in zip(hidden, seen, strict=True):
         if moved is not None and usual is not None:

@@ -68,7 +68,7 @@ class IrregularGradientWarning(CvxlpgdWarning):
 
 
 class InaccurateGradientWarning(CvxlpgdWarning):
-    """A gradient's error may be above 1 %, or a perturbed program was not solved to its tolerance."""
+    """A gradient may be off by more than 1 %, or rests on a solve short of its tolerance."""
 
 
 class FailedSampleWarning(CvxlpgdWarning):

@@ -34,10 +34,9 @@ _INSIDE = str(Path(__file__).parent)
 
 @dataclass
 class Once:
-    """What was said already that is to be said once."""
+    """Whether it was said already that gradients are zero, which is to be said once."""
 
     degenerate: bool = False
-    irregular: bool = False
 
 
 def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
@@ -128,17 +127,19 @@ def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> Non
 
 
 def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Warn of gradients that may be off by more than 1 %."""
+    """Warn of gradients that may be off by more than 1 %, or by an unknown share (NaN)."""
+    known = errors[np.isfinite(errors)]
+    by = f"by up to {known.max():.0%}" if len(known) == len(errors) else "by an unknown share"
     _warn(
-        f"the gradient of {_counted(samples, shape)} may be off by up to {errors.max():.0%} "
-        "(info.gradient_error): the solution is known too little for its sensitivity. Remedy: "
-        "better scaled data, or a solver with a tighter tolerance",
+        f"the gradient of {_counted(samples, shape)} may be off {by} (info.gradient_error): the "
+        "solution is known too little for its sensitivity. Remedy: better scaled data, or a solver "
+        "with a tighter tolerance",
         InaccurateGradientWarning,
     )
 
 
 def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Warn of solutions that are not differentiable, once for each layer."""
+    """Warn of solutions that are not differentiable."""
     kinked = int((kinks > 0).sum())
     text = f"the solution of {_counted(samples, shape)} is not differentiable there"
     if kinked:
@@ -151,8 +152,8 @@ def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]
             f": {len(samples) - kinked} whose gradient is not unique or does not exist, as at "
             "degenerate vertices or duplicate constraints, and the least one is returned"
         )
-    text += ". info.regular says which; layer.weakly_active() names constraints. (Said once for "
-    _warn(text + "each layer.)", IrregularGradientWarning)
+    text += ". info.regular says which; layer.weakly_active() names constraints."
+    _warn(text, IrregularGradientWarning)
 
 
 def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:

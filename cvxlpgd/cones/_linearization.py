@@ -30,7 +30,7 @@ class Linearization(NamedTuple):
 
 
 def ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
-    """over / under for numbers >= 0, infinite where `under` is 0."""
+    """Over / under for numbers >= 0, infinite where `under` is 0."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.where(under > 0, over / under, np.inf)
 
@@ -39,7 +39,10 @@ def by_projection(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
     """That of any cone, from its projection's derivative; y and s of about one size."""
     v = y - s
     kept = cone.project(-v)
-    share, vectors = np.linalg.eigh(cone.derivative(-v))  # of DΠ_K(-v) = 1 - D
+    D_K = cone.derivative(-v)
+    finite = np.isfinite(D_K).all(axis=(-1, -2))[..., None, None]
+    share, vectors = np.linalg.eigh(np.where(finite, D_K, 0.0))  # of DΠ_K(-v) = 1 - D
+    vectors = np.where(finite, vectors, np.nan)
     share = np.where(share < SETTLED, 0.0, np.where(share > 1 - SETTLED, 1.0, share))
     compliance = ratio(share, 1 - share)
     directions = np.swapaxes(vectors, -1, -2) * (share < 1)[..., None]
@@ -54,9 +57,7 @@ def of_diagonal(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
     return Linearization(v + kept, kept, 1.0 - free, ratio(free, 1.0 - free))
 
 
-def reach_by_size(
-    y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
-) -> np.ndarray:
+def reach_by_size(y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray) -> np.ndarray:
     """|y - s| / |y_dot - s_dot|, (...): how long until the pair has moved by its own size."""
     size, speed = (np.sqrt(np.sum(v * v, axis=-1)) for v in (y - s, y_dot - s_dot))
     return ratio(size, speed)

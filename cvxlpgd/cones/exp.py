@@ -55,7 +55,8 @@ class Exp:
         """On both curved boundaries s = p a, y = d c with a = (r, 1, e^r), c = (-1, r - 1, e^-r),
         complementary whatever p, d > 0 and r are. Then the direction c is active, and along
         e = dc/dr = (0, 1, -e^-r), where y_dot = d r_dot e and -e's_dot = p r_dot, the compliance
-        is p/d: exact where p or d is below the rounding of s or y. Elsewhere by projection.
+        is p/d: exact where p or d is below the rounding of s or y. As c's_dot = 0, e + c serves as
+        well, and better where c is nearly -e. Elsewhere by projection.
         """
         flat_y, flat_s = y.reshape(-1, 3), s.reshape(-1, 3)
         y_new, s_new, directions, compliance, curved = _on_both_boundaries(flat_y, flat_s)
@@ -96,10 +97,14 @@ def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
         r = np.where(by_s, s[:, 0] / s[:, 1], 1 - y[:, 1] / y[:, 0])
         up, down = np.exp(np.minimum(-r, 0.0)), np.exp(np.minimum(r, 0.0))
         small = np.exp(-np.abs(r))
-        # a up, c down and e down, none of which overflows
+        # a up and c down; and e, for r < 0 with c added, which is active: none of them overflows
         a = np.stack([r * up, up, np.where(r > 0, 1.0, small)], axis=1)
         c = np.stack([-down, (r - 1) * down, np.where(r > 0, small, 1.0)], axis=1)
-        e = np.stack([0 * r, down, -np.where(r > 0, small, 1.0)], axis=1)
+        above = r > 0
+        e = np.stack(
+            [np.where(above, 0.0, -1.0), np.where(above, 1.0, r), np.where(above, -small, 0.0)],
+            axis=1,
+        )
         p, length = np.sum(s * a, axis=1) / np.sum(a * a, axis=1), np.sum(c * c, axis=1)
         d = np.sum(y * c, axis=1) / length
         s_new, y_new = p[:, None] * a, d[:, None] * c
@@ -107,7 +112,7 @@ def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
         curved &= np.abs(s - s_new).max(axis=1) <= NEAR * size_s
         curved &= np.abs(y - y_new).max(axis=1) <= NEAR * size_y
         width = np.sqrt(np.sum(e * e, axis=1))
-        between = (p * up) / (d * down) * (down / width) ** 2
+        between = (p * up) / (d * down) / width**2
         directions = np.stack([c / np.sqrt(length)[:, None], e / width[:, None], 0 * e], axis=1)
         compliance = np.stack([0 * r, between, np.inf + 0 * r], axis=1)
     return y_new, s_new, directions, compliance, curved

@@ -70,8 +70,8 @@ class PSD:
         return left @ np.ascontiguousarray(right)
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
-        """With y - s = Q diag(w) Q', in the direction of q_i q_j' + q_j q_i': compliance 0 where w_i
-        and w_j are positive, infinite where both are negative, else |negative| / positive.
+        """With y - s = Q diag(w) Q', in the direction of q_i q_j' + q_j q_i': compliance 0 where
+        w_i and w_j are positive, infinite where both are negative, else |negative| / positive.
         """
         v = y - s
         w, Q = self._spectrum(v)
@@ -81,8 +81,10 @@ class PSD:
             (a > 0) & (b > 0), 0.0, ratio(-np.minimum(a, b), np.maximum(np.maximum(a, b), 0.0))
         )
         basis = self._basis(Q)
-        directions = np.swapaxes(basis, -1, -2) * np.isfinite(compliance)[..., None]
-        diagonal = basis[..., rows == cols]  # of q_i q_i'
+        # rows in order, as above
+        turned = np.ascontiguousarray(np.swapaxes(basis, -1, -2))
+        directions = turned * np.isfinite(compliance)[..., None]
+        diagonal = np.ascontiguousarray(basis[..., rows == cols])  # of q_i q_i'
         y_new = (diagonal @ np.maximum(w, 0.0)[..., None])[..., 0]
         s_new = (diagonal @ np.maximum(-w, 0.0)[..., None])[..., 0]
         return Linearization(y_new, s_new, directions, compliance)
@@ -93,7 +95,8 @@ class PSD:
         """The least of sqrt|w_i w_j| / |q_i'V_dot q_j|, with V = y - s = Q diag(w) Q'."""
         w, Q = self._spectrum(y - s)
         rows, cols = triangle(self.order)
-        moved = np.swapaxes(self._basis(Q), -1, -2) @ (y_dot - s_dot)[..., None]
+        turned = np.ascontiguousarray(np.swapaxes(self._basis(Q), -1, -2))
+        moved = turned @ (y_dot - s_dot)[..., None]
         speed = np.abs(moved[..., 0]) * np.where(rows == cols, 1.0, np.sqrt(0.5))
         return ratio(np.sqrt(np.abs(w[..., rows] * w[..., cols])), speed).min(axis=-1)
 
@@ -103,8 +106,10 @@ class PSD:
         scale = np.where(rows == cols, 1.0, np.sqrt(0.5))
         matrix = np.zeros((*v.shape[:-1], self.order, self.order))
         matrix[..., rows, cols] = matrix[..., cols, rows] = v * scale
-        w, Q = np.linalg.eigh(matrix)
-        return w, Q
+        # eigh raises at NaN, for the whole batch: keep it out and put it back
+        finite = np.isfinite(matrix).all(axis=(-1, -2))
+        w, Q = np.linalg.eigh(np.where(finite[..., None, None], matrix, 0.0))
+        return np.where(finite[..., None], w, np.nan), Q
 
     def _basis(self, Q: np.ndarray) -> np.ndarray:
         """The vectors of q_i q_j' + q_j q_i', orthonormal, one column for each pair."""

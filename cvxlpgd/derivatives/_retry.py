@@ -60,15 +60,13 @@ def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple
 def placed(
     value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
 ) -> tuple[Value, Info]:
-    """The value and report with those of some samples in their places, where they succeeded."""
+    """The value and report with those of some samples in their places, where they succeeded; where
+    they did not, the value stays.
+    """
     info.retries[samples] += its.retries
-    messages = list(info.messages)
-    for i, text in zip(samples, its.messages, strict=True):
-        messages[i] = text
-    info.ok[samples] &= its.ok
     info.settled[samples] = False
     _place(value, info, samples, other, its)
-    return value, replace(info, messages=tuple(messages))
+    return value, info
 
 
 def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Info) -> None:
@@ -78,5 +76,15 @@ def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Inf
     where = samples[its.ok]
     for name, entries in value._items():
         entries[where] = getattr(again, name)[its.ok]
-    for report in ("ok", "tau", "side", "unresolved", "inaccurate", "bend", "method", "regular", "kink"):
+    for report in (
+        "ok",
+        "tau",
+        "side",
+        "unresolved",
+        "inaccurate",
+        "bend",
+        "method",
+        "regular",
+        "kink",
+    ):
         getattr(info, report)[where] = getattr(its, report)[its.ok]

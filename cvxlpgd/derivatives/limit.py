@@ -60,7 +60,6 @@ class Limit:
         """Where it is the derivative, as far as it is unique, bool (batch,)."""
         return self.exists & (self.kink == 0)
 
-
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""
         info = Info.good(len(self.exists), tau)

@@ -234,9 +234,7 @@ class LPGD:
     ) -> tuple[Point, Info]:
         """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
         again = self._again(solver)
-        tau = perturb.tangent_step(
-            self.tau, program, solution.point, data_dot, again.accuracy
-        )
+        tau = perturb.tangent_step(self.tau, program, solution.point, data_dot, again.accuracy)
         hi, lo = ENDS[self.side]
         ends = [t for t in (hi, lo) if t]
 

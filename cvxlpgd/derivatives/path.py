@@ -1,4 +1,4 @@
-"""The path of the perturbed solutions, linearized: where it goes, how far, and how well that is known.
+"""The path of the perturbed solutions, linearized: where it goes, how far, how well that is known.
 
     z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y)  ~  z* + t (x_dot, y_dot, s_dot)
 
@@ -14,13 +14,13 @@ One more Newton step is taken first; w_bar's change by it, and by rounding, is t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cvxlpgd.cones import NonNeg
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
-from cvxlpgd.program.kkt import Motion, Pairs, Systems, is_diagonal, conditions, rounding, weights
+from cvxlpgd.program.kkt import Motion, Pairs, Systems, conditions, is_diagonal, rounding, weights
 from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.sparse import picked, product, transposed_product
 
@@ -172,12 +172,13 @@ class _Site:
         """Newton's method from z until the active rows settle, each sample by itself."""
         structure, t = program.structure, weights(program, z)
         batch, m = z.y.shape
-        at, before = (Point(*(v.copy() for _, v in z._items())) for _ in range(2))
+        at, before, base = (Point(*(v.copy() for _, v in z._items())) for _ in range(3))
         settled, noise = np.zeros(batch, dtype=bool), np.zeros((batch, m))
         left = np.arange(batch)
         for k in range(ROUNDS):
             piece, sides = program.take(left), None if shift is None else shift[left]
-            pairs = Pairs.of(structure, at.pick(left), t[left], sides)
+            start = at.pick(left)
+            pairs = Pairs.of(structure, start, t[left], sides)
             here = Point(at.x[left], pairs.y, pairs.s)
             systems = Systems(piece, pairs)
             step, rounded, good = _newton(systems, here)
@@ -185,7 +186,7 @@ class _Site:
             v_step = np.abs(step.y / t[left]) + np.abs(step.s * t[left])
             v_rounded = np.abs(rounded.y / t[left]) + np.abs(rounded.s * t[left])
             noise[left] = v_step + MARGIN * v_rounded
-            for point, of in ((at, here + step), (before, here)):
+            for point, of in ((at, here + step), (before, here), (base, start)):
                 point.x[left], point.y[left], point.s[left] = of.x, of.y, of.s
             size = norm(here.y / t[left]) + norm(here.s * t[left])
             flipped = np.isfinite(after.compliance) != np.isfinite(pairs.compliance)
@@ -198,7 +199,7 @@ class _Site:
                 break
             left = left[going]
         if k:  # systems of all samples, each at the point of its last step
-            systems = Systems(program, Pairs.of(structure, before, t, shift))
+            systems = Systems(program, Pairs.of(structure, base, t, shift))
         return cls(t, at, before, None if k else after, systems, settled, noise)
 
 

@@ -5,7 +5,8 @@
 - `Condensed`: strictly convex programs of linear rows. Columns that equations define are
   eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
   factors its active rows' part.
-- `Full`: curved rows eliminated, H = P + G_c'G_c; each sample factors [H G_a'; G_a 0].
+- `Full`: curved rows eliminated but rigid ones, H = P + G_c'G_c; each sample factors [H G'; G -C]
+  of the others.
 - `Sparse`: each sample factors the whole K.
 """
 
@@ -84,19 +85,20 @@ class Full:
     def __init__(self, systems: Systems) -> None:
         structure, w = systems.program.structure, systems.program.data
         batch, n, m = len(systems.held), structure.n, structure.m
-        self.curved, self.regular = systems.curved, np.zeros(batch, dtype=bool)
+        self.curved, self.regular = systems.curved & systems.easy, np.zeros(batch, dtype=bool)
         self.G = _turned(systems)
         H = np.zeros((len(w.P), n, n))
         H[:, structure.P.rows, structure.P.cols] = w.P
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
         self.samples: list[_Peeled] = []
         for i in range(batch):
-            G_c, active = self.G[i, systems.curved[i]], systems.held[i] & ~systems.curved[i]
-            active = np.flatnonzero(active)
+            G_c = self.G[i, self.curved[i]]
+            active = np.flatnonzero(systems.held[i] & ~self.curved[i])
             curvature = H[i if len(H) > 1 else 0]
             if len(G_c):
                 curvature = curvature + G_c.T @ G_c
-            sample = _Peeled(curvature, self.G[i, active], active)
+            corner = systems.curved[i, active].astype(float)
+            sample = _Peeled(curvature, self.G[i, active], corner, active)
             self.scale_x[i], self.scale_u[i, active] = sample.scale_x, sample.scale_u
             self.samples.append(sample)
 
@@ -113,25 +115,30 @@ class Full:
 
 
 class _Peeled:
-    """One sample's [H G'; G 0], H = P + G_c'G_c and G of active rows, in two steps.
+    """One sample's [H G'; G -C], H = P + G_c'G_c and G of other rows, in two steps.
+
+    C is 1 on curved rows that are too rigid to be eliminated, 0 on active ones.
 
     A row with one entry, such as a bound's, fixes its column, whose equation then gives the row's
     multiplier. A column without curvature that stands in one active row alone, such as an
     epigraph's, gives that row's multiplier, and the row gives the column. Both are peeled off.
     """
 
-    def __init__(self, H: np.ndarray, G: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, H: np.ndarray, G: np.ndarray, corner: np.ndarray, rows: np.ndarray) -> None:
         n, stored, self.rows = len(H), G != 0, rows
-        single = np.flatnonzero(stored.sum(axis=1) == 1)
+        active = corner == 0
+        single = np.flatnonzero((stored.sum(axis=1) == 1) & active)
         columns, first = np.unique(stored[single].argmax(axis=1), return_index=True)
         self.bounds, self.fixed = single[first], columns
         self.free = np.setdiff1d(np.arange(n), self.fixed)
         others = np.setdiff1d(np.arange(len(G)), self.bounds)
         here = stored[others[:, None], self.free]
         alone = (here.sum(axis=0) == 1) & ~H[:, self.free].any(axis=0)
-        owners = here[:, alone].argmax(axis=0) if len(others) else np.zeros(0, dtype=int)
-        owners, first = np.unique(owners, return_index=True)
-        self.owners, self.peeled = others[owners], self.free[alone][first]
+        candidates = self.free[alone]
+        owners = others[here[:, alone].argmax(axis=0)] if len(others) else others
+        candidates, owners = candidates[active[owners]], owners[active[owners]]
+        self.owners, first = np.unique(owners, return_index=True)
+        self.peeled = candidates[first]
         self.kept = np.setdiff1d(self.free, self.peeled)
         self.left = np.setdiff1d(others, self.owners)
         self.bound_pivots = G[self.bounds, self.fixed]
@@ -143,9 +150,10 @@ class _Peeled:
         M[:k, :k] = H[self.kept[:, None], self.kept]
         M[k:, :k] = G[self.left[:, None], self.kept]
         M[:k, k:] = M[k:, :k].T
+        diagonal = np.arange(size)
+        M[diagonal[k:], diagonal[k:]] = -corner[self.left]
         self.scale = _scale(M)
         M *= self.scale[:, None] * self.scale
-        diagonal = np.arange(size)
         M[diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
         self.factors, self.order, self.fault = M, diagonal, 0
         if size:

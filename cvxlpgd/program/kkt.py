@@ -22,6 +22,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from cvxlpgd.cones import Linearization
 from cvxlpgd.program._factors import Factors, Mixed, factored
@@ -30,6 +32,9 @@ from cvxlpgd.sparse import product, transposed_product
 
 CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most
+RIGID = 1e-20  # a direction whose compliance is smaller is active
+EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
+DRIFT = 1e-2  # a system is not solved where refinement still moves its solution by this share
 NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
 ROUNDING = 8 * np.finfo(float).eps  # of a solution and its right-hand side: no residual is smaller
@@ -75,7 +80,8 @@ class Pairs(NamedTuple):
         for cone, first, count in structure.blocks:
             rows = slice(first, first + cone.rows * count)
             shape = (len(y), count, cone.rows)
-            pair: Linearization = cone.linearize(y[:, rows].reshape(shape), s[:, rows].reshape(shape))
+            parts = (v[:, rows].reshape(shape) for v in (y, s))
+            pair: Linearization = cone.linearize(*parts)
             y_new[:, rows] = pair.y.reshape(len(y), -1)
             s_new[:, rows] = pair.s.reshape(len(y), -1)
             compliance[:, rows] = pair.compliance.reshape(len(y), -1)
@@ -160,6 +166,8 @@ class Motion(NamedTuple):
     x, y, u : arrays (batch, n), (batch, m), (batch, m)
     residual, size : arrays (batch,)
         What is left of the right-hand sides, and how large they were, in the scaled systems.
+    drifts : bool array (batch,)
+        Where refinement moves the solution on and on, along what K does not reach.
     """
 
     x: np.ndarray
@@ -167,10 +175,12 @@ class Motion(NamedTuple):
     u: np.ndarray
     residual: np.ndarray
     size: np.ndarray
+    drifts: np.ndarray
 
     def is_solved(self, floor: np.ndarray | float = 0.0) -> np.ndarray:
         """Where what is left is a small share of the right-hand side, or of `floor`, (batch,)."""
-        return np.asarray(self.residual <= np.maximum(CONSISTENT * self.size, floor))
+        solved = (self.residual <= CONSISTENT * self.size) & ~self.drifts
+        return np.asarray(solved | (self.residual <= floor))
 
 
 class Systems:
@@ -187,11 +197,10 @@ class Systems:
         At a point nearby, whose factors may serve.
     """
 
-    def __init__(
-        self, program: ConeProgram, pairs: Pairs, near: Systems | None = None
-    ) -> None:
+    def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
         self.program, self.pairs, self.near = program, pairs, near
-        compliance = pairs.compliance
+        compliance = np.where(pairs.compliance < RIGID, 0.0, pairs.compliance)
+        self.easy = compliance >= EASY
         self.held = np.isfinite(compliance)
         self.curved = self.held & (compliance > 0)
         root = 1 / np.sqrt(np.where(self.curved, compliance, 1.0))
@@ -260,19 +269,19 @@ class Systems:
             z_x, z_u, *_ = self._refined(*self.product(x, u))
             known = factors.regular[:, None]
             z_x, z_u = np.where(known, x, z_x), np.where(known, u, z_u)
-        null = Motion(x - z_x, self.dual(u - z_u), u - z_u, nothing, nothing)
-        return Motion(x, self.dual(u), u, nothing, nothing), null
+        null = Motion(x - z_x, self.dual(u - z_u), u - z_u, nothing, nothing, nothing > 0)
+        return Motion(x, self.dual(u), u, nothing, nothing, nothing > 0), null
 
     def rough(self, f: np.ndarray, g: np.ndarray) -> Motion:
         """The motion for a right-hand side, about: not refined."""
         rows = self.rows(g)
         x, u = self.factors.apply(f, rows)
         size = np.maximum(norm(f * self.factors.scale_x), norm(rows * self.factors.scale_u))
-        return Motion(x, self.dual(u), u, size * 0.0, size)
+        return Motion(x, self.dual(u), u, size * 0.0, size, size < 0)
 
     def doubt(self, motion: Motion, f: np.ndarray, g: np.ndarray) -> Motion:
         """What rounding of a solution's own terms does to it, by random signs, and no less than the
-        unit of rounding of the whole in each column's scale.
+        unit of rounding of all that it is solved together with, in each column's scale.
         """
         structure, w = self.program.structure, self.program.data
         unit = np.finfo(float).eps
@@ -283,52 +292,72 @@ class Systems:
         top, low = unit * top * signs[: top.shape[1]], unit * low * signs[top.shape[1] :]
         factors = self.factors
         x_off, u_off = factors.apply(top, self.rows(low))
-        large = np.maximum(norm(motion.x / factors.scale_x), norm(motion.u / factors.scale_u))
-        x_off = x_off + np.copysign(unit * large[:, None] * factors.scale_x, x_off)
-        u_off = u_off + np.copysign(unit * large[:, None] * factors.scale_u, u_off) * self.held
-        return Motion(x_off, self.dual(u_off), u_off, motion.residual, motion.size)
+        x_large, u_large = self._largest(motion.x / factors.scale_x, motion.u / factors.scale_u)
+        x_off = x_off + np.copysign(unit * x_large * factors.scale_x, x_off)
+        u_off = u_off + np.copysign(unit * u_large * factors.scale_u, u_off) * self.held
+        return Motion(x_off, self.dual(u_off), u_off, motion.residual, motion.size, motion.drifts)
+
+    def _largest(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The largest entry of each entry's own part of the program, of those that share nothing."""
+        structure = self.program.structure
+        memory = structure.memory
+        if "parts" not in memory:
+            n, size = structure.n, structure.n + structure.m
+            rows = np.concatenate([structure.P.rows, structure.A.rows + n])
+            cols = np.concatenate([structure.P.cols, structure.A.cols])
+            links = sp.coo_array((np.ones(len(rows)), (rows, cols)), shape=(size, size))
+            memory["parts"] = connected_components(links, directed=False)
+        count, labels = memory["parts"]
+        both = np.abs(np.concatenate([x, u], axis=1))
+        if count == 1:
+            largest = np.broadcast_to(both.max(axis=1, initial=0.0)[:, None], both.shape)
+        else:
+            order = np.argsort(labels, kind="stable")
+            starts = np.searchsorted(labels[order], np.arange(count))
+            largest = np.maximum.reduceat(both[:, order], starts, axis=1)[:, labels]
+        return largest[:, : structure.n], largest[:, structure.n :]
 
     def _motion(self, f: np.ndarray, g: np.ndarray) -> Motion:
-        x, u, residual, size = self._refined(f, g)
-        beyond = residual > CONSISTENT * size
+        x, u, residual, size, drifts = self._refined(f, g)
+        beyond = (residual > CONSISTENT * size) | drifts
         if beyond.any():  # what K can reach of it: the least squares' solution
             top, low = self.product(x, u)
             rest = beyond[:, None]
-            x_near, u_near, *_ = self._refined(
-                np.where(rest, top, 0.0), np.where(rest, low, 0.0)
-            )
+            x_near, u_near, *_ = self._refined(np.where(rest, top, 0.0), np.where(rest, low, 0.0))
             x, u = np.where(rest, x_near, x), np.where(rest, u_near, u)
-        return Motion(x, self.dual(u), u, residual, size)
+        return Motion(x, self.dual(u), u, residual, size, drifts)
 
-    def _refined(
-        self, f: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """K⁻¹ (f, g), what is left of each sample's, and its size, both in the scaled systems.
+    def _refined(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, ...]:
+        """K⁻¹ (f, g), what is left of each sample's, and its size, both in the scaled systems; and
+        where it drifts.
 
         Each sample stops for itself: its bits do not depend on the others.
         """
-
         factors = self.factors
 
         def scaled(top: np.ndarray, low: np.ndarray) -> np.ndarray:
             return np.maximum(norm(top * factors.scale_x), norm(low * factors.scale_u))
 
+        def largest(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+            return np.maximum(norm(x / factors.scale_x), norm(u / factors.scale_u))
+
         size = scaled(f, g)
         x, u, top, low = f * 0.0, g * 0.0, f, g
-        best_x, best_u, least = x, u, size.copy()
+        best_x, best_u, least, drifts = x, u, size.copy(), size < 0
         going = size > 0
-        for _ in range(PRODUCTS):
+        for k in range(PRODUCTS):
             if not going.any():
                 break
             dx, du = factors.apply(top, low)
             x, u = x + dx, u + du
             Kx, Ku = self.product(x, u)
             top, low = f - Kx, g - Ku
-            now = scaled(top, low)
+            now, large = scaled(top, low), largest(x, u)
             better = going & (now < least)
             best_x = np.where(better[:, None], x, best_x)
             best_u = np.where(better[:, None], u, best_u)
-            large = np.maximum(norm(x / factors.scale_x), norm(u / factors.scale_u))
+            if k:
+                drifts = np.where(going, largest(dx, du) > DRIFT * large, drifts)
             going &= (now < STAGNANT * least) & (now > ROUNDING * (large + size))
             least = np.where(better, now, least)
-        return best_x, best_u, np.where(np.isfinite(least), least, np.inf), size
+        return best_x, best_u, np.where(np.isfinite(least), least, np.inf), size, drifts
