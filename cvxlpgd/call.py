@@ -273,7 +273,8 @@ def _bounded(
     """Gradients, 0 where they are below the rounding of their own terms, which is the last of the
     changes; and how far they may be off, the largest relative change of a parameter's, (batch,).
     """
-    error, bounded = np.zeros(1), []
+    error: np.ndarray = np.zeros(1)
+    bounded: list[np.ndarray | None] = []
     for gradient, *parts in zip(gradients, *changes, strict=True):
         if gradient is None:
             bounded.append(None)

@@ -107,7 +107,7 @@ class PSD:
         matrix = np.zeros((*v.shape[:-1], self.order, self.order))
         matrix[..., rows, cols] = matrix[..., cols, rows] = v * scale
         # eigh raises at NaN, for the whole batch: keep it out and put it back
-        finite = np.isfinite(matrix).all(axis=(-1, -2))
+        finite = np.asarray(np.isfinite(matrix).all(axis=(-1, -2)))
         w, Q = np.linalg.eigh(np.where(finite[..., None, None], matrix, 0.0))
         return np.where(finite[..., None], w, np.nan), Q
 

@@ -79,15 +79,25 @@ class Info:
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
         """Nothing to report."""
-        false = (np.zeros(batch, dtype=bool) for _ in range(3))
-        taus = np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy()
-        retries, zeros = np.zeros(batch, dtype=int), (np.zeros(batch) for _ in range(3))
-        sides, messages = np.full(batch, "", dtype="<U7"), ("",) * batch
         return cls(
-            ~next(false), messages, taus, retries, sides, next(false), next(false), *zeros,
-            np.full(batch, "differences", dtype="<U20"), np.full(batch, None), np.zeros(batch),
-            np.full((batch, 2), np.nan), (), np.ones(batch, dtype=bool), (),
-        )  # fmt: skip
+            ok=np.ones(batch, dtype=bool),
+            messages=("",) * batch,
+            tau=np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy(),
+            retries=np.zeros(batch, dtype=int),
+            side=np.full(batch, "", dtype="<U7"),
+            unresolved=np.zeros(batch, dtype=bool),
+            inaccurate=np.zeros(batch, dtype=bool),
+            setups=np.zeros(batch),
+            iterations=np.zeros(batch),
+            bend=np.zeros(batch),
+            method=np.full(batch, "differences", dtype="<U20"),
+            regular=np.full(batch, None),
+            kink=np.zeros(batch),
+            breakpoints=np.full((batch, 2), np.nan),
+            changes=(),
+            settled=np.ones(batch, dtype=bool),
+            hidden=(),
+        )
 
     @classmethod
     def merged(cls, parts: Sequence[Info]) -> Info:

@@ -183,7 +183,7 @@ def _size(z: Point, z_bar: Point) -> np.ndarray:
     return np.asarray(sum(terms[1:], terms[0]))
 
 
-def _paired(z_bar: Point, z: Point) -> Any:
+def _paired(z_bar: Any, z: Any) -> Any:
     return zip(z_bar._items(), z._items(), strict=True)
 
 

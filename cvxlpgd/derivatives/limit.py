@@ -175,13 +175,15 @@ def _joined(one: Limit, other: Limit) -> Limit:
 
     here = weight[:, 0] > 0
     there = weight[:, 0] < 1
-    fields = ("value", "change", "rounding", "hidden", "random")
+    names = ("value", "change", "rounding", "hidden", "random")
+    means = {name: mean(getattr(one, name), getattr(other, name)) for name in names}
     return Limit(
-        *(mean(getattr(one, name), getattr(other, name)) for name in fields),
-        one.exists | other.exists,
-        (one.settled | ~here) & (other.settled | ~there), apart,
-        np.minimum(one.breakpoints, other.breakpoints),
-    )  # fmt: skip
+        **means,
+        exists=one.exists | other.exists,
+        settled=(one.settled | ~here) & (other.settled | ~there),
+        kink=apart,
+        breakpoints=np.minimum(one.breakpoints, other.breakpoints),
+    )
 
 
 def _times(limit: Limit, unit: np.ndarray) -> Limit:
@@ -201,7 +203,7 @@ def _concatenated(parts: list[Limit]) -> Limit:
         names = values[0].__dataclass_fields__
         return type(values[0])(**{k: joined([getattr(v, k) for v in values]) for k in names})
 
-    out = {}
+    out: dict[str, Any] = {}
     for name in Limit.__dataclass_fields__:
         values = [getattr(part, name) for part in parts]
         known = [v is not None for v in values]

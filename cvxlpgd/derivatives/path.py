@@ -175,7 +175,9 @@ class _Site:
         at, before, base = (Point(*(v.copy() for _, v in z._items())) for _ in range(3))
         settled, noise = np.zeros(batch, dtype=bool), np.zeros((batch, m))
         left = np.arange(batch)
-        for k in range(ROUNDS):
+        rounds = 0
+        while True:
+            rounds += 1
             piece, sides = program.take(left), None if shift is None else shift[left]
             start = at.pick(left)
             pairs = Pairs.of(structure, start, t[left], sides)
@@ -195,12 +197,12 @@ class _Site:
             same = ~(flipped & (v > MARGIN * v_rounded)).any(axis=1)  # others are weakly active
             settled[left] = good & same
             going = good & (~same | (norm(v_step) > LARGE * size))
-            if not going.any():
+            if rounds == ROUNDS or not going.any():
                 break
             left = left[going]
-        if k:  # systems of all samples, each at the point of its last step
+        if rounds > 1:  # systems of all samples, each at the point of its last step
             systems = Systems(program, Pairs.of(structure, base, t, shift))
-        return cls(t, at, before, None if k else after, systems, settled, noise)
+        return cls(t, at, before, after if rounds == 1 else None, systems, settled, noise)
 
 
 def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:

@@ -11,7 +11,7 @@ A cone's pair moves by y_dot = B'u, -B s_dot = C u (`Cone.linearize`), so that w
                    [ G  -C  ] [  u  ]     [ B g ]
 
 a symmetric system whose null space is that of x times that of u. It is factored in one of the ways
-of `_factors.py`, with a diagonal so small (delta, -delta) that it moves nothing, and refined until
+of `factors/`, with a diagonal so small (delta, -delta) that it moves nothing, and refined until
 the residual stagnates: along the null space the iterates stay at 0, the solution of least norm.
 """
 
@@ -26,8 +26,8 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from cvxlpgd.cones import Linearization
-from cvxlpgd.program._factors import Factors, Mixed, factored
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
+from cvxlpgd.program.factors import Factors, Mixed, factored
 from cvxlpgd.sparse import product, transposed_product
 
 CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
@@ -91,7 +91,8 @@ class Pairs(NamedTuple):
     def take(self, index: np.ndarray) -> Pairs:
         """Those of some samples."""
         directions = [v if v is None else v[index] for v in self.directions]
-        return Pairs(*(v[index] for v in self[:4]), directions)
+        weights, y, s, compliance = (v[index] for v in self[:4])
+        return Pairs(weights, y, s, compliance, directions)
 
     def turned(self, structure: Structure, v: np.ndarray, transposed: bool = False) -> np.ndarray:
         """B v, or B'v, for vectors (batch, m) in weighted units."""
@@ -298,7 +299,7 @@ class Systems:
         return Motion(x_off, self.dual(u_off), u_off, motion.residual, motion.size, motion.drifts)
 
     def _largest(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The largest entry of each entry's own part of the program, of those that share nothing."""
+        """The largest entry of the part of the program that each belongs to; parts share none."""
         structure = self.program.structure
         memory = structure.memory
         if "parts" not in memory:

@@ -1,0 +1,89 @@
+"""Ways to solve a batch's optimality systems, nearly: refinement does the rest.
+
+    K (x, u) = (f, g):    P x + G'u = f,    G x - C u = g,    C = 1 on curved rows, 0 on active ones
+
+- `Condensed`: strictly convex programs of linear rows. Columns that equations define are
+  eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
+  factors its active rows' part.
+- `Full`: curved rows eliminated but rigid ones, H = P + G_c'G_c; each sample factors [H G'; G -C]
+  of the others.
+- `Sparse`: each sample factors the whole K.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from cvxlpgd.program.factors.condensed import Condensed, Elimination
+from cvxlpgd.program.factors.full import Full
+from cvxlpgd.program.factors.sparse import Sparse
+
+if TYPE_CHECKING:
+    from cvxlpgd.program.kkt import Systems
+
+__all__ = ["Factors", "Mixed", "factored"]
+
+SMALL = 150  # columns up to which systems are full matrices
+DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
+CONDENSED = 800  # columns, and rows by half, up to which H⁻¹ is a full matrix
+
+
+class Factors(Protocol):
+    """What solves systems nearly.
+
+    `scale_x` (batch, n) and `scale_u` (batch, m) are E such that EKE has entries of about 1;
+    `regular`, bool (batch,), says where K is known to have no null space.
+    """
+
+    scale_x: np.ndarray
+    scale_u: np.ndarray
+    regular: np.ndarray
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u), (batch, n) and (batch, m)."""
+
+
+def factored(systems: Systems) -> Factors:
+    """The way that fits each sample, whatever the others are."""
+    structure = systems.program.structure
+    if not (structure.polyhedral and structure.P.size):
+        return _general(systems)
+    memory = structure.memory
+    if "elimination" not in memory:
+        memory["elimination"] = Elimination.of(structure)
+    elimination: Elimination = memory["elimination"]
+    if max(len(elimination.kept), len(elimination.rows) // 2) > CONDENSED:
+        return _general(systems)
+    condensed = Condensed(systems, elimination)
+    rest = np.flatnonzero(~condensed.ok)
+    if not len(rest):
+        return condensed
+    if len(rest) == len(systems.held):
+        return _general(systems)
+    return Mixed(condensed, _general(systems.take(rest)), rest)
+
+
+def _general(systems: Systems) -> Factors:
+    structure = systems.program.structure
+    n, m = structure.n, structure.m
+    share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
+    return Full(systems) if n <= SMALL or (n <= DENSE and share >= FILLED) else Sparse(systems)
+
+
+class Mixed:
+    """Some samples' systems by one way, the others' by another."""
+
+    def __init__(self, one: Factors, other: Factors, index: np.ndarray) -> None:
+        self.one, self.other, self.index = one, other, index
+        self.scale_x, self.scale_u = one.scale_x.copy(), one.scale_u.copy()
+        self.scale_x[index], self.scale_u[index] = other.scale_x, other.scale_u
+        self.regular = one.regular.copy()
+        self.regular[index] = other.regular
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u)."""
+        x, u = self.one.apply(f, g)
+        x[self.index], u[self.index] = self.other.apply(f[self.index], g[self.index])
+        return x, u

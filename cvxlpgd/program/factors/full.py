@@ -1,0 +1,92 @@
+"""Full matrices, one for each sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvxlpgd.program.data import Structure
+from cvxlpgd.program.factors.peeled import Peeled
+from cvxlpgd.program.factors.scaling import NOTHING
+
+if TYPE_CHECKING:
+    from cvxlpgd.program.kkt import Systems
+
+
+class Full:
+    """A full matrix for each sample, curved rows eliminated, and what stands alone peeled off."""
+
+    def __init__(self, systems: Systems) -> None:
+        structure, w = systems.program.structure, systems.program.data
+        batch, n, m = len(systems.held), structure.n, structure.m
+        self.curved, self.regular = systems.curved & systems.easy, np.zeros(batch, dtype=bool)
+        self.G = _turned(systems)
+        H = np.zeros((len(w.P), n, n))
+        H[:, structure.P.rows, structure.P.cols] = w.P
+        self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
+        self.samples: list[Peeled] = []
+        for i in range(batch):
+            G_c = self.G[i, self.curved[i]]
+            active = np.flatnonzero(systems.held[i] & ~self.curved[i])
+            curvature = H[i if len(H) > 1 else 0]
+            if len(G_c):
+                curvature = curvature + G_c.T @ G_c
+            corner = systems.curved[i, active].astype(float)
+            sample = Peeled(curvature, self.G[i, active], corner, active)
+            self.scale_x[i], self.scale_u[i, active] = sample.scale_x, sample.scale_u
+            self.samples.append(sample)
+
+    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, u)."""
+        x, u = np.empty_like(f), np.zeros_like(g)
+        if self.curved.any():
+            f = f + (np.where(self.curved, g, 0.0)[:, None, :] @ self.G)[:, 0]
+        for i, sample in enumerate(self.samples):
+            x[i], u[i, sample.rows] = sample.solve(f[i], g[i, sample.rows])
+        if self.curved.any():
+            u = np.where(self.curved, (self.G @ x[:, :, None])[:, :, 0] - g, u)
+        return x, u
+
+
+def _turned(systems: Systems) -> np.ndarray:
+    """Stretch B t A, (batch, m, n), cone by cone over the columns that each cone has."""
+    structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
+    A, batch = structure.A, len(systems.held)
+    G = np.zeros((batch, structure.m, structure.n))
+    G[:, A.rows, A.cols] = values * (pairs.weights * systems.stretch)[:, A.rows]
+    for (cone, first, count), B in zip(structure.blocks, pairs.directions, strict=True):
+        if B is None:
+            continue
+        rows = slice(first, first + cone.rows * count)
+        columns = _columns(structure, cone, first, count)
+        block = np.zeros((len(values), count, cone.rows, structure.n + 1))
+        here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
+        at, column = A.rows[here] - first, A.cols[here]
+        block[:, at // cone.rows, at % cone.rows, column] = values[:, here]
+        part = np.take_along_axis(block, columns[None, :, None, :], axis=3)
+        t = pairs.weights[:, rows].reshape(batch, count, cone.rows, 1)
+        part = part * t
+        turned = B @ part
+        turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(part))] = 0.0
+        turned *= systems.stretch[:, rows].reshape(batch, count, cone.rows, 1)
+        wide = np.zeros((batch, count, cone.rows, structure.n + 1))
+        np.put_along_axis(wide, columns[None, :, None, :], turned, axis=3)
+        G[:, rows] = wide[..., :-1].reshape(batch, -1, structure.n)
+    return G
+
+
+def _columns(structure: Structure, cone: Any, first: int, count: int) -> np.ndarray:
+    """The columns that each cone of a run reaches, (count, most), filled up with n."""
+    memory = structure.memory.setdefault("columns", {})
+    if first not in memory:
+        A, size = structure.A, structure.n
+        inside = (A.rows >= first) & (A.rows < first + cone.rows * count)
+        pairs = np.unique((A.rows[inside] - first) // cone.rows * (size + 1) + A.cols[inside])
+        owner, column = pairs // (size + 1), pairs % (size + 1)
+        counts = np.bincount(owner, minlength=count)
+        out = np.full((count, max(1, int(counts.max(initial=0)))), size)
+        out[owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)] = column
+        memory[first] = out
+    columns: np.ndarray = memory[first]
+    return columns

@@ -1,0 +1,37 @@
+"""The scaling of systems to entries of about 1, and the small diagonal that makes them regular."""
+
+import numpy as np
+import scipy.sparse as sp
+
+DELTA = 1e-11  # of a scaled system's diagonal, that makes it regular
+PASSES = 8  # of the scaling, at most
+EVEN = 4.0  # times 1, at which columns are scaled enough
+NOTHING = 8 * np.finfo(float).eps  # of the terms that add up to an entry: it is 0, not a curvature
+
+
+def scale_of(M: np.ndarray) -> np.ndarray:
+    """E, such that the largest entry of each column of EME is about 1 (Ruiz 2001)."""
+    size, scale = np.abs(M), np.ones(len(M))
+    for _ in range(PASSES):
+        largest = size.max(axis=0, initial=0.0)
+        largest = np.where(largest > 0, largest, 1.0)
+        if largest.max(initial=1.0) < EVEN and largest.min(initial=1.0) > 1 / EVEN:
+            break
+        step = 1 / np.sqrt(largest)
+        scale *= step
+        size *= step[:, None] * step
+    return scale
+
+
+def sparse_scale_of(K: sp.csc_array) -> np.ndarray:
+    """The same of a sparse matrix."""
+    columns, rows = np.repeat(np.arange(K.shape[0]), np.diff(K.indptr)), K.indices
+    size, scale = np.abs(K.data), np.ones(K.shape[0])
+    filled = np.flatnonzero(np.diff(K.indptr))
+    for _ in range(PASSES):
+        largest = np.zeros(K.shape[0])
+        largest[filled] = np.maximum.reduceat(size, K.indptr[filled])
+        step = 1 / np.sqrt(np.where(largest > 0, largest, 1.0))
+        scale *= step
+        size *= step[rows] * step[columns]
+    return scale
