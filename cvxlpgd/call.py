@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from cvxlpgd.solvers._protocol import Solver
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of
 SEEN = 1e-6  # of a random motion: a value that moves by no more than that is unique
+NEAR_ZERO = 100.0  # times the unit of rounding of its terms: a gradient that is smaller is 0
 BELOW = 4.0  # times its rounding, as random signs show it: what is smaller is 0
 
 
@@ -159,7 +160,17 @@ class Call:
         gradients = pulled(w_bar)
         error = np.full(len(active), np.nan)
         if info.changes:
-            gradients, error = _bounded(gradients, [pulled(change) for change in info.changes])
+            changes = [pulled(change) for change in info.changes]
+
+            def least() -> list[Any]:
+                unit = np.finfo(float).eps
+                sizes = (
+                    parameters.cotangents(flat, bar, entries, needed, magnitudes=True)
+                    for bar in (w_bar * unit, info.least)
+                )
+                return [a if a is None else a + b for a, b in zip(*sizes, strict=True)]
+
+            gradients, error = _bounded(gradients, changes, least)
             error = np.where(info.settled, error, np.nan)
         if info.hidden:
             info.regular[~_is_unique(*(pulled(motion) for motion in info.hidden))] = False
@@ -200,7 +211,9 @@ class Call:
             errors = np.full(len(active), np.nan)
             if info.changes:
                 changes = [variables.tangents(outputs, change) for change in info.changes]
-                values, errors = _bounded(values, changes)
+                values, errors = _bounded(
+                    values, changes, lambda: variables.magnitudes(outputs, info.least)
+                )
                 errors = np.where(info.settled, errors, np.nan)
             if info.hidden:
                 hidden, seen = (variables.tangents(outputs, motion) for motion in info.hidden)
@@ -268,23 +281,31 @@ class Call:
 
 
 def _bounded(
-    gradients: list[np.ndarray | None], changes: Sequence[list[np.ndarray | None]]
+    gradients: list[np.ndarray | None],
+    changes: Sequence[list[np.ndarray | None]],
+    least: Callable[[], list[np.ndarray | None]],
 ) -> tuple[list[np.ndarray | None], np.ndarray]:
-    """Gradients, 0 where they are below the rounding of their own terms, which is the last of the
-    changes; and how far they may be off, the largest relative change of a parameter's, (batch,).
+    """Gradients, and how far they may be off: a parameter's largest relative change, (batch,).
+
+    They are 0 where they are below the rounding that is the last of the changes, or near to what is
+    `least` beside them, which is asked for where a change is large.
     """
     error: np.ndarray = np.zeros(1)
     bounded: list[np.ndarray | None] = []
-    for gradient, *parts in zip(gradients, *changes, strict=True):
+    sizes: list[np.ndarray | None] | None = None
+    for k, (gradient, *parts) in enumerate(zip(gradients, *changes, strict=True)):
         if gradient is None:
             bounded.append(None)
             continue
-        size, rounding = norm(gradient), norm(parts[-1])
-        seen = size > BELOW * rounding
+        size = norm(gradient)
         change = sum((norm(part) for part in parts), 0.0 * size)
-        own = np.where(seen, change / np.where(size > 0, size, 1.0), 0.0)
-        error = np.maximum(error, own)
-        bounded.append(np.where(seen[:, None], gradient, 0.0))
+        own = change / np.where(size > 0, size, 1.0)
+        zero = size <= BELOW * norm(parts[-1])
+        if (own > UNSURE).any():
+            sizes = least() if sizes is None else sizes
+            zero = zero | (size <= NEAR_ZERO * norm(sizes[k]))
+        bounded.append(np.where(zero[:, None], 0.0, gradient))
+        error = np.maximum(error, np.where(zero, 0.0, own))
     return bounded, error
 
 

@@ -74,9 +74,16 @@ class ParameterMap:
         return Data(**linear)
 
     def cotangents(
-        self, values: Sequence[Array], data_bar: Data, entries: Data, needed: Sequence[bool]
+        self,
+        values: Sequence[Array],
+        data_bar: Data,
+        entries: Data,
+        needed: Sequence[bool],
+        magnitudes: bool = False,
     ) -> list[Array | None]:
-        """Parameters' cotangents (batch, size) for the data's cotangent at these entries."""
+        """Parameters' cotangents (batch, size) for the data's cotangent at these entries; with
+        `magnitudes` the sums of their terms' absolute values.
+        """
         out: list[Array | None] = [None] * len(values)
         for name in FIELDS:
             block, rows = self.blocks[name], getattr(entries, name)
@@ -89,7 +96,7 @@ class ParameterMap:
                 whole = xp.zeros(shape, dtype=bar.dtype, device=bar.device)
                 whole[:, np.searchsorted(block.varying, rows)] = bar
                 bar = whole
-            self._pull(name, bar, values, needed, out)
+            self._pull(name, abs(bar) if magnitudes else bar, values, needed, out, magnitudes)
         return out
 
     def offset_cotangents(
@@ -106,15 +113,18 @@ class ParameterMap:
         values: Sequence[Array],
         needed: Sequence[bool],
         out: list[Array | None],
+        magnitudes: bool = False,
     ) -> None:
         """Add to `out` the parameters' cotangents for that of a block's varying entries."""
-        theta_bar, start = self._maps[name].transposed(bar), 0
+        linear = self._maps[name]
+        theta_bar, start = (linear.magnitudes if magnitudes else linear).transposed(bar), 0
         for k in self._reaching[name]:
             i, log = self.sources[k]
             end = start + self.starts[k + 1] - self.starts[k]
             if needed[i]:
                 part = theta_bar[:, start:end]
                 part = part / values[i] if log else part
+                part = abs(part) if magnitudes else part
                 out[i] = part if out[i] is None else out[i] + part
             start = end
 
@@ -260,6 +270,14 @@ class VariableMap:
     def tangents(self, values: Sequence[Array], z_dot: Point) -> list[Array]:
         """Each variable's tangent."""
         return [o.tangent(v, z_dot) for o, v in zip(self.outputs, values, strict=True)]
+
+    def magnitudes(self, values: Sequence[Array], z_dot: Point) -> list[Array]:
+        """The sums of the absolute values of the tangents' terms."""
+        sizes = []
+        for output, value in zip(self.outputs, values, strict=True):
+            size = output.linear.magnitudes(abs(z_dot.y if output.dual else z_dot.x))
+            sizes.append(abs(value) * size if output.exponential else size)
+        return sizes
 
     def cotangent(self, values: Sequence[Array], bars: Sequence[Array], z: Point) -> Point:
         """The point's cotangent for the variables' cotangents (batch, size)."""

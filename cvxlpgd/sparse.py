@@ -189,6 +189,11 @@ class Linear:
         return out.copy() if out is vectors else out
 
     @cached_property
+    def magnitudes(self) -> Linear:
+        """The map v -> |M|v."""
+        return Linear(abs(self.matrix))
+
+    @cached_property
     def transposed(self) -> Linear:
         """The map v -> M'v."""
         return Linear(sp.csr_array(self.matrix.T))

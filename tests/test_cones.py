@@ -190,3 +190,59 @@ def test_bounds_of_exponential_distances_are_bounds() -> None:
     nothing = np.full((1, 3), np.nan)
     assert np.isnan(distance(cone, nothing)).all()
     assert np.isnan(dual_distance(cone, nothing)).all()
+
+
+def pairs(cone: Cone, count: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Complementary pairs (y, s) of about unit size, inside, outside and on both boundaries."""
+    v = np.random.default_rng(2).normal(size=(count, cone.rows))
+    s = cone.project(-v)
+    return v + s, s
+
+
+@every_cone
+def test_a_linearized_pair_moves_as_the_projections_derivative_says(cone: Cone) -> None:
+    """y_dot = B'u, -B s_dot = C u solve y_dot = D v_dot, D = 1 - DΠ_K(s - y), for every v_dot."""
+    y, s = pairs(cone)
+    pair = cone.linearize(y, s)
+    D_K = cone.derivative(s - y)
+    if D_K.ndim == 2:
+        np.testing.assert_array_equal(pair.compliance == 0, D_K == 0)
+        return
+    for k in range(len(y)):
+        held = np.isfinite(pair.compliance[k])
+        B, C = pair.directions[k][held], np.diag(pair.compliance[k][held])
+        D = B.T @ np.linalg.solve(B @ B.T + C, B) if held.any() else 0 * D_K[k]
+        rigid = (pair.compliance[k][held] < 1e-9).sum()  # the projection's derivative loses these
+        if not rigid or rigid == (pair.compliance[k] == 0).sum():
+            np.testing.assert_allclose(D, np.eye(cone.rows) - D_K[k], atol=1e-7)
+
+
+@every_cone
+def test_a_linearized_pair_is_complementary_and_near(cone: Cone) -> None:
+    y, s = pairs(cone)
+    rng = np.random.default_rng(3)
+    noisy = [v + 1e-9 * rng.normal(size=v.shape) for v in (y, s)]
+    pair = cone.linearize(*noisy)
+    assert np.abs(pair.y - y).max() < 1e-6
+    assert np.abs(pair.s - s).max() < 1e-6
+    assert np.abs((pair.y * pair.s).sum(axis=-1)).max() < 1e-13
+
+
+def test_exponential_pairs_are_read_by_their_coordinates_where_projections_lose_them() -> None:
+    """P = 1e-13 beside 1: the curvature d/p is right to the digits of p and d."""
+    r, p, d = 30.0, 1e-13, 0.03
+    s, y = p * np.array([r, 1, np.exp(r)]), d * np.array([-1, r - 1, np.exp(-r)])
+    pair = Exp().linearize(y, s)
+    active, curved, free = pair.compliance
+    assert (active, free) == (0.0, np.inf)
+    width = np.linalg.norm([0, 1, -np.exp(-r)])
+    np.testing.assert_allclose(curved, p / d / width**2, rtol=1e-12)
+
+
+@every_cone
+def test_reach_scales_with_the_pair_and_against_its_speed(cone: Cone) -> None:
+    y, s = pairs(cone, 50)
+    y_dot, s_dot = np.random.default_rng(4).normal(size=(2, *y.shape))
+    reach = cone.reach(y, s, y_dot, s_dot)
+    np.testing.assert_allclose(cone.reach(4 * y, 4 * s, 4 * y_dot, 4 * s_dot), reach, rtol=1e-6)
+    np.testing.assert_allclose(cone.reach(y, s, 2 * y_dot, 2 * s_dot), reach / 2, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""torch's gradcheck, backward and forward mode, on the smooth rows of the zoo."""
+"""Gradcheck of torch, backward and forward mode, on the smooth rows of the zoo."""
 
 from __future__ import annotations
 
@@ -27,3 +27,21 @@ def test_gradcheck_along_random_directions(row):
     torch.manual_seed(0)
     values = tensors(row.name, grad=True)
     assert gradcheck(layer, values, eps=step, fast_mode=True, check_forward_ad=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("row", zoo.SMOOTH, ids=lambda row: row.name)
+def test_the_default_derivative_passes_and_its_jacobians_agree(row):
+    solver, step = (None, 1e-4) if row.gp else (None, 1e-6)
+    layer = layer_of(row.name, solver=solver)
+    torch.manual_seed(0)
+    values = tensors(row.name, grad=True)
+    if not row.vertex:  # a linear program's cost has a gradient that is not the derivative
+        assert gradcheck(layer, values, eps=step, fast_mode=True, check_forward_ad=True, atol=1e-4)
+        backward, forward = (
+            transform(lambda *v: layer(*v), argnums=tuple(range(len(values))))(*values)
+            for transform in (torch.func.jacrev, torch.func.jacfwd)
+        )
+        for ours, theirs in zip(backward, forward, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                size = float(one.abs().max())
+                assert torch.allclose(one, other, atol=1e-6 * size + 1e-12)

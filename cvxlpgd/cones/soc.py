@@ -94,6 +94,8 @@ class SOC:
 
 def _tangents(w: np.ndarray) -> np.ndarray:
     """An orthonormal basis of the vectors across w (..., k), by Householder: (..., k - 1, k)."""
+    if not w.shape[-1]:
+        return np.zeros((*w.shape, 0))
     h = w.copy()
     h[..., 0] += np.where(w[..., 0] >= 0, 1.0, -1.0)
     square = np.sum(h * h, axis=-1)[..., None, None]

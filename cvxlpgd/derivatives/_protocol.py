@@ -51,6 +51,8 @@ class Info:
     changes : tuple of Data
         By how much the value is off, as far as that is known: its change by a last Newton step,
         and by rounding. Empty where nothing is known.
+    least : Data or Point, or None
+        What is near to 0 beside the value, entry by entry.
     settled : bool array (batch,)
         Where it is False `changes` do not bound the error.
     hidden : tuple of (Data, Data), or of (Point, Point)
@@ -73,6 +75,7 @@ class Info:
     kink: np.ndarray
     breakpoints: np.ndarray
     changes: tuple[Any, ...]
+    least: Any
     settled: np.ndarray
     hidden: tuple[Any, ...]
 
@@ -95,6 +98,7 @@ class Info:
             kink=np.zeros(batch),
             breakpoints=np.full((batch, 2), np.nan),
             changes=(),
+            least=None,
             settled=np.ones(batch, dtype=bool),
             hidden=(),
         )
@@ -103,7 +107,7 @@ class Info:
     def merged(cls, parts: Sequence[Info]) -> Info:
         """The report of several groups of parameters: what went wrong in any, tau where one has it.
 
-        `changes` and `hidden` are left out.
+        `changes`, `least` and `hidden` are left out.
         """
         if len(parts) == 1:
             return parts[0]

@@ -35,7 +35,7 @@ class Exact:
         For integer variables, and for programs whose system is too large to factor.
     """
 
-    remedy = "LPGD(), which sees other vertices"
+    remedy = 'LPGD(tau="informative"), which looks further'
 
     def require(self, structure: Structure, solver: Solver) -> None:
         """Integers have no derivative; a system must fit into memory."""

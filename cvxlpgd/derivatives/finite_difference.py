@@ -41,7 +41,7 @@ class FiniteDifference:
     """
 
     step: float = 1e-4
-    remedy = "LPGD(), which sees other vertices"
+    remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
         if not is_positive(self.step):

@@ -50,7 +50,7 @@ class Implicit:
 
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
-    remedy = "LPGD(), which sees other vertices"
+    remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
         if not is_one_of(self.mode, MODES):

@@ -31,8 +31,8 @@ class Limit:
     ----------
     value : Data or Point
         w_bar at the entries, or z_dot.
-    change, rounding : Data or Point
-        What the last Newton step, and what rounding, do to it.
+    change, rounding, least : Data or Point
+        What the last Newton step, and what rounding, do to it; and what is near to 0 beside it.
     hidden, random : Data or Point, or None
         A motion of it that the system does not see, and a random one to compare that with; None
         where the system sees everything.
@@ -48,6 +48,7 @@ class Limit:
     value: Any
     change: Any
     rounding: Any
+    least: Any
     hidden: Any
     random: Any
     exists: np.ndarray
@@ -66,7 +67,7 @@ class Limit:
         info.method[:], info.regular[:], info.kink[:] = "path", self.regular, self.kink
         info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
         hidden = () if self.hidden is None else (self.hidden, self.random)
-        return replace(info, changes=(self.change, self.rounding), hidden=hidden)
+        return replace(info, changes=(self.change, self.rounding), least=self.least, hidden=hidden)
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
@@ -148,11 +149,15 @@ def _one_piece(
     moved = velocity.earlier is not velocity.dot or velocity.before is not velocity.at
     earlier = of(velocity.earlier, velocity.before, samples) if moved else value
 
+    def size(v: Point) -> Point:
+        return Point(*(np.abs(part) for _, part in v._items()))
+
     def motion(of: Point | None) -> Any:
         return None if of is None else linear(of, velocity.at, samples)
 
     return Limit(
-        value, value - earlier, motion(velocity.doubt), motion(velocity.null),
+        value, value - earlier, motion(velocity.doubt),
+        linear(size(velocity.least), size(velocity.at), samples), motion(velocity.null),
         motion(velocity.random), velocity.consistent, velocity.settled, np.zeros(len(samples)),
         path.breakpoints(velocity, structure),
     )  # fmt: skip
@@ -175,7 +180,7 @@ def _joined(one: Limit, other: Limit) -> Limit:
 
     here = weight[:, 0] > 0
     there = weight[:, 0] < 1
-    names = ("value", "change", "rounding", "hidden", "random")
+    names = ("value", "change", "rounding", "least", "hidden", "random")
     means = {name: mean(getattr(one, name), getattr(other, name)) for name in names}
     return Limit(
         **means,
@@ -190,7 +195,7 @@ def _times(limit: Limit, unit: np.ndarray) -> Limit:
     """The limit for a direction that is `unit` (batch, 1) times as large."""
     return replace(
         limit, value=limit.value * unit, change=limit.change * unit,
-        rounding=limit.rounding * unit, breakpoints=limit.breakpoints / unit,
+        rounding=limit.rounding * unit, least=limit.least * unit, breakpoints=limit.breakpoints / unit,
     )  # fmt: skip
 
 

@@ -47,8 +47,8 @@ class Velocity:
         The solutions, one Newton step better.
     earlier, before : Point
         `dot` and `at` as they were before that step.
-    doubt : Point
-        What rounding of the system's terms does to `dot`.
+    doubt, least : Point
+        What rounding of the system's terms does to `dot`; and what is near to 0 beside `dot`.
     random, null : Point or None
         A random motion, and its part that the system does not see; None where it sees everything.
     consistent : bool array (batch,)
@@ -66,6 +66,7 @@ class Velocity:
     earlier: Point
     before: Point
     doubt: Point
+    least: Point
     random: Point | None
     null: Point | None
     consistent: np.ndarray
@@ -136,7 +137,7 @@ def _follow(
 
     return Velocity(
         point(motion, side[1]), at, point(earlier, earlier_side[1]), site.before,
-        point(now.doubt(motion, *side)), random and point(random), null and point(null),
+        point(now.doubt(motion, *side)), point(now.least(motion)), random and point(random), null and point(null),
         motion.is_solved(), site.settled, site.noise, pairs,
     )  # fmt: skip
 

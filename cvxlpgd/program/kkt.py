@@ -126,7 +126,11 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
         q = norm(w.q) + norm(product(structure.P, np.abs(w.P), np.abs(z.x)))
         y_size = np.maximum(norm(z.y * rows), NOISE * q)
         s_size = np.maximum(norm(z.s / rows), NOISE * (norm(w.b / rows) + norm(z.x)))
-        mean = y_size / s_size
+        diagonal = structure.P.rows == structure.P.cols
+        curvature = norm(
+            w.P[:, diagonal]
+        )  # of a dual variable beside a slack, where all costs are 0
+        mean = np.maximum(y_size / s_size, NOISE * curvature)
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         squares = mean / rows**2
         for cone, first, count in structure.blocks:
@@ -281,9 +285,7 @@ class Systems:
         return Motion(x, self.dual(u), u, size * 0.0, size, size < 0)
 
     def doubt(self, motion: Motion, f: np.ndarray, g: np.ndarray) -> Motion:
-        """What rounding of a solution's own terms does to it, by random signs, and no less than the
-        unit of rounding of all that it is solved together with, in each column's scale.
-        """
+        """What rounding of a solution's own terms does to it, by random signs."""
         structure, w = self.program.structure, self.program.data
         unit = np.finfo(float).eps
         P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(motion.x), np.abs(motion.y)
@@ -291,12 +293,17 @@ class Systems:
         low = product(structure.A, A, x) + np.abs(g)
         signs = np.random.default_rng(1).choice([-1.0, 1.0], top.shape[1] + low.shape[1])
         top, low = unit * top * signs[: top.shape[1]], unit * low * signs[top.shape[1] :]
-        factors = self.factors
-        x_off, u_off = factors.apply(top, self.rows(low))
-        x_large, u_large = self._largest(motion.x / factors.scale_x, motion.u / factors.scale_u)
-        x_off = x_off + np.copysign(unit * x_large * factors.scale_x, x_off)
-        u_off = u_off + np.copysign(unit * u_large * factors.scale_u, u_off) * self.held
+        x_off, u_off = self.factors.apply(top, self.rows(low))
         return Motion(x_off, self.dual(u_off), u_off, motion.residual, motion.size, motion.drifts)
+
+    def least(self, motion: Motion) -> Motion:
+        """The unit of rounding of all that a motion is solved together with, in each column's and
+        row's scale: what is near to that may be 0.
+        """
+        factors, unit = self.factors, np.finfo(float).eps
+        x, u = self._largest(motion.x / factors.scale_x, motion.u / factors.scale_u)
+        x, u = unit * x * factors.scale_x, unit * u * factors.scale_u * self.held
+        return Motion(x, np.abs(self.dual(u)), u, motion.residual, motion.size, motion.drifts)
 
     def _largest(self, x: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The largest entry of the part of the program that each belongs to; parts share none."""

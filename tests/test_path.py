@@ -1,0 +1,317 @@
+"""The linearized path: known gradients at wild scales, kinks, error bars, breakpoints."""
+
+from __future__ import annotations
+
+import warnings
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import zoo
+from scipy.special import logsumexp
+
+from cvxlpgd import LPGD, Exact, Implicit
+from cvxlpgd.derivatives import path
+from cvxlpgd.errors import (
+    DegenerateGradientWarning,
+    DerivativeFailed,
+    InaccurateGradientWarning,
+    IrregularGradientWarning,
+)
+from cvxlpgd.numpy import CvxpyLayer
+from cvxlpgd.solvers import SCS, Clarabel
+
+BOTH = pytest.mark.parametrize("derivative", [LPGD(), Exact()], ids=lambda d: type(d).__name__)
+
+
+def gradient(layer: CvxpyLayer, value, bar) -> np.ndarray:
+    """The first parameter's."""
+    _, pullback = layer.vjp(value)
+    return pullback(bar)[0]
+
+
+def projection(low: float, high: float, **options) -> CvxpyLayer:
+    """(u - p)² over low <= u <= high."""
+    u, p = cp.Variable(), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.square(u - p)), [u >= low, u <= high])
+    return CvxpyLayer(problem, [p], [u], **options)
+
+
+@BOTH
+@pytest.mark.parametrize("size", [10.0, 12.0, 16.0, 18.0])
+def test_cross_entropy_of_a_small_probability(size, derivative):
+    """d(-log x_0)/dc = 1 - x at 0, -x elsewhere, down to x_0 = 4e-9."""
+    c, x = cp.Parameter(5), cp.Variable(5)
+    problem = cp.Problem(cp.Minimize(c @ x - cp.sum(cp.entr(x))), [cp.sum(x) == 1])
+    layer = CvxpyLayer(problem, [c], [x], derivative=derivative)
+    value = np.array([size, 0.0, 0.3, -0.2, 0.1])
+    (found,), pullback = layer.vjp(value)
+    (slope,) = pullback(np.array([-1 / found[0], 0, 0, 0, 0]))
+    softmax = np.exp(-value - logsumexp(-value))
+    np.testing.assert_allclose(slope, np.eye(5)[0] - softmax, atol=1e-6)
+    assert layer.info.regular.item() is True
+    assert layer.info.gradient_error < 1e-6
+
+
+@BOTH
+def test_entropic_transport_of_small_regularization(derivative):
+    """X = exp((f + g' - C)/e): dX = -X/e (dC - df - dg'), e = 0.05, entries down to 1e-10."""
+    rng, m, e = np.random.default_rng(0), 4, 0.05
+    C, X = cp.Parameter((m, m)), cp.Variable((m, m))
+    cost = cp.sum(cp.multiply(C, X)) - e * cp.sum(cp.entr(X))
+    rows = [cp.sum(X, axis=0) == 1 / m, cp.sum(X, axis=1) == 1 / m]
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cost), rows), [C], [X], derivative=derivative)
+    value, bar = rng.uniform(size=(m, m)), rng.normal(size=(m, m))
+    f, g = np.zeros(m), np.zeros(m)
+    for _ in range(20_000):
+        f = e * (-np.log(m) - logsumexp((g[None] - value) / e, axis=1))
+        g = e * (-np.log(m) - logsumexp((f[:, None] - value) / e, axis=0))
+    D = np.exp((f[:, None] + g[None] - value) / e).ravel() / e
+    A = np.concatenate([np.kron(np.eye(m), np.ones(m)), np.kron(np.ones(m), np.eye(m))])[:-1]
+    S = (A * D) @ A.T
+    right = -(D * bar.ravel() - D * (A.T @ np.linalg.solve(S, A @ (D * bar.ravel()))))
+    slope = gradient(layer, value, bar)
+    np.testing.assert_allclose(slope.ravel(), right, atol=1e-6 * np.abs(right).max())
+
+
+def test_diffcp_is_contradicted_where_it_is_wrong():
+    """Its derivative of an exponential cone loses small entries; it says so next to the path."""
+    c, x = cp.Parameter(3), cp.Variable(3)
+    problem = cp.Problem(cp.Minimize(c @ x - 0.02 * cp.sum(cp.entr(x))), [cp.sum(x) == 1])
+    value, bar = np.array([0.0, 0.01, 0.4]), np.array([0.0, 0.0, 4e8])
+    right = gradient(CvxpyLayer(problem, [c], [x]), value, bar)
+    layer = CvxpyLayer(problem, [c], [x], derivative=Implicit())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        slope = gradient(layer, value, bar)
+    said = {w.category for w in caught}
+    if np.abs(slope - right).max() > 0.02 * np.abs(right).max():
+        assert said & {InaccurateGradientWarning, DegenerateGradientWarning}
+
+
+@BOTH
+@pytest.mark.parametrize("penalty", [1e2, 1e4, 1e6])
+def test_an_inactive_expensive_variable_does_not_count(penalty, derivative):
+    """Dispatch with shedding: g_i = (price - b_i)/a_i, and the price moves by 1 / sum(1 / a)."""
+    demand, g, shed = cp.Parameter(), cp.Variable(3), cp.Variable()
+    a, b = np.array([0.5, 1.0, 2.0]), np.array([1.0, 2.0, 0.5])
+    cost = cp.sum(cp.multiply(a / 2, cp.square(g))) + b @ g + penalty * shed
+    problem = cp.Problem(cp.Minimize(cost), [cp.sum(g) + shed == demand, g >= 0, shed >= 0])
+    layer = CvxpyLayer(problem, [demand], [g, shed], derivative=derivative)
+    _, pullback = layer.vjp(10.0)
+    (slope,) = pullback(np.array([1.0, 0.0, 0.0]), 0.0)
+    np.testing.assert_allclose(slope, (1 / a[0]) / (1 / a).sum(), rtol=1e-9)
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_units_and_offsets_of_a_simplex_projection(unit, offset, derivative):
+    c, x = cp.Parameter(4), cp.Variable(4)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == unit, x >= 0])
+    layer = CvxpyLayer(problem, [c], [x], derivative=derivative)
+    value, bar = unit * (np.array([0.3, 0.2, -1.0, 0.5]) + offset), np.array([1.0, 2.0, 3.0, 4.0])
+    support = np.array([1.0, 1.0, 0.0, 1.0])
+    right = support * (bar - (support @ bar) / 3)
+    np.testing.assert_allclose(gradient(layer, value, bar), right, atol=1e-7)
+
+
+@BOTH
+def test_control_with_saturated_inputs(derivative):
+    """The first input's gradient, by the KKT system of the inputs that are not at their bounds."""
+    T, A, B = 20, np.array([[1.0, 0.1], [0.0, 1.0]]), np.array([0.0, 0.1])
+    x, u, start = cp.Variable((T + 1, 2)), cp.Variable(T), cp.Parameter(2)
+    cost = cp.sum_squares(x) + 0.1 * cp.sum_squares(u)
+    rows = [x[0] == start, cp.abs(u) <= 0.5]
+    rows += [x[t + 1] == A @ x[t] + B * u[t] for t in range(T)]
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cost), rows), [start], [u], derivative=derivative)
+    value = np.array([1.0, 0.3])
+    powers = [np.linalg.matrix_power(A, t) for t in range(T + 1)]
+    F = np.concatenate(powers)
+    G = np.zeros((2 * (T + 1), T))
+    for t in range(1, T + 1):
+        for k in range(t):
+            G[2 * t : 2 * t + 2, k] = powers[t - 1 - k] @ B
+    (found,), pullback = layer.vjp(value)
+    free = np.abs(np.abs(found) - 0.5) > 1e-6
+    assert 0 < free.sum() < T
+    H = G[:, free].T @ G[:, free] + 0.1 * np.eye(free.sum())
+    J = np.zeros((T, 2))
+    J[free] = -np.linalg.solve(H, G[:, free].T @ F)
+    for k in (0, T - 1):
+        bar = np.eye(T)[k]
+        if J[k].any():
+            np.testing.assert_allclose(pullback(bar)[0], J[k], rtol=1e-7, atol=1e-12)
+        else:
+            with pytest.warns(DegenerateGradientWarning):
+                assert not pullback(bar)[0].any()
+
+
+@BOTH
+def test_a_dual_variable_beside_a_bound_that_is_far_away(derivative):
+    """min ½|x|² - p'x, sum x = 1, |x| <= 1e6: the price is (sum p - 1)/n."""
+    p, x = cp.Parameter(3), cp.Variable(3)
+    budget = cp.sum(x) == 1
+    cost = cp.sum_squares(x) / 2 - p @ x
+    problem = cp.Problem(cp.Minimize(cost), [budget, cp.norm_inf(x) <= 1e6])
+    layer = CvxpyLayer(problem, [p], [budget.dual_variables[0]], derivative=derivative)
+    slope = gradient(layer, np.array([1.0, 2.0, 3.0]), 1.0)
+    np.testing.assert_allclose(slope, np.full(3, 1 / 3), rtol=1e-9)
+
+
+@BOTH
+def test_a_bound_that_holds_is_a_zero_and_a_kink_the_mean_of_both_sides(derivative):
+    layer = projection(-1.0, 1.0, derivative=derivative)
+    assert gradient(layer, 0.3, 1.0) == pytest.approx(1.0)
+    assert layer.info.regular.item() is True
+    with pytest.warns(DegenerateGradientWarning, match="informative"):
+        assert gradient(layer, 2.0, 1.0) == 0
+    assert layer.info.gradient_error == 0
+    with pytest.warns(IrregularGradientWarning, match="kink"):
+        assert gradient(layer, 1.0, 1.0) == pytest.approx(0.5)
+    assert layer.info.regular.item() is False
+    assert layer.info.kink == pytest.approx(1.0)
+    with pytest.warns(IrregularGradientWarning):
+        assert layer.jvp([1.0], [1.0])[1][0] == pytest.approx(0.5)
+
+
+def test_breakpoints_are_where_a_row_changes():
+    """u(t) = p - t/2 reaches low = -1 at t = 2 (p + 1), and high = 3 at t = -2 (3 - p)."""
+    layer = projection(-1.0, 3.0)
+    gradient(layer, np.array([0.5, 2.0]), np.ones(2))
+    np.testing.assert_allclose(layer.info.breakpoints, [[3.0, 5.0], [6.0, 2.0]], rtol=1e-9)
+    gradient(layer, 0.5, 10.0)
+    np.testing.assert_allclose(layer.info.breakpoints, [0.3, 0.5], rtol=1e-9)
+
+
+def test_a_degenerate_vertex_has_the_least_path_and_a_warning():
+    """A transport program of whole numbers: duals are not unique; no difference of size 1 / tau."""
+    supply, X = cp.Parameter(3), cp.Variable((3, 3), nonneg=True)
+    C = np.array([[1.0, 2, 3], [2, 1, 2], [3, 2, 1]])
+    rows = [cp.sum(X, axis=1) == supply, cp.sum(X, axis=0) == np.ones(3)]
+    problem = cp.Problem(cp.Minimize(cp.sum(cp.multiply(C, X))), rows)
+    layer = CvxpyLayer(problem, [supply], [X])
+    with pytest.warns(IrregularGradientWarning):
+        slope = gradient(layer, np.ones(3), np.random.default_rng(0).normal(size=(3, 3)))
+    assert np.abs(slope).max() < 10
+    assert layer.info.regular.item() is False
+
+
+def test_a_linear_programs_parameters_are_differentiated_each_by_its_fields():
+    """Min c'x, Gx <= h: c at tau = sum|c x_bar| / sum x_bar²; h and G exactly."""
+    n = 4
+    c, h, G, x = cp.Parameter(n), cp.Parameter(n), cp.Parameter((n, n)), cp.Variable(n)
+    both = cp.Parameter(name="both")
+    problem = cp.Problem(cp.Minimize(c @ x + both * x[0]), [G @ x <= h + both])
+    layer = CvxpyLayer(problem, [c, h, G, both], [x])
+    rng = np.random.default_rng(1)
+    G_value = rng.normal(size=(n, n)) + 3 * np.eye(n)
+    h_value = rng.normal(size=n)
+    c_value = -G_value.T @ rng.uniform(0.5, 1.5, n)
+    bar = rng.normal(size=n)
+    (found,), pullback = layer.vjp(c_value, h_value, G_value, 0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateGradientWarning)
+        _, h_bar, G_bar, both_bar = pullback(bar)
+    inverse = np.linalg.inv(G_value)
+    np.testing.assert_allclose(h_bar, inverse.T @ bar, rtol=1e-8)
+    np.testing.assert_allclose(G_bar, -np.outer(inverse.T @ bar, found), rtol=1e-8)
+    np.testing.assert_allclose(both_bar, (inverse.T @ bar).sum(), rtol=1e-8)
+    assert layer.info.tau == pytest.approx(np.abs(c_value * bar).sum() / (bar @ bar))
+    assert layer.info.method.item() == "path and differences"
+
+
+def test_an_informative_tau_grows_where_the_limit_is_zero():
+    layer = projection(-1.0, 1.0, derivative=LPGD(tau="informative"))
+    assert gradient(layer, 2.0, 1.0) > 0.1
+    assert layer.info.tau > 1.0
+    assert gradient(layer, 0.3, 1.0) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-12, 1e12, 1e300])
+def test_a_cotangent_of_any_size(size):
+    layer = projection(-1.0, 1.0)
+    assert gradient(layer, 0.3, size) == pytest.approx(size)
+
+
+def test_the_error_bar_of_a_rough_solution_tells_its_error():
+    """Of 40 gradients of points that are off by 1e-3 none is off by ten times its bar."""
+    c, x = cp.Parameter(6), cp.Variable(6)
+    problem = cp.Problem(cp.Minimize(c @ x + cp.norm(x - 1) ** 4), [cp.sum(x) == 1])
+    rng = np.random.default_rng(5)
+    value, bar = rng.normal(size=(2, 40, 6))
+    right = gradient(CvxpyLayer(problem, [c], [x]), value, bar)
+    rough = CvxpyLayer(problem, [c], [x], solver=SCS(eps=1e-3), derivative=Exact())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        slope = gradient(rough, value, bar)
+    error = np.abs(slope - right).max(axis=1) / np.abs(right).max(axis=1)
+    bars = rough.info.gradient_error
+    known = np.isfinite(bars)
+    assert known.mean() > 0.5
+    assert (error[known] <= 10 * bars[known] + 1e-6).all()
+
+
+def test_too_large_a_system_is_left_to_resolves(monkeypatch):
+    monkeypatch.setattr(path, "ENTRIES", 3)
+    with pytest.raises(DerivativeFailed, match="too much; use LPGD"):
+        projection(-1.0, 1.0, derivative=Exact())
+    layer = projection(-1.0, 1.0)
+    assert gradient(layer, 0.3, 1.0) == pytest.approx(1.0, abs=1e-5)
+    info = layer.info
+    assert (info.method.item(), info.regular.item()) == ("differences", None)
+    assert info.tau > 0
+    assert np.isnan(info.gradient_error)
+
+
+SMOOTH = [pytest.param(row, id=row.name) for row in zoo.SMOOTH]
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+@pytest.mark.parametrize("row", SMOOTH)
+def test_backward_is_adjoint_to_forward(row):
+    """<z_bar, J w_dot> = <J'z_bar, w_dot>, to rounding."""
+    problem, parameters, variables = row.build()
+    layer = CvxpyLayer(
+        problem, parameters, variables, gp=row.gp, canon_backend=row.backend, derivative=Exact()
+    )
+    values, rng = row.inputs(), np.random.default_rng(6)
+    outputs, pullback = layer.vjp(*values)
+    bars = [rng.normal(size=o.shape) for o in outputs]
+    slopes = pullback(*bars)
+    dots = [draw - value for draw, value in zip(row.values(rng, 2), values, strict=True)]
+    _, moved = layer.jvp(values, dots)
+    pairs = [(a * b).ravel() for a, b in zip(bars, moved, strict=True)]
+    there = np.concatenate(pairs)
+    back = np.concatenate([(a * b).ravel() for a, b in zip(slopes, dots, strict=True)])
+    size = np.abs(there).sum() + np.abs(back).sum()
+    assert abs(there.sum() - back.sum()) <= 1e-7 * size
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.CvxlpgdWarning")
+@pytest.mark.parametrize(
+    "name", ["simplex_projection", "portfolio", "second_order_cone", "entropy",
+             "semidefinite_program", "power_cone", "linear_program"],
+)  # fmt: skip
+def test_a_gradient_does_not_depend_on_its_batch(name):
+    row = zoo.row_named(name)
+    problem, parameters, variables = row.build()
+    layer = CvxpyLayer(problem, parameters, variables, derivative=Exact())
+    values, rng = row.inputs(4), np.random.default_rng(7)
+    outputs, pullback = layer.vjp(*values)
+    bars = [rng.normal(size=o.shape) for o in outputs]
+    together = pullback(*bars)
+    for i in range(4):
+        _, alone = layer.vjp(*(v[i] for v in values))
+        for whole, one in zip(together, alone(*(bar[i] for bar in bars)), strict=True):
+            assert np.array_equal(whole[i], one)
+
+
+def test_a_solution_of_an_interior_point_is_polished_before_it_is_differentiated():
+    """Clarabel's point is off by 1e-5 next to a nearly active row; the gradient is not."""
+    layer = projection(-1.0, 1.0, solver=Clarabel())
+    exact = projection(-1.0, 1.0)
+    for value in (0.999, 1.001, 0.0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateGradientWarning)
+            assert gradient(layer, value, 1.0) == pytest.approx(gradient(exact, value, 1.0))
