@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -162,18 +162,17 @@ class Call:
         if info.changes:
             changes = [pulled(change) for change in info.changes]
 
-            def least() -> list[Any]:
-                unit = np.finfo(float).eps
-                sizes = (
-                    parameters.cotangents(flat, bar, entries, needed, magnitudes=True)
-                    for bar in (w_bar * unit, info.least)
-                )
-                return [a if a is None else a + b for a, b in zip(*sizes, strict=True)]
-
-            gradients, error = _bounded(gradients, changes, least)
+            near_zero = parameters.cotangents(
+                flat, _sized(w_bar) + info.least, entries, needed, magnitudes=True
+            )
+            gradients, error = _bounded(gradients, changes, near_zero)
             error = np.where(info.settled, error, np.nan)
         if info.hidden:
             info.regular[~_is_unique(*(pulled(motion) for motion in info.hidden))] = False
+        if info.split is not None:
+            half, sizes = info.split
+            sizes = parameters.cotangents(flat, sizes, entries, needed, magnitudes=True)
+            _note_kinks(info, pulled(half), sizes)
         if not info.ok.all():
             gradients = [
                 None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
@@ -211,13 +210,16 @@ class Call:
             errors = np.full(len(active), np.nan)
             if info.changes:
                 changes = [variables.tangents(outputs, change) for change in info.changes]
-                values, errors = _bounded(
-                    values, changes, lambda: variables.magnitudes(outputs, info.least)
-                )
+                near_zero = variables.magnitudes(outputs, info.least)
+                values, errors = _bounded(values, changes, near_zero)
                 errors = np.where(info.settled, errors, np.nan)
             if info.hidden:
                 hidden, seen = (variables.tangents(outputs, motion) for motion in info.hidden)
                 info.regular[~_is_unique(hidden, seen)] = False
+            if info.split is not None:
+                half, sizes = info.split
+                sizes = variables.magnitudes(outputs, sizes)
+                _note_kinks(info, variables.tangents(outputs, half), sizes)
             self.note(info, where)
             self._judge(info, errors, where)
             for out, value in zip(found, values, strict=True):
@@ -275,38 +277,51 @@ class Call:
         if irregular.any():
             failure.say_irregular(where[irregular], info.kink[irregular], shape)
         unknown = np.isnan(errors) & ~info.settled & ~irregular
-        unsure = np.flatnonzero((errors > UNSURE) | (unknown & info.ok))
+        unsure = np.flatnonzero(((errors > UNSURE) & ~irregular) | (unknown & info.ok))
         if len(unsure):
             failure.say_uncertain(where[unsure], errors[unsure], shape)
+
+
+def _sized(w_bar: Data) -> Data:
+    """The unit of rounding of each entry."""
+    return Data(*(np.abs(v) * np.finfo(float).eps for _, v in w_bar._items()))
 
 
 def _bounded(
     gradients: list[np.ndarray | None],
     changes: Sequence[list[np.ndarray | None]],
-    least: Callable[[], list[np.ndarray | None]],
+    least: list[np.ndarray | None],
 ) -> tuple[list[np.ndarray | None], np.ndarray]:
     """Gradients, and how far they may be off: a parameter's largest relative change, (batch,).
 
     They are 0 where they are below the rounding that is the last of the changes, or near to what is
-    `least` beside them, which is asked for where a change is large.
+    `least` beside the terms that add up to them.
     """
     error: np.ndarray = np.zeros(1)
     bounded: list[np.ndarray | None] = []
-    sizes: list[np.ndarray | None] | None = None
-    for k, (gradient, *parts) in enumerate(zip(gradients, *changes, strict=True)):
-        if gradient is None:
-            bounded.append(None)
+    for gradient, limit, *parts in zip(gradients, least, *changes, strict=True):
+        if gradient is None or limit is None:
+            bounded.append(gradient)
             continue
         size = norm(gradient)
         change = sum((norm(part) for part in parts), 0.0 * size)
-        own = change / np.where(size > 0, size, 1.0)
-        zero = size <= BELOW * norm(parts[-1])
-        if (own > UNSURE).any():
-            sizes = least() if sizes is None else sizes
-            zero = zero | (size <= NEAR_ZERO * norm(sizes[k]))
+        zero = (size <= BELOW * norm(parts[-1])) | (size <= NEAR_ZERO * norm(limit))
         bounded.append(np.where(zero[:, None], 0.0, gradient))
-        error = np.maximum(error, np.where(zero, 0.0, own))
+        own = np.where(zero, 0.0, change / np.where(size > 0, size, 1.0))
+        error = np.maximum(error, own)
     return bounded, error
+
+
+def _note_kinks(
+    info: Info, half: Sequence[np.ndarray | None], sizes: Sequence[np.ndarray | None]
+) -> None:
+    """Note, in a report of one's own, how far both pieces' values are apart, next to their size."""
+    for difference, size in zip(half, sizes, strict=True):
+        if difference is not None and size is not None:
+            whole = norm(size)
+            apart = norm(difference) / np.where(whole > 0, whole, 1.0)
+            info.kink[:] = np.maximum(info.kink, np.where(apart > SEEN, apart, 0.0))
+    info.regular[info.kink > 0] = False
 
 
 def _is_unique(

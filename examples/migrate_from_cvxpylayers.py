@@ -21,7 +21,7 @@ cost = cp.Parameter(6)
 problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0])
 layer = CvxpyLayer(problem, parameters=[cost], variables=[x])
 
-target = torch.eye(6, dtype=torch.float64)[5]
+target = torch.eye(6, dtype=torch.float64)[2]
 start = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], dtype=torch.float64)
 
 

@@ -47,8 +47,8 @@ def test_compare(file, tmp_path):
     title, _, head, _, *body = done.stdout.splitlines()
     assert "2 sample(s), 4 parameter entries" in title
     assert head.startswith("| derivative")
-    assert len(body) == 2 + 3 * 2
-    assert [line.split("|")[2].strip() for line in body[2:]] == ["1.0e-03", "1.0e-01"] * 3
+    assert len(body) == 3 + 3 * 2
+    assert [line.split("|")[2].strip() for line in body[3:]] == ["1.0e-03", "1.0e-01"] * 3
     if plot:
         assert done.stderr.strip() == f"picture: {picture}"
         assert picture.read_bytes().startswith(b"\x89PNG")
@@ -60,7 +60,7 @@ def test_json(file, capsys):
     found = json.loads(out)
     assert err == ""
     assert found["solver"] == "SCS"
-    assert [row["tau"] for row in found["rows"][2:]] == [0.01] * 3
+    assert [row["tau"] for row in found["rows"][3:]] == [0.01] * 3
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_forward_mode_around_compiled_code():
     for function in (graph, strict):
         function(c)  # compiled before there were tangents
     with forward_ad.dual_level():
-        dual = forward_ad.make_dual(c, torch.ones_like(c))
+        dual = forward_ad.make_dual(c, torch.arange(1.0 * c.numel()).reshape(c.shape).to(c))
         found, expected = (forward_ad.unpack_dual(x).tangent for x in (graph(dual), layer(dual)[0]))
         with pytest.raises(torch._dynamo.exc.Unsupported):
             strict(dual)
@@ -216,7 +216,7 @@ def test_threads():
 
     def work(i):
         found = [gradients(graph, [values[0][i : i + 1]])[0] for _ in range(4)]
-        return all(torch.equal(g[0], expected[i]) for g in found) and layer.info.tau[0] > 0
+        return all(torch.equal(g[0], expected[i]) for g in found) and layer.info.tau[0] == 0
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(4)))

@@ -239,6 +239,14 @@ def test_exponential_pairs_are_read_by_their_coordinates_where_projections_lose_
     np.testing.assert_allclose(curved, p / d / width**2, rtol=1e-12)
 
 
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 0.8])
+def test_a_power_cones_derivative_across_its_flat_face(alpha: float) -> None:
+    cone, v = Pow(alpha), np.array([[-1.0, 2.0, 0.0], [3.0, -0.5, 0.0]])
+    h = np.array([0.0, 0.0, 1e-9])
+    slope = (cone.project(v + h) - cone.project(v - h))[:, 2] / 2e-9
+    np.testing.assert_allclose(cone.derivative(v)[:, 2, 2], slope, atol=1e-2)
+
+
 @every_cone
 def test_reach_scales_with_the_pair_and_against_its_speed(cone: Cone) -> None:
     y, s = pairs(cone, 50)

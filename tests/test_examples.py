@@ -21,6 +21,7 @@ EXPECTED = {
         ("torch", "diffcp"),
         ["exact derivative:  target not reached in 50 steps", "LPGD, tau chosen:"],
     ),
+    "path_picture.py": (("matplotlib",), ["limit      [ 1.  -0.3 -0.7]", "tau = 0.7"]),
     "portfolio.py": (("torch", "skfolio"), ["2022-11-30", "solved 8 of 8"]),
     "write_a_solver.py": ((), ["step 0: 3 of 3 jobs", "0 of 3 jobs"]),
 }

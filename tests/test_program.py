@@ -8,9 +8,10 @@ from programs import dense
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
 from cvxlpgd.derivatives._perturb import is_noise, solved_ends
-from cvxlpgd.program import Data, Point, Residuals, norm
+from cvxlpgd.program import Data, Point, Residuals, norm, outer
 from cvxlpgd.solvers import Clarabel
 from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.sparse import Pattern
 
 BATCH, N, CONES = 3, 4, (Zero(2), NonNeg(2), SOC(3))
 M = sum(cone.rows for cone in CONES)
@@ -153,10 +154,18 @@ def test_the_batch_is_the_length_that_is_not_shared(lengths):
     assert program.batch == (0 if 0 in lengths else max(lengths))
 
 
+def test_the_gradient_of_a_block_beside_a_diagonal() -> None:
+    """Entries whose rows repeat as a dense block's do, in columns that do not."""
+    pattern = Pattern.of((2, 4), [0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 3])
+    left, right = np.array([[2.0, 3.0]]), np.array([[1.0, 10.0, 100.0, 1000.0]])
+    entries = outer(left, right, pattern, np.arange(6))
+    np.testing.assert_array_equal(entries, [[2.0, 3.0, 20.0, 30.0, 200.0, 3000.0]])
+
+
 def test_noise_is_relative_to_the_entries_compared() -> None:
     def data(q: float) -> Data:
         return Data(np.zeros((1, 0)), np.array([[q]]), np.zeros((1, 0)), np.zeros((1, 0)))
 
-    for size, much in ((1e6, 1.0), (0.0, 1e-6), (1.0, 2e-6)):  # 100 times 1e-8, times 1 + size
+    for size, much in ((1e6, 1.0), (1e-6, 1e-12), (1.0, 1e-6)):  # 100 times 1e-8, times the size
         assert is_noise(data(size + 0.5 * much), data(size), 1e-9).tolist() == [True]
         assert is_noise(data(size + 2.0 * much), data(size), 1e-9).tolist() == [False]

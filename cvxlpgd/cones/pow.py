@@ -76,6 +76,7 @@ def _derivative(v: np.ndarray, a: float) -> np.ndarray:
     out = np.zeros((len(v), 3, 3))
     out[inside] = np.eye(3)
     out[flat, 0, 0], out[flat, 1, 1] = v[flat, 0] > 0, v[flat, 1] > 0
+    out[flat, 2, 2] = _across(v[flat, 0], v[flat, 1], a)
     rest = ~(inside | polar | flat)
     if rest.any():
         p = _project(v[rest], a)
@@ -87,6 +88,20 @@ def _derivative(v: np.ndarray, a: float) -> np.ndarray:
             weight = (np.abs(v[rest, 2]) - f) * a * (1 - a) * f / x**2
             out[rest] = surface_derivative(normal, h, weight)
     return out
+
+
+def _across(x: np.ndarray, y: np.ndarray, a: float) -> np.ndarray:
+    """dp_z/dz at z = 0 outside of both cones, where one of x and y is not positive.
+
+    For x = -l and y = t > 0 the boundary |z| = x^a y^(1-a) gives x ~ |z|^(1/a): |z| costs l x for
+    the quadratic part of z, nothing beside it if a < 1/2, everything if a > 1/2, and if a = 1/2,
+    where x = z²/t, the share 1 / (1 + 2 l/t); and likewise for y with 1 - a.
+    """
+    low, high = np.minimum(x, y), np.maximum(x, y)
+    power = np.where(x <= y, a, 1 - a)
+    with np.errstate(all="ignore"):
+        even = np.where(high > 0, 1 / (1 - 2 * low / high), 0.0)
+    return np.where(high <= 0, 0.0, np.where(power < 0.5, 1.0, np.where(power > 0.5, 0.0, even)))
 
 
 def _project(v: np.ndarray, a: float) -> np.ndarray:

@@ -55,6 +55,9 @@ class Info:
         What is near to 0 beside the value, entry by entry.
     settled : bool array (batch,)
         Where it is False `changes` do not bound the error.
+    split : tuple of Data or of Point, or None
+        Half the difference of the two pieces that the value is the mean of, and half of the sum of
+        their sizes.
     hidden : tuple of (Data, Data), or of (Point, Point)
         A motion of the value that its system does not determine, and a random one to compare it
         with: what moves with the first is not unique. Empty where nothing is hidden.
@@ -77,6 +80,7 @@ class Info:
     changes: tuple[Any, ...]
     least: Any
     settled: np.ndarray
+    split: tuple[Any, Any] | None
     hidden: tuple[Any, ...]
 
     @classmethod
@@ -100,6 +104,7 @@ class Info:
             changes=(),
             least=None,
             settled=np.ones(batch, dtype=bool),
+            split=None,
             hidden=(),
         )
 
@@ -107,7 +112,7 @@ class Info:
     def merged(cls, parts: Sequence[Info]) -> Info:
         """The report of several groups of parameters: what went wrong in any, tau where one has it.
 
-        `changes`, `least` and `hidden` are left out.
+        `changes`, `least`, `split` and `hidden` are left out.
         """
         if len(parts) == 1:
             return parts[0]
@@ -119,7 +124,6 @@ class Info:
         texts = zip(*(part.messages for part in parts), strict=True)
         for part in parts:
             out.ok[:] &= part.ok
-            out.unresolved[:] |= part.unresolved
             out.inaccurate[:] |= part.inaccurate
             out.settled[:] &= part.settled
             out.retries[:] += part.retries
@@ -129,6 +133,7 @@ class Info:
             out.kink[:] = np.fmax(out.kink, part.kink)
             out.breakpoints[:] = np.fmin(out.breakpoints, part.breakpoints)
             out.side[:] = np.where(out.side == "", part.side, out.side)
+        out.unresolved[:] = np.all([part.unresolved for part in parts], axis=0)
         out.method[:], out.regular[:] = first.method, first.regular
         for part in rest:
             out.method[part.method != out.method] = "path and differences"

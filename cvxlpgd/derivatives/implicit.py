@@ -166,7 +166,8 @@ def _contradicted(
         off = norm(mine - right)
         seen = off * (1 + norm(getattr(program.data, name))) > least
         apart |= seen & (off > APART * norm(right))
-    return np.asarray(apart & exact.regular & exact.settled)
+    one_piece = exact.split is None
+    return np.asarray(apart & exact.regular & exact.settled & one_piece)
 
 
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:

@@ -20,7 +20,7 @@ from cvxlpgd.derivatives.path import Velocity
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
 
 NUMBERS = 30_000_000  # of full matrices that are held at once
-SAME = 1e-6  # relative to their sizes: pieces as near to each other as this are one
+ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,9 @@ class Limit:
     exists : bool array (batch,)
         Whether the system is solved, on one side at least.
     settled : bool array (batch,)
-    kink : array (batch,)
-        |one piece - the other| / (|one| + |other|), 0 where there is one piece.
+    split : tuple of Data or of Point, or None
+        Half the difference of both pieces, and half of the sum of their sizes, 0 where there is
+        one piece only; None where all samples have one.
     breakpoints : array (batch, 2)
         How far the path is straight forwards and backwards.
     """
@@ -53,21 +54,27 @@ class Limit:
     random: Any
     exists: np.ndarray
     settled: np.ndarray
-    kink: np.ndarray
+    split: tuple[Any, Any] | None
     breakpoints: np.ndarray
 
     @property
     def regular(self) -> np.ndarray:
-        """Where it is the derivative, as far as it is unique, bool (batch,)."""
-        return self.exists & (self.kink == 0)
+        """Where it is the derivative, as far as it is unique and has one piece, bool (batch,)."""
+        return self.exists
 
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""
         info = Info.good(len(self.exists), tau)
-        info.method[:], info.regular[:], info.kink[:] = "path", self.regular, self.kink
+        info.method[:], info.regular[:] = "path", self.regular
         info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
         hidden = () if self.hidden is None else (self.hidden, self.random)
-        return replace(info, changes=(self.change, self.rounding), least=self.least, hidden=hidden)
+        return replace(
+            info,
+            changes=(self.change, self.rounding),
+            least=self.least,
+            hidden=hidden,
+            split=self.split,
+        )
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
@@ -139,7 +146,10 @@ def _of_samples(
     for side in (1.0, -1.0):
         velocity = path.follow(some, start, direction(chosen[samples]), side * weak[samples])
         sides.append(_one_piece(velocity, structure, chosen[samples], of, linear))
-    return _placed(limit, samples, _joined(*sides))
+    joined = _joined(*sides)
+    # one side alone, of a pair whose middle has no derivative: which one is chance
+    chance = (sides[0].exists != sides[1].exists) & ~limit.exists[samples]
+    return _placed(limit, samples, replace(joined, settled=joined.settled & ~chance))
 
 
 def _one_piece(
@@ -158,19 +168,14 @@ def _one_piece(
     return Limit(
         value, value - earlier, motion(velocity.doubt),
         linear(size(velocity.least), size(velocity.at), samples), motion(velocity.null),
-        motion(velocity.random), velocity.consistent, velocity.settled, np.zeros(len(samples)),
+        motion(velocity.random), velocity.consistent, velocity.settled, None,
         path.breakpoints(velocity, structure),
     )  # fmt: skip
 
 
 def _joined(one: Limit, other: Limit) -> Limit:
     """Both pieces' mean; the one that exists where only one does."""
-    apart = np.zeros(len(one.exists))
-    for (_, a), (_, b) in zip(one.value._items(), other.value._items(), strict=True):
-        size = norm(a) + norm(b)
-        apart = np.maximum(apart, norm(a - b) / np.where(size > 0, size, 1.0))
     both = one.exists & other.exists
-    apart = np.where(both & (apart > SAME), apart, 0.0)
     weight = np.where(both, 0.5, np.where(other.exists & ~one.exists, 0.0, 1.0))[:, None]
 
     def mean(a: Any, b: Any) -> Any:
@@ -186,17 +191,31 @@ def _joined(one: Limit, other: Limit) -> Limit:
         **means,
         exists=one.exists | other.exists,
         settled=(one.settled | ~here) & (other.settled | ~there),
-        kink=apart,
+        split=_split(one, other, both[:, None]),
         breakpoints=np.minimum(one.breakpoints, other.breakpoints),
     )
+
+
+def _split(one: Limit, other: Limit, both: np.ndarray) -> tuple[Any, Any]:
+    """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
+    halves: dict[str, np.ndarray] = {}
+    sizes: dict[str, np.ndarray] = {}
+    for (name, a), (_, b) in zip(one.value._items(), other.value._items(), strict=True):
+        rounding = ROUNDED * (getattr(one.least, name) + EPSILON * np.abs(a))
+        seen = both & (np.abs(a - b) > rounding)
+        halves[name] = np.where(seen, a - b, 0.0) / 2
+        sizes[name] = np.where(both, np.abs(a) + np.abs(b), 0.0) / 2
+    return type(one.value)(**halves), type(one.value)(**sizes)
 
 
 def _times(limit: Limit, unit: np.ndarray) -> Limit:
     """The limit for a direction that is `unit` (batch, 1) times as large."""
     return replace(
-        limit, value=limit.value * unit, change=limit.change * unit,
-        rounding=limit.rounding * unit, least=limit.least * unit, breakpoints=limit.breakpoints / unit,
-    )  # fmt: skip
+        limit,
+        **{k: getattr(limit, k) * unit for k in ("value", "change", "rounding", "least")},
+        split=limit.split and tuple(v * unit for v in limit.split),
+        breakpoints=limit.breakpoints / unit,
+    )
 
 
 def _concatenated(parts: list[Limit]) -> Limit:
@@ -211,13 +230,20 @@ def _concatenated(parts: list[Limit]) -> Limit:
     out: dict[str, Any] = {}
     for name in Limit.__dataclass_fields__:
         values = [getattr(part, name) for part in parts]
-        known = [v is not None for v in values]
-        if not any(known):
+        if all(v is None for v in values):
             out[name] = None
-            continue
-        pairs = zip(values, parts, strict=True)
-        out[name] = joined([part.value * 0.0 if v is None else v for v, part in pairs])
+        elif name == "split":
+            splits = [_none(part) if part.split is None else part.split for part in parts]
+            out[name] = tuple(joined(list(v)) for v in zip(*splits, strict=True))
+        else:
+            pairs = zip(values, parts, strict=True)
+            out[name] = joined([part.value * 0.0 if v is None else v for v, part in pairs])
     return Limit(**out)
+
+
+def _none(limit: Limit) -> tuple[Any, Any]:
+    """The split of a limit of one piece."""
+    return limit.value * 0.0, limit.value * 0.0
 
 
 def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
@@ -231,17 +257,22 @@ def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
         pairs = zip(a._items(), b._items(), strict=True)
         return type(a)(**{name: put(v, u) for (name, v), (_, u) in pairs})
 
-    names = [name for name in Limit.__dataclass_fields__ if name not in ("hidden", "random")]
-    values = {name: put(getattr(whole, name), getattr(part, name)) for name in names}
-    if whole.hidden is None and part.hidden is None:
-        return replace(whole, **values)
-    for name in ("hidden", "random"):
-        mine, theirs = (
-            limit.value * 0.0 if getattr(limit, name) is None else getattr(limit, name)
-            for limit in (whole, part)
-        )
-        values[name] = put(mine, theirs)
-    return Limit(**values)
+    optional = ("hidden", "random", "split")
+    names = [name for name in Limit.__dataclass_fields__ if name not in optional]
+    values: dict[str, Any] = {}
+    for name in names:
+        values[name] = put(getattr(whole, name), getattr(part, name))
+    if part.split is not None:
+        pairs = zip(_none(whole), part.split, strict=True)
+        values["split"] = tuple(put(mine, theirs) for mine, theirs in pairs)
+    if whole.hidden is not None or part.hidden is not None:
+        for name in ("hidden", "random"):
+            mine, theirs = (
+                limit.value * 0.0 if getattr(limit, name) is None else getattr(limit, name)
+                for limit in (whole, part)
+            )
+            values[name] = put(mine, theirs)
+    return replace(whole, **values)
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

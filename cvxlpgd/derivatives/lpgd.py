@@ -50,9 +50,9 @@ class LPGD:
         Size of the perturbation, > 0. "auto" is the limit tau -> 0 in closed form, by the
         linearized path, without another solve; where the limit says nothing by design, which is
         for the costs of linear and of integer programs, and the right-hand sides of linear ones
-        through their dual variables, tau is of those data's own size. "informative" solves
-        perturbed programs of any kind, and tau grows tenfold, at most 6 times, for samples whose
-        difference is nothing but noise. A callable, such as a schedule, is read once per forward.
+        through their dual variables, tau is of those data's own size, and grows tenfold, at most
+        6 times, for samples whose difference is nothing but noise. "informative" does that in
+        programs of any kind. A callable, such as a schedule, is read once per forward.
     rho : float
         Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
         biases the gradient, and makes a linear program quadratic.
@@ -124,8 +124,9 @@ class LPGD:
             return self._differences(program, solution, point_bar, entries, solver)
         far, near = self._parts(program.structure, point_bar, entries)
         base = program.proximal(self.rho, solution.point.x)
+        places = base.structure.P.index(program.structure.P)
+        moved = replace(entries, P=places[entries.P])
         if far is None:
-            moved = replace(entries, P=base.structure.P.index(program.structure.P)[entries.P])
             gradient = limit.vjp(base, solution.point, near, moved)
             lost = np.flatnonzero(~gradient.exists)
             w_bar, info = gradient.value, gradient.info(0.0)
@@ -137,10 +138,11 @@ class LPGD:
             return w_bar, info
         w_bar, info = self._differences(program, solution, far, entries, solver)
         if near.any().any():
-            gradient = limit.vjp(program, solution.point, near, entries)
+            gradient = limit.vjp(base, solution.point, near, moved)
             exact = gradient.info(0.0)
             info.method[:] = "path and differences"
-            info.regular[:], info.kink[:] = exact.regular, exact.kink
+            info.regular[:] = exact.regular
+            info.breakpoints[:] = exact.breakpoints
             w_bar = w_bar + gradient.value
         return w_bar, info
 
@@ -170,7 +172,7 @@ class LPGD:
         entries: Data,
         solver: Solver,
     ) -> tuple[Data, Info]:
-        """The difference at tau; an informative one grows."""
+        """The difference at tau; one that must inform grows where it is nothing."""
         again = self._again(solver)
         z_bar = perturb.without_slack(program, point_bar)
         tau = perturb.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
@@ -181,8 +183,10 @@ class LPGD:
             s_bar = point_bar.s[samples]
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
-        informative = isinstance(self.tau, str) and self.tau == "informative"
-        return enlarged(difference, tau, ENLARGED if informative else 0)
+        structure = program.structure
+        silent = taus.is_linear(structure) or structure.mixed_integer  # the limit is 0 by design
+        grows = isinstance(self.tau, str) and (silent or not self.is_automatic)
+        return enlarged(difference, tau, ENLARGED if grows else 0)
 
     def _difference(
         self,

@@ -29,6 +29,8 @@ ROUNDS = 4  # Newton steps at most, until the active rows settle
 MARGIN = 10.0  # times the rounding that random signs show
 NUDGE = 4.0  # times its noise is a weakly active row moved to either side
 LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
+CANCELLED = 64.0  # times the unit of rounding of its terms
+MOST = 1e-2  # of a pair's own size: it is not moved further to give it a side
 TINY = 1e-300
 CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
@@ -96,11 +98,23 @@ def along_data(w_dot: Data) -> Direction:
             dot = getattr(w_dot, name)
             full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
             full[name][:, entries] = dot
-        f = full["q"] + product(structure.P, full["P"], z.x)
-        f = f + transposed_product(structure.A, full["A"], z.y)
-        return -f, full["b"] - product(structure.A, full["A"], z.x)
+        f, g = _moved(structure, full, z)
+        size = Point(*(np.abs(v) for _, v in z._items()))
+        terms = _moved(structure, {name: np.abs(v) for name, v in full.items()}, size)
+        unit = CANCELLED * np.finfo(float).eps  # what is left of terms that cancel is nothing
+        f, g = (np.where(np.abs(v) > unit * t, v, 0.0) for v, t in zip((f, g), terms, strict=True))
+        return -f, full["b"] - g
 
     return direction
+
+
+def _moved(
+    structure: Structure, w_dot: dict[str, np.ndarray], z: Point
+) -> tuple[np.ndarray, np.ndarray]:
+    """(P_dot x + q_dot + A_dot'y, A_dot x)."""
+    f = w_dot["q"] + product(structure.P, w_dot["P"], z.x)
+    f = f + transposed_product(structure.A, w_dot["A"], z.y)
+    return f, product(structure.A, w_dot["A"], z.x)
 
 
 def follow(
@@ -136,10 +150,19 @@ def _follow(
         return Point(of.x, of.y, -moved if g is None else g - moved)
 
     return Velocity(
-        point(motion, side[1]), at, point(earlier, earlier_side[1]), site.before,
-        point(now.doubt(motion, *side)), point(now.least(motion)), random and point(random), null and point(null),
-        motion.is_solved(), site.settled, site.noise, pairs,
-    )  # fmt: skip
+        dot=point(motion, side[1]),
+        at=at,
+        earlier=point(earlier, earlier_side[1]),
+        before=site.before,
+        doubt=point(now.doubt(motion, *side)),
+        least=point(now.least(motion)),
+        random=random and point(random),
+        null=null and point(null),
+        consistent=motion.is_solved(),
+        settled=site.settled,
+        noise=site.noise,
+        pairs=pairs,
+    )
 
 
 def _are_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
@@ -257,7 +280,9 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
         single = is_diagonal(cone)
         if not single:
             own = own.max(axis=-1, keepdims=True)
-        shift = np.broadcast_to(NUDGE * np.maximum(own, TINY) * np.asarray(cone.interior), shape)
+        size = np.maximum(*(np.abs(v).max(axis=-1, keepdims=True) for v in pair))
+        own = np.minimum(NUDGE * np.maximum(own, TINY), MOST * size)
+        shift = np.broadcast_to(own * np.asarray(cone.interior), shape)
         active, free = (
             np.isfinite(cone.linearize(pair[0] + up, pair[1] + down).compliance)
             for up, down in ((shift, 0.0), (0.0, shift))
@@ -287,7 +312,7 @@ def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
         for k, sign in enumerate((1.0, -1.0)):
             reach = cone.reach(*parts[:2], *(sign * v for v in parts[2:]))
             if single:
-                known = ~still[:, rows] & (np.abs(y - s)[:, rows] > noise[:, rows])
+                known = ~still[:, rows] & (np.abs(y - s)[:, rows] > 2 * NUDGE * noise[:, rows])
                 reach = np.where(known, reach.reshape(len(y), -1), np.inf)
             else:
                 reach = CURVED * reach

@@ -252,12 +252,20 @@ def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> A
     rows, cols = pattern.rows[entries], pattern.cols[entries]
     block = np.flatnonzero(cols == cols[0]) if len(cols) else cols
     height = len(block)
-    if height > 1 and len(rows) % height == 0 and (rows.reshape(-1, height) == rows[:height]).all():
+    if height > 1 and _is_dense(rows, cols, height):
         # a dense block, column by column: the outer product lies in memory as its entries do
         across = picked(right, cols[::height])
         found = across[:, :, None] * picked(left, rows[:height])[:, None, :]
         return array_namespace(found).reshape(found, (len(left), len(rows)))
     return picked(left, rows) * picked(right, cols)
+
+
+def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
+    """Whether entries are a dense block of this height, column by column."""
+    if len(rows) % height:
+        return False
+    rows, cols = rows.reshape(-1, height), cols.reshape(-1, height)
+    return bool((rows == rows[0]).all() and (cols == cols[:, :1]).all())
 
 
 def norm(v: Array) -> Array:

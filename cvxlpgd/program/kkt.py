@@ -34,6 +34,7 @@ CONSISTENT = 1e-6  # a system is solved where no more than this share of its rig
 PRODUCTS = 12  # refinements at most
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
+REACHES = 3  # times a side is cut to what K reaches: each loses the null space's digits
 DRIFT = 1e-2  # a system is not solved where refinement still moves its solution by this share
 NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
@@ -94,14 +95,21 @@ class Pairs(NamedTuple):
         weights, y, s, compliance = (v[index] for v in self[:4])
         return Pairs(weights, y, s, compliance, directions)
 
-    def turned(self, structure: Structure, v: np.ndarray, transposed: bool = False) -> np.ndarray:
-        """B v, or B'v, for vectors (batch, m) in weighted units."""
+    def turned(
+        self,
+        structure: Structure,
+        v: np.ndarray,
+        transposed: bool = False,
+        magnitudes: bool = False,
+    ) -> np.ndarray:
+        """B v, or B'v, or |B|v, for vectors (batch, m) in weighted units."""
         if all(B is None for B in self.directions):
             return v
         out = v.copy()
         for (cone, first, count), B in zip(structure.blocks, self.directions, strict=True):
             if B is not None:
                 rows = slice(first, first + cone.rows * count)
+                B = np.abs(B) if magnitudes else B
                 part = v[:, rows].reshape(len(v), count, cone.rows, 1)
                 turned = (B.swapaxes(-1, -2) if transposed else B) @ part
                 out[:, rows] = turned.reshape(len(v), -1)
@@ -123,7 +131,7 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
     rows = np.sqrt(product(structure.A, w.A**2, np.ones_like(z.x)))
     rows = np.where((rows > 0) & np.isfinite(rows), rows, 1.0)
     with np.errstate(all="ignore"):
-        q = norm(w.q) + norm(product(structure.P, np.abs(w.P), np.abs(z.x)))
+        q = norm(w.q) + norm(w.P) * (norm(z.x) + norm(w.b / rows))
         y_size = np.maximum(norm(z.y * rows), NOISE * q)
         s_size = np.maximum(norm(z.s / rows), NOISE * (norm(w.b / rows) + norm(z.x)))
         diagonal = structure.P.rows == structure.P.cols
@@ -260,7 +268,14 @@ class Systems:
 
     def solve(self, sides: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Motion]:
         """The motions for right-hand sides (f (batch, n), g (batch, m))."""
-        return [self._motion(f, self.rows(g)) for f, g in sides]
+        return [self._motion(f, self._side(g)) for f, g in sides]
+
+    def _side(self, g: np.ndarray) -> np.ndarray:
+        """Stretch B t g, 0 where that is nothing but rounding of its terms."""
+        structure, scaled = self.program.structure, self.pairs.weights * g
+        out = self.pairs.turned(structure, scaled)
+        terms = self.pairs.turned(structure, np.abs(scaled), magnitudes=True)
+        return self.stretch * np.where(np.abs(out) > ROUNDING * terms, out, 0.0)
 
     def probe(self) -> tuple[Motion, Motion]:
         """A random motion, and its part that K does not see, 0 where K is regular."""
@@ -311,8 +326,13 @@ class Systems:
         memory = structure.memory
         if "parts" not in memory:
             n, size = structure.n, structure.n + structure.m
-            rows = np.concatenate([structure.P.rows, structure.A.rows + n])
-            cols = np.concatenate([structure.P.cols, structure.A.cols])
+            first = np.arange(structure.m)  # a curved cone's rows belong together
+            for cone, start, count in structure.blocks:
+                if not is_diagonal(cone):
+                    span = start + np.arange(cone.rows * count)
+                    first[span] = start + (span - start) // cone.rows * cone.rows
+            rows = np.concatenate([structure.P.rows, structure.A.rows + n, first + n])
+            cols = np.concatenate([structure.P.cols, structure.A.cols, np.arange(structure.m) + n])
             links = sp.coo_array((np.ones(len(rows)), (rows, cols)), shape=(size, size))
             memory["parts"] = connected_components(links, directed=False)
         count, labels = memory["parts"]
@@ -328,7 +348,9 @@ class Systems:
     def _motion(self, f: np.ndarray, g: np.ndarray) -> Motion:
         x, u, residual, size, drifts = self._refined(f, g)
         beyond = (residual > CONSISTENT * size) | drifts
-        if beyond.any():  # what K can reach of it: the least squares' solution
+        for _ in range(
+            REACHES * beyond.any()
+        ):  # what K can reach of it: the least squares' solution
             top, low = self.product(x, u)
             rest = beyond[:, None]
             x_near, u_near, *_ = self._refined(np.where(rest, top, 0.0), np.where(rest, low, 0.0))
@@ -361,11 +383,12 @@ class Systems:
             Kx, Ku = self.product(x, u)
             top, low = f - Kx, g - Ku
             now, large = scaled(top, low), largest(x, u)
-            better = going & (now < least)
+            rounded = now <= ROUNDING * (large + size)
+            better = going & ((now < least) | rounded | (k == 0))
             best_x = np.where(better[:, None], x, best_x)
             best_u = np.where(better[:, None], u, best_u)
-            if k:
+            if k:  # at least twice: the first one's small entries may be cancellation
                 drifts = np.where(going, largest(dx, du) > DRIFT * large, drifts)
-            going &= (now < STAGNANT * least) & (now > ROUNDING * (large + size))
+                going &= (now < STAGNANT * least) & ~rounded
             least = np.where(better, now, least)
         return best_x, best_u, np.where(np.isfinite(least), least, np.inf), size, drifts

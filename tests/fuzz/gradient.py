@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives._perturb import KAPPA
+from cvxlpgd.derivatives.tau import SMOOTH, is_linear
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, DegenerateGradientWarning
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.schedules import Relative
@@ -99,6 +99,9 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
     if np.ptp(slopes) > SMOOTH * abs(slopes[-1]) + 0.1 * size:
         outcome.notes.append("gradient: not smooth")
         return
+    if is_linear(run.layer._layer.structure):  # its costs' gradients are surrogates by design
+        outcome.notes.append("gradient: of a linear program")
+        return
     mine = _dot(found, dots)
     if abs(mine - slopes[-1]) <= NEAR * abs(slopes[-1]) + size:
         outcome.notes.append("gradient: 0, and says so" if warned else "gradient: equal")
@@ -126,7 +129,7 @@ def _enlarged(run: Forward, bars: list[np.ndarray]) -> bool:
     """Whether a tau is larger than the automatic one begins; a retry may have made it smaller."""
     world = run.case.world
     first = CvxpyLayer(
-        run.case.problem, world.parameters, world.variables, derivative=LPGD(tau=Relative(KAPPA))
+        run.case.problem, world.parameters, world.variables, derivative=LPGD(tau=Relative(SMOOTH))
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

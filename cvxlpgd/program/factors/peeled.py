@@ -22,7 +22,10 @@ class Peeled:
         n, stored, self.rows = len(H), G != 0, rows
         active = corner == 0
         single = np.flatnonzero((stored.sum(axis=1) == 1) & active)
-        columns, first = np.unique(stored[single].argmax(axis=1), return_index=True)
+        columns, first, times = np.unique(
+            stored[single].argmax(axis=1), return_index=True, return_counts=True
+        )
+        first, columns = first[times == 1], columns[times == 1]  # several are left to refinement
         self.bounds, self.fixed = single[first], columns
         self.free = np.setdiff1d(np.arange(n), self.fixed)
         others = np.setdiff1d(np.arange(len(G)), self.bounds)
@@ -31,8 +34,8 @@ class Peeled:
         candidates = self.free[alone]
         owners = others[here[:, alone].argmax(axis=0)] if len(others) else others
         candidates, owners = candidates[active[owners]], owners[active[owners]]
-        self.owners, first = np.unique(owners, return_index=True)
-        self.peeled = candidates[first]
+        self.owners, first, times = np.unique(owners, return_index=True, return_counts=True)
+        self.owners, self.peeled = self.owners[times == 1], candidates[first[times == 1]]
         self.kept = np.setdiff1d(self.free, self.peeled)
         self.left = np.setdiff1d(others, self.owners)
         self.bound_pivots = G[self.bounds, self.fixed]

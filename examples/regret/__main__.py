@@ -34,7 +34,7 @@ The rule of version 0.1.0 runs where a checkout of that version comes first on t
 results become one file:
 
     python -m examples.regret --seeds 6 --json new.json
-    PYTHONPATH=CHECKOUT python examples/regret.py --seeds 6 --json old.json
+    PYTHONPATH=CHECKOUT python examples/regret/__main__.py --seeds 6 --json old.json
     python -m examples.regret --from new.json old.json --json docs/results/regret.json
 """
 

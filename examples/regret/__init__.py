@@ -1,0 +1,1 @@
+"""Which tau a linear program's cost learns with: `python -m examples.regret`."""
