@@ -159,7 +159,7 @@ def test_failed_samples_are_counted():
     problem = cp.Problem(cp.Minimize(cp.square(x)), [x >= low, x <= 2])
     with pytest.warns(FailedSampleWarning, match="sample 1"):
         found = compare(problem, [low], [x], [np.array([1.0, 3.0])], taus=[1e-3])
-    assert [row.failed for row in found.rows] == [1] * 5
+    assert [row.failed for row in found.rows] == [1] * 6
     assert found.rows[1].error_reference < 1e-6
     assert "| failed" in found.to_markdown()
     with (
@@ -178,7 +178,7 @@ def test_markdown(quadratic):
     assert [cell.strip() for cell in head.split("|")[1:4]] == ["derivative", "tau", "side"]
     assert set(line) <= set("|-: ")
     assert len(body) == len(quadratic.rows)
-    assert "auto" in body[1]
+    assert "limit" in body[2]
     assert "nan" not in quadratic.to_markdown()
 
 

@@ -29,6 +29,7 @@ from cvxlpgd.solvers._protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
 ENLARGED = 6  # how often an informative tau may grow tenfold
+SIGHTED = 2  # and that of a linear program's costs, which is of their size at first
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class LPGD:
         linearized path, without another solve; where the limit says nothing by design, which is
         for the costs of linear and of integer programs, and the right-hand sides of linear ones
         through their dual variables, tau is of those data's own size, and grows tenfold, at most
-        6 times, for samples whose difference is nothing but noise. "informative" does that in
-        programs of any kind. A callable, such as a schedule, is read once per forward.
+        twice, for samples whose difference is nothing but noise. "informative" takes differences in
+        programs of any kind, and tau grows at most 6 times. A callable, such as a schedule, is read
+        once per forward.
     rho : float
         Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
         biases the gradient, and makes a linear program quadratic.
@@ -184,9 +186,12 @@ class LPGD:
             return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
 
         structure = program.structure
-        silent = taus.is_linear(structure) or structure.mixed_integer  # the limit is 0 by design
-        grows = isinstance(self.tau, str) and (silent or not self.is_automatic)
-        return enlarged(difference, tau, ENLARGED if grows else 0)
+        times = 0
+        if isinstance(self.tau, str) and not self.is_automatic:
+            times = ENLARGED
+        elif self.is_automatic and (taus.is_linear(structure) or structure.mixed_integer):
+            times = SIGHTED
+        return enlarged(difference, tau, times)
 
     def _difference(
         self,

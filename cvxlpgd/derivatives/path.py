@@ -30,7 +30,7 @@ MARGIN = 10.0  # times the rounding that random signs show
 NUDGE = 4.0  # times its noise is a weakly active row moved to either side
 LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
 CANCELLED = 64.0  # times the unit of rounding of its terms
-MOST = 1e-2  # of a pair's own size: it is not moved further to give it a side
+MOST = 1e-2  # of all pairs' size: none is moved further to give it a side
 TINY = 1e-300
 CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
@@ -98,23 +98,27 @@ def along_data(w_dot: Data) -> Direction:
             dot = getattr(w_dot, name)
             full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
             full[name][:, entries] = dot
-        f, g = _moved(structure, full, z)
-        size = Point(*(np.abs(v) for _, v in z._items()))
-        terms = _moved(structure, {name: np.abs(v) for name, v in full.items()}, size)
+        sides = _sides(structure, full, z)
+        sizes = {name: np.abs(v) for name, v in full.items()}
+        sizes["A"] = -sizes["A"]  # so that its product with |x| is added to |b|
+        terms = _sides(structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
         unit = CANCELLED * np.finfo(float).eps  # what is left of terms that cancel is nothing
-        f, g = (np.where(np.abs(v) > unit * t, v, 0.0) for v, t in zip((f, g), terms, strict=True))
-        return -f, full["b"] - g
+        f, g = (
+            np.where(np.abs(v) > unit * np.abs(size), v, 0.0)
+            for v, size in zip(sides, terms, strict=True)
+        )
+        return f, g
 
     return direction
 
 
-def _moved(
+def _sides(
     structure: Structure, w_dot: dict[str, np.ndarray], z: Point
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(P_dot x + q_dot + A_dot'y, A_dot x)."""
+    """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x)."""
     f = w_dot["q"] + product(structure.P, w_dot["P"], z.x)
     f = f + transposed_product(structure.A, w_dot["A"], z.y)
-    return f, product(structure.A, w_dot["A"], z.x)
+    return -f, w_dot["b"] - product(structure.A, w_dot["A"], z.x)
 
 
 def follow(
@@ -271,6 +275,8 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
     """
     t, noise = velocity.pairs.weights, velocity.noise
     y, s, weak = velocity.at.y / t, velocity.at.s * t, np.zeros_like(noise)
+    size = np.maximum(norm(y), norm(s))[:, None, None]
+    most = np.where(size > 0, MOST * size, np.inf)
     for cone, first, count in structure.blocks:
         if cone.interior is None:
             continue
@@ -280,8 +286,7 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
         single = is_diagonal(cone)
         if not single:
             own = own.max(axis=-1, keepdims=True)
-        size = np.maximum(*(np.abs(v).max(axis=-1, keepdims=True) for v in pair))
-        own = np.minimum(NUDGE * np.maximum(own, TINY), MOST * size)
+        own = np.minimum(NUDGE * np.maximum(own, TINY), most)
         shift = np.broadcast_to(own * np.asarray(cone.interior), shape)
         active, free = (
             np.isfinite(cone.linearize(pair[0] + up, pair[1] + down).compliance)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives.tau import SMOOTH, is_linear
+from cvxlpgd.derivatives import tau
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, DegenerateGradientWarning
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.schedules import Relative
@@ -99,7 +99,7 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
     if np.ptp(slopes) > SMOOTH * abs(slopes[-1]) + 0.1 * size:
         outcome.notes.append("gradient: not smooth")
         return
-    if is_linear(run.layer._layer.structure):  # its costs' gradients are surrogates by design
+    if tau.is_linear(run.layer._layer.structure):  # its costs' gradients are surrogates by design
         outcome.notes.append("gradient: of a linear program")
         return
     mine = _dot(found, dots)
@@ -129,7 +129,10 @@ def _enlarged(run: Forward, bars: list[np.ndarray]) -> bool:
     """Whether a tau is larger than the automatic one begins; a retry may have made it smaller."""
     world = run.case.world
     first = CvxpyLayer(
-        run.case.problem, world.parameters, world.variables, derivative=LPGD(tau=Relative(SMOOTH))
+        run.case.problem,
+        world.parameters,
+        world.variables,
+        derivative=LPGD(tau=Relative(tau.SMOOTH)),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -181,9 +184,9 @@ def _nearer(run: Forward, dots, bars) -> list[float]:
     """The slope by LPGD from the accurate solver: at the automatic tau, and at smaller ones."""
     found = []
     world = run.case.world
-    for tau in ("auto", *(Relative(k) for k in KAPPAS)):
+    for size in ("auto", *(Relative(k) for k in KAPPAS)):
         layer = CvxpyLayer(
-            run.case.problem, world.parameters, world.variables, TIGHT, derivative=LPGD(tau=tau)
+            run.case.problem, world.parameters, world.variables, TIGHT, derivative=LPGD(tau=size)
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
