@@ -8,7 +8,12 @@ import numpy as np
 
 from cvxlpgd import LPGD
 from cvxlpgd.derivatives import tau
-from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, DegenerateGradientWarning
+from cvxlpgd.errors import (
+    CvxlpgdError,
+    CvxlpgdWarning,
+    DegenerateGradientWarning,
+    IrregularGradientWarning,
+)
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers import Clarabel
@@ -43,7 +48,11 @@ def gradient(run: Forward) -> None:
             outcome.mismatches.append(f"gradient: untyped {type(error).__name__}: {error}")
             return
     zero = [w for w in caught if issubclass(w.category, DegenerateGradientWarning)]
-    heard(outcome, [w for w in caught if w not in zero], "gradient")
+    irregular = [w for w in caught if issubclass(w.category, IrregularGradientWarning)]
+    heard(outcome, [w for w in caught if w not in zero + irregular], "gradient")
+    if irregular:  # random problems have kinks and duals that are not unique
+        outcome.notes.append("gradient: irregular, and says so")
+        return
     if [g.shape for g in found] != [v.shape for v in run.values]:
         outcome.mismatches.append(f"gradient: shapes {[g.shape for g in found]}")
     elif run.outputs[0].size and not outcome.refusals:
