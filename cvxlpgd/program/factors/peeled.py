@@ -21,23 +21,20 @@ class Peeled:
     def __init__(self, H: np.ndarray, G: np.ndarray, corner: np.ndarray, rows: np.ndarray) -> None:
         n, stored, self.rows = len(H), G != 0, rows
         active = corner == 0
+        free, others = np.ones(n, dtype=bool), np.ones(len(G), dtype=bool)
         single = np.flatnonzero((stored.sum(axis=1) == 1) & active)
-        columns, first, times = np.unique(
-            stored[single].argmax(axis=1), return_index=True, return_counts=True
-        )
-        first, columns = first[times == 1], columns[times == 1]  # several are left to refinement
-        self.bounds, self.fixed = single[first], columns
-        self.free = np.setdiff1d(np.arange(n), self.fixed)
-        others = np.setdiff1d(np.arange(len(G)), self.bounds)
-        here = stored[others[:, None], self.free]
-        alone = (here.sum(axis=0) == 1) & ~H[:, self.free].any(axis=0)
-        candidates = self.free[alone]
-        owners = others[here[:, alone].argmax(axis=0)] if len(others) else others
-        candidates, owners = candidates[active[owners]], owners[active[owners]]
-        self.owners, first, times = np.unique(owners, return_index=True, return_counts=True)
-        self.owners, self.peeled = self.owners[times == 1], candidates[first[times == 1]]
-        self.kept = np.setdiff1d(self.free, self.peeled)
-        self.left = np.setdiff1d(others, self.owners)
+        columns = stored[single].argmax(axis=1)
+        once = np.bincount(columns, minlength=n)[columns] == 1  # several are left to refinement
+        self.bounds, self.fixed = single[once], columns[once]
+        others[self.bounds], free[self.fixed] = False, False
+        alone = np.flatnonzero((stored[others].sum(axis=0) == 1) & free & ~H.any(axis=0))
+        owners = (stored[:, alone] & others[:, None]).argmax(axis=0) if len(G) else alone[:0]
+        alone, owners = alone[: len(owners)], owners
+        once = active[owners] & (np.bincount(owners, minlength=len(G))[owners] == 1)
+        self.owners, self.peeled = owners[once], alone[once]
+        self.free = np.flatnonzero(free)
+        others[self.owners], free[self.peeled] = False, False
+        self.kept, self.left = np.flatnonzero(free), np.flatnonzero(others)
         self.bound_pivots = G[self.bounds, self.fixed]
         self.pivots = G[self.owners, self.peeled]
         self.across = G[self.owners[:, None], self.kept]
@@ -65,6 +62,8 @@ class Peeled:
 
     def _of_bounds(self, H: np.ndarray, G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The scales of fixed columns, whose largest other entry is about 1, and of their rows."""
+        if not len(self.fixed):
+            return np.zeros(0), np.zeros(0)
         others = np.delete(np.arange(len(G)), self.bounds)
         reached = np.abs(G[others[:, None], self.fixed]) * self.scale_u[others, None]
         curved = np.abs(H[self.free[:, None], self.fixed]) * self.scale_x[self.free, None]
