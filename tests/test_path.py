@@ -265,6 +265,15 @@ def test_too_large_a_system_is_left_to_resolves(monkeypatch):
     assert np.isnan(info.gradient_error)
 
 
+def test_many_equations_are_not_too_large_a_system():
+    """A system is as large as its entries, not as the square of its rows."""
+    x, b = cp.Variable(2000), cp.Parameter(2000)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x)), [x == b])
+    layer = CvxpyLayer(problem, [b], [x], derivative=Exact())
+    bar = np.arange(2000.0)
+    np.testing.assert_allclose(gradient(layer, np.ones(2000), bar), bar)
+
+
 SMOOTH = [pytest.param(row, id=row.name) for row in zoo.SMOOTH]
 
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxlpgd.cones import NonNeg
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Motion, Pairs, Systems, conditions, is_diagonal, rounding, weights
 from cvxlpgd.solvers._blas import one_thread_each
@@ -79,9 +78,9 @@ class Velocity:
 
 def is_followed(structure: Structure) -> bool:
     """Whether a structure's systems are small enough to be factored."""
-    curved = sum(c.rows**2 * k for c, _, k in structure.blocks if not isinstance(c, NonNeg))
-    size = structure.P.size + 2 * structure.A.size
-    return not structure.mixed_integer and size + min(curved, ENTRIES) <= ENTRIES
+    curved = sum(c.rows**2 * count for c, _, count in structure.blocks if not is_diagonal(c))
+    size = structure.P.size + 2 * structure.A.size + curved
+    return not structure.mixed_integer and size <= ENTRIES
 
 
 def along_cotangent(z_bar: Point) -> Direction:
