@@ -21,7 +21,7 @@ class Relative:
 
         tau = kappa max(|q|, |Px*|, |A'y*|) / |x_bar|,  or  kappa |b| / |y_bar|, the smaller
 
-    so a loss that is scaled, or a gradient that shrinks, changes nothing. "auto" begins at 1.2e-3.
+    so a loss that is scaled, or a gradient that shrinks, changes nothing. "auto" has another rule.
 
     Parameters
     ----------
