@@ -41,7 +41,7 @@ class Record:
         a derivative without one.
     method : array of str
         How the newest gradient came about: "path" (the limit, in closed form), "differences" (of
-        perturbed programs' solutions), "path and differences", "embedding" (diffcp's); empty before.
+        perturbed programs' solutions), "path and differences", "embedding" (diffcp's); else empty.
     regular : object array
         True where the solution is differentiable as far as the newest gradient is concerned, False
         where it is not, None where that is unknown.
