@@ -9,18 +9,16 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd import failure
+from cvxlpgd.accuracy import Gradients, Mapping, Tangents, Values, judged
 from cvxlpgd.compiled import Compiled, some, taken
 from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.inputs import Batch, batched
-from cvxlpgd.program import ConeProgram, Data, Point, Residuals, norm
+from cvxlpgd.program import ConeProgram, Data, Point, Residuals
 from cvxlpgd.record import Record
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers._protocol import Solver
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of
-SEEN = 1e-6  # of a random motion: a value that moves by no more than that is unique
-NEAR_ZERO = 100.0  # times the unit of rounding of its terms: a gradient that is smaller is 0
-BELOW = 4.0  # times its rounding, as random signs show it: what is smaller is 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,26 +151,11 @@ class Call:
             some(self.program, active), self.solution.take(active), point_bar, entries, self.solver
         )
         flat = [taken(v, active, len(self.samples)) for v in self.flat]
-
-        def pulled(data_bar: Data) -> list[Any]:
-            return parameters.cotangents(flat, data_bar, entries, needed)
-
-        gradients = pulled(w_bar)
+        gradients = parameters.cotangents(flat, w_bar, entries, needed)
         error = np.full(len(active), np.nan)
-        if info.changes:
-            changes = [pulled(change) for change in info.changes]
-
-            near_zero = parameters.cotangents(
-                flat, _sized(w_bar) + info.least, entries, needed, magnitudes=True
-            )
-            gradients, error = _bounded(gradients, changes, near_zero)
-            error = np.where(info.settled, error, np.nan)
-        if info.hidden:
-            info.regular[~_is_unique(*(pulled(motion) for motion in info.hidden))] = False
-        if info.split is not None:
-            half, sizes = info.split
-            sizes = parameters.cotangents(flat, sizes, entries, needed, magnitudes=True)
-            _note_kinks(info, pulled(half), sizes)
+        if info.evidence is not None:
+            mapping = Gradients(parameters, flat, entries, needed, len(active))
+            gradients, error = _judged(gradients, w_bar, info, mapping)
         if not info.ok.all():
             gradients = [
                 None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
@@ -208,18 +191,8 @@ class Call:
             variables = self.compiled.canonical.variables
             values: list[Any] = variables.tangents(outputs, z_dot)
             errors = np.full(len(active), np.nan)
-            if info.changes:
-                changes = [variables.tangents(outputs, change) for change in info.changes]
-                near_zero = variables.magnitudes(outputs, info.least)
-                values, errors = _bounded(values, changes, near_zero)
-                errors = np.where(info.settled, errors, np.nan)
-            if info.hidden:
-                hidden, seen = (variables.tangents(outputs, motion) for motion in info.hidden)
-                info.regular[~_is_unique(hidden, seen)] = False
-            if info.split is not None:
-                half, sizes = info.split
-                sizes = variables.magnitudes(outputs, sizes)
-                _note_kinks(info, variables.tangents(outputs, half), sizes)
+            if info.evidence is not None:
+                values, errors = _judged(values, z_dot, info, Tangents(variables, outputs))
             self.note(info, where)
             self._judge(info, errors, where)
             for out, value in zip(found, values, strict=True):
@@ -282,57 +255,14 @@ class Call:
             failure.say_uncertain(where[unsure], errors[unsure], shape)
 
 
-def _sized(w_bar: Data) -> Data:
-    """The unit of rounding of each entry."""
-    return Data(*(np.abs(v) * np.finfo(float).eps for _, v in w_bar._items()))
-
-
-def _bounded(
-    gradients: list[np.ndarray | None],
-    changes: Sequence[list[np.ndarray | None]],
-    least: list[np.ndarray | None],
-) -> tuple[list[np.ndarray | None], np.ndarray]:
-    """Gradients, and how far they may be off: a parameter's largest relative change, (batch,).
-
-    They are 0 where they are below the rounding that is the last of the changes, or near to what is
-    `least` beside the terms that add up to them.
+def _judged(values: Values, fields: Any, info: Info, mapping: Mapping) -> tuple[Values, np.ndarray]:
+    """Values judged by the evidence, and their errors; the report, one's own, notes kinks and what
+    is not unique.
     """
-    error: np.ndarray = np.zeros(1)
-    bounded: list[np.ndarray | None] = []
-    for gradient, limit, *parts in zip(gradients, least, *changes, strict=True):
-        if gradient is None or limit is None:
-            bounded.append(gradient)
-            continue
-        size = norm(gradient)
-        change = sum((norm(part) for part in parts), 0.0 * size)
-        zero = (size <= BELOW * norm(parts[-1])) | (size <= NEAR_ZERO * norm(limit))
-        bounded.append(np.where(zero[:, None], 0.0, gradient))
-        own = np.where(zero, 0.0, change / np.where(size > 0, size, 1.0))
-        error = np.maximum(error, own)
-    return bounded, error
-
-
-def _note_kinks(
-    info: Info, half: Sequence[np.ndarray | None], sizes: Sequence[np.ndarray | None]
-) -> None:
-    """Note, in a report of one's own, how far both pieces' values are apart, next to their size."""
-    for difference, size in zip(half, sizes, strict=True):
-        if difference is not None and size is not None:
-            whole = norm(size)
-            apart = norm(difference) / np.where(whole > 0, whole, 1.0)
-            info.kink[:] = np.maximum(info.kink, np.where(apart > SEEN, apart, 0.0))
-    info.regular[info.kink > 0] = False
-
-
-def _is_unique(
-    hidden: Sequence[np.ndarray | None], seen: Sequence[np.ndarray | None]
-) -> np.ndarray:
-    """Where no value moves with a hidden motion, next to a random one, bool (batch,)."""
-    unique = np.ones(1, dtype=bool)
-    for moved, usual in zip(hidden, seen, strict=True):
-        if moved is not None and usual is not None:
-            unique = unique & (norm(moved) <= SEEN * norm(usual))
-    return unique
+    judgement = judged(values, fields, info.evidence, mapping)
+    info.kink[:] = np.maximum(info.kink, judgement.kink)
+    info.regular[(judgement.kink > 0) | ~judgement.unique] = False
+    return judgement.values, np.where(info.settled, judgement.error, np.nan)
 
 
 def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:

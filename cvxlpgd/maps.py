@@ -99,6 +99,37 @@ class ParameterMap:
             self._pull(name, abs(bar) if magnitudes else bar, values, needed, out, magnitudes)
         return out
 
+    def bounds(
+        self, values: Sequence[np.ndarray], most: Data, entries: Data, needed: Sequence[bool]
+    ) -> list[np.ndarray | None]:
+        """What no entry of a parameter's cotangent exceeds, (batch,), where no entry of the data's
+        fields exceeds `most`, fields (batch, 1).
+        """
+        out: list[np.ndarray | None] = [None] * len(values)
+        for name in FIELDS:
+            if not len(getattr(entries, name)):
+                continue
+            for k, gain in zip(self._reaching[name], self._gains[name], strict=True):
+                i, log = self.sources[k]
+                if needed[i]:
+                    part = gain * getattr(most, name)[:, 0]
+                    part = part / abs(values[i]).min(axis=1) if log else part
+                    out[i] = part if out[i] is None else out[i] + part
+        return out
+
+    @cached_property
+    def _gains(self) -> dict[str, list[float]]:
+        """For each block, and each part of theta that reaches it, the largest sum of a column of
+        |M|.
+        """
+        gains = {}
+        for name, parts in self._reaching.items():
+            sums = np.asarray(abs(self.blocks[name].matrix).sum(axis=0)).ravel()
+            gains[name] = [
+                float(sums[self.starts[k] : self.starts[k + 1]].max(initial=0.0)) for k in parts
+            ]
+        return gains
+
     def offset_cotangents(
         self, values: Sequence[Array], bar: Array, needed: Sequence[bool], out: list[Array | None]
     ) -> None:
@@ -246,6 +277,11 @@ class Output:
         """X or y -> M x or M y."""
         return Linear(self.matrix)
 
+    @cached_property
+    def gain(self) -> float:
+        """The largest sum of a row of |M|."""
+        return float(np.asarray(abs(self.matrix).sum(axis=1)).max(initial=0.0))
+
     def value(self, z: Point) -> Array:
         """The variable, (batch, size)."""
         linear = self.linear(z.y if self.dual else z.x)
@@ -277,6 +313,16 @@ class VariableMap:
         for output, value in zip(self.outputs, values, strict=True):
             size = output.linear.magnitudes(abs(z_dot.y if output.dual else z_dot.x))
             sizes.append(abs(value) * size if output.exponential else size)
+        return sizes
+
+    def bounds(self, values: Sequence[np.ndarray], most: Point) -> list[np.ndarray]:
+        """What no entry of a variable's tangent exceeds, (batch,), where no entry of x and of y
+        exceeds `most`, (batch, 1).
+        """
+        sizes = []
+        for output, value in zip(self.outputs, values, strict=True):
+            size = output.gain * (most.y if output.dual else most.x)[:, 0]
+            sizes.append(size * abs(value).max(axis=1, initial=0.0) if output.exponential else size)
         return sizes
 
     def cotangent(self, values: Sequence[Array], bars: Sequence[Array], z: Point) -> Point:

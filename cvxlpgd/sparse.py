@@ -150,6 +150,27 @@ def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
 
 
+def products(
+    pattern: Pattern, values: np.ndarray, v: np.ndarray, transposed: bool = False
+) -> np.ndarray:
+    """Av, or A'v, for stacks of vectors v (batch, columns, size), values (batch or 1, entries)."""
+    batch, columns, _ = v.shape
+    rows, cols = pattern.shape
+    size = cols if transposed else rows
+    if len(values) == 1:
+        of = transposed_product if transposed else product
+        return np.asarray(of(pattern, values, v.reshape(batch * columns, -1))).reshape(
+            batch, columns, size
+        )
+    if pattern.size == rows * cols:  # all entries: a matrix of each sample, transposed
+        stack = values.reshape(batch, cols, rows)
+        return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
+    kind, shape = (sp.csr_array, (cols, rows)) if transposed else (sp.csc_array, (rows, cols))
+    vectors = v.swapaxes(1, 2).reshape(-1, columns)
+    out = _diagonal(kind, pattern, values, shape) @ vectors
+    return np.ascontiguousarray(out.reshape(batch, size, columns).swapaxes(1, 2))
+
+
 def _scattered(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
     xp = array_namespace(like)
     out = xp.zeros((terms.shape[0], size), dtype=like.dtype, device=like.device)

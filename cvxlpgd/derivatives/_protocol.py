@@ -48,19 +48,10 @@ class Info:
         |one piece - the other| / (|one| + |other|) of a value that is the mean of two pieces.
     breakpoints : array (batch, 2)
         How far the path is straight for t > 0 and t < 0; NaN where unknown.
-    changes : tuple of Data
-        By how much the value is off, as far as that is known: its change by a last Newton step,
-        and by rounding. Empty where nothing is known.
-    least : Data or Point, or None
-        What is near to 0 beside the value, entry by entry.
+    evidence : Limit or None
+        What is known of the value's error and of whether it is unique.
     settled : bool array (batch,)
-        Where it is False `changes` do not bound the error.
-    split : tuple of Data or of Point, or None
-        Half the difference of the two pieces that the value is the mean of, and half of the sum of
-        their sizes.
-    hidden : tuple of (Data, Data), or of (Point, Point)
-        A motion of the value that its system does not determine, and a random one to compare it
-        with: what moves with the first is not unique. Empty where nothing is hidden.
+        Where it is False the evidence does not bound the error.
     """
 
     ok: np.ndarray
@@ -77,11 +68,8 @@ class Info:
     regular: np.ndarray
     kink: np.ndarray
     breakpoints: np.ndarray
-    changes: tuple[Any, ...]
-    least: Any
+    evidence: Any
     settled: np.ndarray
-    split: tuple[Any, Any] | None
-    hidden: tuple[Any, ...]
 
     @classmethod
     def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
@@ -101,18 +89,15 @@ class Info:
             regular=np.full(batch, None),
             kink=np.zeros(batch),
             breakpoints=np.full((batch, 2), np.nan),
-            changes=(),
-            least=None,
+            evidence=None,
             settled=np.ones(batch, dtype=bool),
-            split=None,
-            hidden=(),
         )
 
     @classmethod
     def merged(cls, parts: Sequence[Info]) -> Info:
         """The report of several groups of parameters: what went wrong in any, tau where one has it.
 
-        `changes`, `least`, `split` and `hidden` are left out.
+        The evidence is left out.
         """
         if len(parts) == 1:
             return parts[0]

@@ -8,19 +8,52 @@ are said.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import path
 from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.derivatives.path import Velocity
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.derivatives.path import Direction, Velocity
+from cvxlpgd.program import ConeProgram, Data, Point, norm
 
 NUMBERS = 30_000_000  # of full matrices that are held at once
 ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding are one
+
+Values = Any  # Data or Point
+
+
+class Meaning(NamedTuple):
+    """What is made of velocities: gradients at some entries of the data, or tangents.
+
+    Parameters
+    ----------
+    of : (velocity, at, samples) -> Values
+    linear : the same without what does not depend on the velocity
+    """
+
+    of: Callable[[Point, Point, np.ndarray], Values]
+    linear: Callable[[Point, Point, np.ndarray], Values]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One piece of some samples' paths, and its share in their values.
+
+    Parameters
+    ----------
+    velocity : Velocity
+    samples : int array
+    share : array (samples,)
+        1, ½ where the value is the mean of two pieces, 0 where others make it.
+    """
+
+    velocity: Velocity
+    samples: np.ndarray
+    share: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +64,6 @@ class Limit:
     ----------
     value : Data or Point
         w_bar at the entries, or z_dot.
-    change, rounding, least : Data or Point
-        What the last Newton step, and what rounding, do to it; and what is near to 0 beside it.
-    hidden, random : Data or Point, or None
-        A motion of it that the system does not see, and a random one to compare that with; None
-        where the system sees everything.
     exists : bool array (batch,)
         Whether the system is solved, on one side at least.
     settled : bool array (batch,)
@@ -44,18 +72,20 @@ class Limit:
         one piece only; None where all samples have one.
     breakpoints : array (batch, 2)
         How far the path is straight forwards and backwards.
+    pieces : tuple of Piece
+    meaning : Meaning
+    unit : array (batch, 1)
+        What the direction was divided by before it was followed.
     """
 
-    value: Any
-    change: Any
-    rounding: Any
-    least: Any
-    hidden: Any
-    random: Any
+    value: Values
     exists: np.ndarray
     settled: np.ndarray
-    split: tuple[Any, Any] | None
+    split: tuple[Values, Values] | None
     breakpoints: np.ndarray
+    pieces: tuple[Piece, ...]
+    meaning: Meaning
+    unit: np.ndarray
 
     @property
     def regular(self) -> np.ndarray:
@@ -67,14 +97,125 @@ class Limit:
         info = Info.good(len(self.exists), tau)
         info.method[:], info.regular[:] = "path", self.regular
         info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
-        hidden = () if self.hidden is None else (self.hidden, self.random)
-        return replace(
-            info,
-            changes=(self.change, self.rounding),
-            least=self.least,
-            hidden=hidden,
-            split=self.split,
+        return replace(info, evidence=self)
+
+    def bounds(self) -> tuple[Values, Values]:
+        """What no entry's error, and what no entry's rounding, exceeds: fields (batch, 1).
+
+        The first is the change by the last Newton step and by rounding, the second what is near
+        to 0 and rounding alone.
+        """
+        names = [name for name, _ in self.value._items()]
+        total, floor = (
+            type(self.value)(**{name: np.zeros((len(self.exists), 1)) for name in names})
+            for _ in range(2)
         )
+        for piece in self.pieces:
+            v = piece.velocity
+            doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
+            moved = doubt if v.dot is v.earlier else _sum(_largest(v.dot - v.earlier), doubt)
+            shifted, nothing = _largest(v.at - v.before), (0.0, 0.0)
+            for out, parts in (
+                (total, (moved, shifted)),
+                (floor, (_sum(doubt, least), nothing)),
+            ):
+                for name, largest in _combined(names, *parts, dot, at).items():
+                    share = piece.share * largest
+                    getattr(out, name)[piece.samples, 0] += share * self.unit[piece.samples, 0]
+        return total, floor
+
+    def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values]:
+        """Of some samples: what the last Newton step, and what rounding, do to the value; and what
+        is near to 0 beside it.
+        """
+        of, linear = self.meaning
+
+        def change(v: Velocity, where: np.ndarray) -> Values:
+            return of(v.dot, v.at, where) - of(v.earlier, v.before, where)
+
+        def least(v: Velocity, where: np.ndarray) -> Values:
+            return linear(_size(v.least), _size(v.at), where)
+
+        return (
+            self._summed(change, samples),
+            self._summed(lambda v, where: linear(v.doubt, v.at, where), samples),
+            self._summed(least, samples),
+        )
+
+    @property
+    def sees_everything(self) -> np.ndarray:
+        """Where no motion is hidden from the systems, bool (batch,)."""
+        sees = np.ones(len(self.exists), dtype=bool)
+        for piece in self.pieces:
+            if piece.velocity.null is not None:
+                null = piece.velocity.null
+                hidden = ((null.x != 0).any(axis=1) | (null.y != 0).any(axis=1)) & (piece.share > 0)
+                sees[piece.samples[hidden]] = False
+        return sees
+
+    def hidden(self, samples: np.ndarray) -> tuple[Values, Values]:
+        """Of some samples: a motion of the value that the systems do not see, and a random one to
+        compare it with.
+        """
+        linear = self.meaning.linear
+
+        def of(name: str) -> Values:
+            def motion(v: Velocity, where: np.ndarray) -> Values:
+                moved = getattr(v, name)
+                return linear(v.dot * 0.0 if moved is None else moved, v.at, where)
+
+            return self._summed(motion, samples)
+
+        return of("null"), of("random")
+
+    def _summed(self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray) -> Values:
+        """The sum over the pieces of some samples, each at its share."""
+        total: Values = None
+        place = np.full(len(self.exists), -1)
+        place[samples] = np.arange(len(samples))
+        for piece in self.pieces:
+            chosen = np.flatnonzero((place[piece.samples] >= 0) & (piece.share > 0))
+            if not len(chosen):
+                continue
+            where = piece.samples[chosen]
+            part = of(piece.velocity.take(chosen), where) * piece.share[chosen, None]
+            if total is None:
+                total = type(part)(
+                    **{k: np.zeros((len(samples), v.shape[1])) for k, v in part._items()}
+                )
+            for name, v in part._items():
+                getattr(total, name)[place[where]] += v
+        return total * self.unit[samples]
+
+
+Pair = tuple[Any, Any]  # the largest entries of x and of y, (batch,) each
+
+
+def _largest(z: Point) -> Pair:
+    return norm(z.x), norm(z.y)
+
+
+def _sum(one: Pair, other: Pair) -> Pair:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _combined(
+    names: list[str], moved: Pair, shifted: Pair, dot: Pair, at: Pair
+) -> dict[str, np.ndarray]:
+    """What no entry's change exceeds, for changes `moved` of the velocity, `shifted` of the point."""
+    if "q" not in names:
+        return {"x": moved[0], "y": moved[1], "s": moved[1] * 0.0}
+    crossed = dot[1] * shifted[0] + dot[0] * shifted[1] + shifted[0]  # the last is s_bar's share
+    return {
+        "P": moved[0] * at[0] + dot[0] * shifted[0],
+        "q": moved[0],
+        "A": moved[1] * at[0] + moved[0] * at[1] + crossed,
+        "b": moved[1],
+    }
+
+
+def _size(z: Point) -> Point:
+    return Point(*(np.abs(v) for _, v in z._items()))
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
@@ -86,16 +227,13 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limi
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
         w_bar = path.pulled(velocity, at, structure, entries)
-        return perturb.with_slack(w_bar, program.take(samples), bar.s[samples], at.x, entries)
+        s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
+        return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
 
-    def direction(samples: np.ndarray) -> path.Direction:
-        return path.along_cotangent(z_bar.pick(samples))
-
-    def without_bar(velocity: Point, at: Point, samples: np.ndarray) -> Data:
+    def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
         return path.pulled(velocity, at, structure, entries)
 
-    limit = _limit(program, z, direction, of, without_bar)
-    return _times(limit, unit)
+    return _limit(program, z, path.AlongCotangent(z_bar), Meaning(of, linear), unit)
 
 
 def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
@@ -110,169 +248,121 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Point:
         return velocity
 
-    def direction(samples: np.ndarray) -> path.Direction:
-        return path.along_data(dot.take(samples) if batch > 1 else dot)
-
-    limit = _limit(program, z, direction, of, of)
-    return _times(limit, unit)
+    return _limit(program, z, path.AlongData(dot), Meaning(of, of), unit)
 
 
-def _limit(program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any) -> Limit:
-    """The limit along `direction(samples)`; `of` and `linear` make values of velocities."""
-    n, m = program.structure.n, program.structure.m
+def _limit(
+    program: ConeProgram, z: Point, direction: Direction, meaning: Meaning, unit: np.ndarray
+) -> Limit:
+    """The limit along a direction, as many samples at once as memory allows."""
+    n, m, batch = program.structure.n, program.structure.m, len(z.x)
     together = max(1, NUMBERS // max(1, n * (n + m)))
+    if batch <= together:
+        return _of_samples(program, z, direction, meaning, unit, np.arange(batch))
+    chunks = [np.arange(k, min(k + together, batch)) for k in range(0, batch, together)]
     parts = [
-        _of_samples(program, z, direction, of, linear, np.arange(k, min(k + together, len(z.x))))
-        for k in range(0, len(z.x), together)
+        _of_samples(
+            program.take(chunk), z.pick(chunk), direction.take(chunk), meaning, unit[chunk], chunk
+        )
+        for chunk in chunks
     ]
-    return parts[0] if len(parts) == 1 else _concatenated(parts)
+    split = None
+    if any(part.split is not None for part in parts):
+        splits = [_one_piece(part) if part.split is None else part.split for part in parts]
+        split = _joined([one for one, _ in splits]), _joined([other for _, other in splits])
+    return Limit(
+        _joined([part.value for part in parts]),
+        *(np.concatenate([getattr(part, k) for part in parts]) for k in ("exists", "settled")),
+        split,
+        np.concatenate([part.breakpoints for part in parts]),
+        sum((part.pieces for part in parts), ()),
+        meaning,
+        unit,
+    )
 
 
 def _of_samples(
-    program: ConeProgram, z: Point, direction: Any, of: Any, linear: Any, chosen: np.ndarray
+    program: ConeProgram,
+    z: Point,
+    direction: Direction,
+    meaning: Meaning,
+    unit: np.ndarray,
+    samples: np.ndarray,
 ) -> Limit:
-    """The limit of some samples."""
+    """The limit of some samples; those with a weakly active row have two pieces."""
     structure = program.structure
-    if len(chosen) < len(z.x):
-        program, z = program.take(chosen), z.pick(chosen)
-    first = path.follow(program, z, direction(chosen))
-    weak = path.weakly_active(first, structure)
-    limit = _one_piece(first, structure, chosen, of, linear)
-    samples = np.flatnonzero(weak.any(axis=1))
-    if not len(samples):
-        return limit
-    some, start = program.take(samples), z.pick(samples)
-    sides = []
-    for side in (1.0, -1.0):
-        velocity = path.follow(some, start, direction(chosen[samples]), side * weak[samples])
-        sides.append(_one_piece(velocity, structure, chosen[samples], of, linear))
-    joined = _joined(*sides)
+    velocity = path.follow(program, z, direction)
+    weak = path.weakly_active(velocity, structure)
+    exists, settled = velocity.consistent.copy(), velocity.settled.copy()
+    reach = path.breakpoints(velocity, structure)
+    kinked = np.flatnonzero(weak.any(axis=1))
+    share = np.ones(len(samples))
+    share[kinked] = 0.0
+    pieces = [Piece(velocity, samples, share)]
+    value = meaning.of(velocity.dot, velocity.at, samples)
+    if not len(kinked):
+        value = value * unit if (unit != 1).any() else value
+        return Limit(value, exists, settled, None, reach / unit, tuple(pieces), meaning, unit)
+    part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
+    sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
+    one, other = (side.consistent for side in sides)
+    shares = np.where(one & other, 0.5, np.where(other & ~one, 0.0, 1.0))
+    values = [meaning.of(side.dot, side.at, samples[kinked]) for side in sides]
+    both = _split(values, sides, meaning, samples[kinked], (one & other)[:, None])
+    mean = values[0] * shares[:, None] + values[1] * (1 - shares)[:, None]
     # one side alone, of a pair whose middle has no derivative: which one is chance
-    chance = (sides[0].exists != sides[1].exists) & ~limit.exists[samples]
-    return _placed(limit, samples, replace(joined, settled=joined.settled & ~chance))
+    chance = (one != other) & ~exists[kinked]
+    counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
+    exists[kinked], settled[kinked] = one | other, counted & ~chance
+    reach[kinked] = np.minimum(*(path.breakpoints(side, structure) for side in sides))
+    pieces += [
+        Piece(side, samples[kinked], its)
+        for side, its in zip(sides, (shares, 1 - shares), strict=True)
+    ]
+    nothing = value * 0.0
+    value = _placed(value, kinked, mean) * unit
+    halves = tuple(_placed(nothing, kinked, v) * unit for v in both)
+    split = halves[0], halves[1]
+    return Limit(value, exists, settled, split, reach / unit, tuple(pieces), meaning, unit)
 
 
-def _one_piece(
-    velocity: Velocity, structure: Structure, samples: np.ndarray, of: Any, linear: Any
-) -> Limit:
-    value = of(velocity.dot, velocity.at, samples)
-    moved = velocity.earlier is not velocity.dot or velocity.before is not velocity.at
-    earlier = of(velocity.earlier, velocity.before, samples) if moved else value
-
-    def size(v: Point) -> Point:
-        return Point(*(np.abs(part) for _, part in v._items()))
-
-    def motion(of: Point | None) -> Any:
-        return None if of is None else linear(of, velocity.at, samples)
-
-    return Limit(
-        value, value - earlier, motion(velocity.doubt),
-        linear(size(velocity.least), size(velocity.at), samples), motion(velocity.null),
-        motion(velocity.random), velocity.consistent, velocity.settled, None,
-        path.breakpoints(velocity, structure),
-    )  # fmt: skip
-
-
-def _joined(one: Limit, other: Limit) -> Limit:
-    """Both pieces' mean; the one that exists where only one does."""
-    both = one.exists & other.exists
-    weight = np.where(both, 0.5, np.where(other.exists & ~one.exists, 0.0, 1.0))[:, None]
-
-    def mean(a: Any, b: Any) -> Any:
-        if a is None or b is None:  # one of them has nothing to hide
-            return a if b is None else b
-        return a * weight + b * (1 - weight)
-
-    here = weight[:, 0] > 0
-    there = weight[:, 0] < 1
-    names = ("value", "change", "rounding", "least", "hidden", "random")
-    means = {name: mean(getattr(one, name), getattr(other, name)) for name in names}
-    return Limit(
-        **means,
-        exists=one.exists | other.exists,
-        settled=(one.settled | ~here) & (other.settled | ~there),
-        split=_split(one, other, both[:, None]),
-        breakpoints=np.minimum(one.breakpoints, other.breakpoints),
-    )
-
-
-def _split(one: Limit, other: Limit, both: np.ndarray) -> tuple[Any, Any]:
+def _split(
+    values: list[Values],
+    sides: list[Velocity],
+    meaning: Meaning,
+    samples: np.ndarray,
+    both: np.ndarray,
+) -> tuple[Values, Values]:
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
     halves: dict[str, np.ndarray] = {}
     sizes: dict[str, np.ndarray] = {}
-    for (name, a), (_, b) in zip(one.value._items(), other.value._items(), strict=True):
-        rounding = ROUNDED * (getattr(one.least, name) + EPSILON * np.abs(a))
+    least = meaning.linear(_size(sides[0].least), _size(sides[0].at), samples)
+    for (name, a), (_, b) in zip(values[0]._items(), values[1]._items(), strict=True):
+        rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
         seen = both & (np.abs(a - b) > rounding)
         halves[name] = np.where(seen, a - b, 0.0) / 2
         sizes[name] = np.where(both, np.abs(a) + np.abs(b), 0.0) / 2
-    return type(one.value)(**halves), type(one.value)(**sizes)
+    return type(values[0])(**halves), type(values[0])(**sizes)
 
 
-def _times(limit: Limit, unit: np.ndarray) -> Limit:
-    """The limit for a direction that is `unit` (batch, 1) times as large."""
-    return replace(
-        limit,
-        **{k: getattr(limit, k) * unit for k in ("value", "change", "rounding", "least")},
-        split=limit.split and tuple(v * unit for v in limit.split),
-        breakpoints=limit.breakpoints / unit,
-    )
+def _joined(parts: list[Values]) -> Values:
+    """The values of all samples, from those of pieces of the batch."""
+    names = [name for name, _ in parts[0]._items()]
+    return type(parts[0])(**{k: np.concatenate([getattr(v, k) for v in parts]) for k in names})
 
 
-def _concatenated(parts: list[Limit]) -> Limit:
-    """The limits of all samples from those of pieces."""
-
-    def joined(values: list[Any]) -> Any:
-        if isinstance(values[0], np.ndarray):
-            return np.concatenate(values)
-        names = values[0].__dataclass_fields__
-        return type(values[0])(**{k: joined([getattr(v, k) for v in values]) for k in names})
-
-    out: dict[str, Any] = {}
-    for name in Limit.__dataclass_fields__:
-        values = [getattr(part, name) for part in parts]
-        if all(v is None for v in values):
-            out[name] = None
-        elif name == "split":
-            splits = [_none(part) if part.split is None else part.split for part in parts]
-            out[name] = tuple(joined(list(v)) for v in zip(*splits, strict=True))
-        else:
-            pairs = zip(values, parts, strict=True)
-            out[name] = joined([part.value * 0.0 if v is None else v for v, part in pairs])
-    return Limit(**out)
-
-
-def _none(limit: Limit) -> tuple[Any, Any]:
+def _one_piece(limit: Limit) -> tuple[Values, Values]:
     """The split of a limit of one piece."""
     return limit.value * 0.0, limit.value * 0.0
 
 
-def _placed(whole: Limit, samples: np.ndarray, part: Limit) -> Limit:
-    """The whole with the part's samples written over."""
-
-    def put(a: Any, b: Any) -> Any:
-        if isinstance(a, np.ndarray):
-            out = a.copy()
-            out[samples] = b
-            return out
-        pairs = zip(a._items(), b._items(), strict=True)
-        return type(a)(**{name: put(v, u) for (name, v), (_, u) in pairs})
-
-    optional = ("hidden", "random", "split")
-    names = [name for name in Limit.__dataclass_fields__ if name not in optional]
-    values: dict[str, Any] = {}
-    for name in names:
-        values[name] = put(getattr(whole, name), getattr(part, name))
-    if part.split is not None:
-        pairs = zip(_none(whole), part.split, strict=True)
-        values["split"] = tuple(put(mine, theirs) for mine, theirs in pairs)
-    if whole.hidden is not None or part.hidden is not None:
-        for name in ("hidden", "random"):
-            mine, theirs = (
-                limit.value * 0.0 if getattr(limit, name) is None else getattr(limit, name)
-                for limit in (whole, part)
-            )
-            values[name] = put(mine, theirs)
-    return replace(whole, **values)
+def _placed(whole: Values, samples: np.ndarray, part: Values) -> Values:
+    """The values with those of some samples in their places."""
+    out = {}
+    for name, v in whole._items():
+        out[name] = v.copy()
+        out[name][samples] = getattr(part, name)
+    return type(whole)(**out)
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

@@ -13,15 +13,17 @@ One more Newton step is taken first; w_bar's change by it, and by rounding, is t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
-from cvxlpgd.program.kkt import Motion, Pairs, Systems, conditions, is_diagonal, rounding, weights
+from cvxlpgd.program.kkt import Motions, Systems, conditions, rounding
+from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
 from cvxlpgd.solvers._blas import one_thread_each
-from cvxlpgd.sparse import picked, product, transposed_product
+from cvxlpgd.sparse import picked, product, products, transposed_product
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle
@@ -33,7 +35,69 @@ MOST = 1e-2  # of all pairs' size: none is moved further to give it a side
 TINY = 1e-300
 CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
-Direction = Callable[[ConeProgram, Point], tuple[np.ndarray, np.ndarray]]  # z -> (f, g)
+
+class Direction(Protocol):
+    """A direction of each sample's program, that of a cotangent or of the data."""
+
+    def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
+        """(f, g), (batch, n) and (batch, m)."""
+
+    def take(self, index: np.ndarray) -> Direction:
+        """Those of some samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class AlongCotangent:
+    """That of L + t (x_bar'x + y_bar'y)."""
+
+    z_bar: Point
+
+    def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
+        """(-x_bar, -y_bar), wherever z is."""
+        return -self.z_bar.x, -self.z_bar.y
+
+    def take(self, index: np.ndarray) -> AlongCotangent:
+        """Those of some samples."""
+        return AlongCotangent(self.z_bar.pick(index))
+
+
+@dataclass(frozen=True, eq=False)
+class AlongData:
+    """That of w + t w_dot, w_dot at the structure's varying entries."""
+
+    w_dot: Data
+
+    def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
+        """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x); what is left of terms that cancel is 0.
+        """
+        structure, full = program.structure, {}
+        for name, entries in structure.varying._items():
+            dot = getattr(self.w_dot, name)
+            full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
+            full[name][:, entries] = dot
+        f, g = _sides(structure, full, z)
+        sizes = {name: np.abs(v) for name, v in full.items()}
+        sizes["A"] = -sizes["A"]  # so that its product with |x| is added to |b|
+        terms = _sides(structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
+        return _uncancelled(f, terms[0]), _uncancelled(g, terms[1])
+
+    def take(self, index: np.ndarray) -> AlongData:
+        """Those of some samples."""
+        return AlongData(self.w_dot.take(index))
+
+
+def _sides(
+    structure: Structure, w_dot: dict[str, np.ndarray], z: Point
+) -> tuple[np.ndarray, np.ndarray]:
+    """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x)."""
+    f = w_dot["q"] + product(structure.P, w_dot["P"], z.x)
+    f = f + transposed_product(structure.A, w_dot["A"], z.y)
+    return -f, w_dot["b"] - product(structure.A, w_dot["A"], z.x)
+
+
+def _uncancelled(v: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """Sums, 0 where they are rounding of their terms."""
+    return np.where(np.abs(v) > CANCELLED * np.finfo(float).eps * np.abs(terms), v, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +120,8 @@ class Velocity:
         Whether the system is solved.
     settled : bool array (batch,)
         Whether the Newton step solved its own system and changed no active row.
-    noise : array (batch, m)
-        Of y - s in weighted units: what is smaller is not known.
-    pairs : Pairs
-        Of `at`.
+    weights, noise : arrays (batch, m)
+        The rows' units, and the noise of y - s in them: what is smaller is not known.
     """
 
     dot: Point
@@ -72,8 +134,19 @@ class Velocity:
     null: Point | None
     consistent: np.ndarray
     settled: np.ndarray
+    weights: np.ndarray
     noise: np.ndarray
-    pairs: Pairs
+
+    def take(self, index: np.ndarray) -> Velocity:
+        """Those of some samples, in order."""
+        if len(index) == len(self.settled):
+            return self
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        picked = {
+            name: v.pick(index) if isinstance(v, Point) else v if v is None else v[index]
+            for name, v in values.items()
+        }
+        return Velocity(**picked)
 
 
 def is_followed(structure: Structure) -> bool:
@@ -81,43 +154,6 @@ def is_followed(structure: Structure) -> bool:
     curved = sum(c.rows**2 * count for c, _, count in structure.blocks if not is_diagonal(c))
     size = structure.P.size + 2 * structure.A.size + curved
     return not structure.mixed_integer and size <= ENTRIES
-
-
-def along_cotangent(z_bar: Point) -> Direction:
-    """That of L + t (x_bar'x + y_bar'y)."""
-    return lambda program, z: (-z_bar.x, -z_bar.y)
-
-
-def along_data(w_dot: Data) -> Direction:
-    """That of w + t w_dot, w_dot at the structure's varying entries."""
-
-    def direction(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
-        structure, full = program.structure, {}
-        for name, entries in structure.varying._items():
-            dot = getattr(w_dot, name)
-            full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
-            full[name][:, entries] = dot
-        sides = _sides(structure, full, z)
-        sizes = {name: np.abs(v) for name, v in full.items()}
-        sizes["A"] = -sizes["A"]  # so that its product with |x| is added to |b|
-        terms = _sides(structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
-        unit = CANCELLED * np.finfo(float).eps  # what is left of terms that cancel is nothing
-        f, g = (
-            np.where(np.abs(v) > unit * np.abs(size), v, 0.0)
-            for v, size in zip(sides, terms, strict=True)
-        )
-        return f, g
-
-    return direction
-
-
-def _sides(
-    structure: Structure, w_dot: dict[str, np.ndarray], z: Point
-) -> tuple[np.ndarray, np.ndarray]:
-    """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x)."""
-    f = w_dot["q"] + product(structure.P, w_dot["P"], z.x)
-    f = f + transposed_product(structure.A, w_dot["A"], z.y)
-    return -f, w_dot["b"] - product(structure.A, w_dot["A"], z.x)
 
 
 def follow(
@@ -131,127 +167,204 @@ def follow(
         Which side weakly active rows are on, see `Pairs.of`.
     """
     with one_thread_each(), np.errstate(all="ignore"):
-        return _follow(program, z, direction, shift)
+        return _follow(program, z, direction, weights(program, z), shift, ROUNDS)
 
 
 def _follow(
-    program: ConeProgram, z: Point, direction: Direction, shift: np.ndarray | None
+    program: ConeProgram,
+    z: Point,
+    direction: Direction,
+    t: np.ndarray,
+    shift: np.ndarray | None,
+    rounds: int,
 ) -> Velocity:
+    """The velocity one Newton step from z, or more where the active rows do not settle yet."""
     structure = program.structure
-    site = _Site.of(program, z, shift)
-    pairs = site.pairs or Pairs.of(structure, site.at, site.weights, shift)
-    at = Point(site.at.x, pairs.y, pairs.s)
-    then, now = site.systems, site.systems.like(pairs)
-    side, earlier_side = direction(program, at), direction(program, site.before)
-    (motion,) = now.solve([side])
-    same = then is now and _are_same(side, earlier_side)
-    (earlier,) = [motion] if same else then.solve([earlier_side])
-    random, null = (None, None) if now.factors.regular.all() else now.probe()
-
-    def point(of: Motion, g: np.ndarray | None = None) -> Point:
-        moved = product(structure.A, program.data.A, of.x)
-        return Point(of.x, of.y, -moved if g is None else g - moved)
-
-    return Velocity(
-        dot=point(motion, side[1]),
+    pairs = Pairs.of(structure, z, t, shift)
+    here, systems = Point(z.x, pairs.y, pairs.s), Systems(program, pairs)
+    side = direction.sides(program, here)
+    motions = _Motions.of(systems, here, side)
+    step, rounded = motions.point("step"), motions.point("rounded")
+    then = here + step
+    after = Pairs.of(structure, then, t, shift)
+    at = Point(then.x, after.y, after.s)
+    v_step = np.abs(step.y / t) + np.abs(step.s * t)
+    v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
+    flipped = np.isfinite(after.compliance) != systems.held
+    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
+    flipped &= np.abs(after.y / t - after.s * t) > v_rounded  # others are weakly active
+    same = ~flipped.any(axis=1)
+    final = motions.moved(systems.like(after), side, direction.sides(program, at))
+    probe = final if "random" in final.columns else motions
+    velocity = Velocity(
+        dot=final.point("dot"),
         at=at,
-        earlier=point(earlier, earlier_side[1]),
-        before=site.before,
-        doubt=point(now.doubt(motion, *side)),
-        least=point(now.least(motion)),
-        random=random and point(random),
-        null=null and point(null),
-        consistent=motion.is_solved(),
-        settled=site.settled,
-        noise=site.noise,
-        pairs=pairs,
+        earlier=motions.point("dot"),
+        before=here,
+        doubt=motions.doubt,
+        least=final.least,
+        random=probe.random,
+        null=probe.null,
+        consistent=final.stack.is_solved(final.columns["dot"]),
+        settled=motions.good & same,
+        weights=t,
+        noise=v_step + v_rounded,
     )
-
-
-def _are_same(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    size = norm(here.y / t) + norm(here.s * t)
+    going = np.flatnonzero(motions.good & (~same | (norm(v_step) > LARGE * size)))
+    if rounds == 1 or not len(going):
+        return velocity
+    sides = None if shift is None else shift[going]
+    further = program.take(going), then.pick(going), direction.take(going), t[going]
+    return _placed(velocity, going, _follow(*further, sides, rounds - 1))
 
 
 @dataclass(frozen=True, eq=False)
-class _Site:
-    """Where a batch's paths begin.
+class _Motions:
+    """Motions of a batch's solutions, solved together.
 
     Parameters
     ----------
-    at, before : Point
-        After the last Newton step, and before it.
-    pairs : Pairs or None
-        At the first, None where they are not at hand.
     systems : Systems
-        At the second.
+    stack : Motions
+    g : array (batch, columns, m)
+        The rows' right-hand sides.
+    columns : dict of int
+        Where in the stack each is: the Newton "step"; "dot", along the direction; a "random" one,
+        solved for its own right-hand side, unless the systems are known to see everything; and
+        that by rounding, "rounded".
+    good : bool array (batch,)
+        Where the step's system is solved: elsewhere "step" and "rounded" are 0.
     """
 
-    weights: np.ndarray
-    at: Point
-    before: Point
-    pairs: Pairs | None
     systems: Systems
-    settled: np.ndarray
-    noise: np.ndarray
+    stack: Motions
+    g: np.ndarray
+    columns: dict[str, int]
+    good: np.ndarray
 
     @classmethod
-    def of(cls, program: ConeProgram, z: Point, shift: np.ndarray | None) -> _Site:
-        """Newton's method from z until the active rows settle, each sample by itself."""
-        structure, t = program.structure, weights(program, z)
-        batch, m = z.y.shape
-        at, before, base = (Point(*(v.copy() for _, v in z._items())) for _ in range(3))
-        settled, noise = np.zeros(batch, dtype=bool), np.zeros((batch, m))
-        left = np.arange(batch)
-        rounds = 0
-        while True:
-            rounds += 1
-            piece, sides = program.take(left), None if shift is None else shift[left]
-            start = at.pick(left)
-            pairs = Pairs.of(structure, start, t[left], sides)
-            here = Point(at.x[left], pairs.y, pairs.s)
-            systems = Systems(piece, pairs)
-            step, rounded, good = _newton(systems, here)
-            after = Pairs.of(structure, here + step, t[left], sides)
-            v_step = np.abs(step.y / t[left]) + np.abs(step.s * t[left])
-            v_rounded = np.abs(rounded.y / t[left]) + np.abs(rounded.s * t[left])
-            noise[left] = v_step + MARGIN * v_rounded
-            for point, of in ((at, here + step), (before, here), (base, start)):
-                point.x[left], point.y[left], point.s[left] = of.x, of.y, of.s
-            size = norm(here.y / t[left]) + norm(here.s * t[left])
-            flipped = np.isfinite(after.compliance) != np.isfinite(pairs.compliance)
-            flipped |= (after.compliance == 0) != (pairs.compliance == 0)
-            v = np.abs(after.y / t[left] - after.s * t[left])
-            same = ~(flipped & (v > MARGIN * v_rounded)).any(axis=1)  # others are weakly active
-            settled[left] = good & same
-            going = good & (~same | (norm(v_step) > LARGE * size))
-            if rounds == ROUNDS or not going.any():
-                break
-            left = left[going]
-        if rounds > 1:  # systems of all samples, each at the point of its last step
-            systems = Systems(program, Pairs.of(structure, base, t, shift))
-        return cls(t, at, before, after if rounds == 1 else None, systems, settled, noise)
+    def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> _Motions:
+        """Those from z, whose pairs are the systems', along (f, g) = `side`."""
+        program = systems.program
+        f, g = conditions(program, z)
+        noise = [_signed(v, k) for k, v in enumerate(rounding(program, z))]
+        unseen = not systems.factors.regular.all()
+        names = ["step", "dot", *["random"] * unseen, "rounded"]
+        nothing = np.zeros_like(f), np.zeros_like(g)
+        top, low = (
+            np.stack([-own, side[k], *[nothing[k]] * unseen, noise[k]], axis=1)
+            for k, own in enumerate((f, g))
+        )
+        rows = systems.side(low)
+        if unseen:
+            top[:, 2:3], rows[:, 2:3] = systems.product(*systems.random())
+        stack = systems.solve(top, rows, rough=1)
+        good = stack.is_solved(0, MARGIN * stack.size[:, -1]) & np.isfinite(stack.x[:, 0]).all(1)
+        if not good.all():
+            for v in (stack.x, stack.u, low):
+                v[:, [0, -1]] = np.where(good[:, None, None], v[:, [0, -1]], 0.0)
+        return cls(systems, stack, low, {name: k for k, name in enumerate(names)}, good)
+
+    def moved(
+        self,
+        systems: Systems,
+        side: tuple[np.ndarray, np.ndarray],
+        new: tuple[np.ndarray, np.ndarray],
+    ) -> _Motions:
+        """The motion along `new`, in place of `side`, by systems nearby: these if both are these.
+
+        With a random one where these do not tell what those see.
+        """
+        same = systems is self.systems
+        if same and all(np.array_equal(a, b) for a, b in zip(side, new, strict=True)):
+            return self
+        near = np.ones_like(self.good) if same else systems.is_near
+        unseen = not near.all() and not systems.factors.regular.all()
+        names = ["dot", *["random"] * unseen]
+        nothing = tuple(np.zeros_like(v) for v in new)
+        top, low = (np.stack([new[k], *[nothing[k]] * unseen], axis=1) for k in (0, 1))
+        rows = systems.side(low)
+        if unseen:
+            top[:, 1:], rows[:, 1:] = systems.product(*systems.random())
+        first = self.columns["dot"]
+        start = Motions(*(v[:, first : first + len(names)] for v in self.stack))
+        if unseen and "random" not in self.columns:
+            start, near = self.stack, np.zeros_like(near)
+        stack = systems.solve(top, rows, start=start, near=near)
+        return _Motions(systems, stack, low, {name: k for k, name in enumerate(names)}, self.good)
+
+    @cached_property
+    def _duals(self) -> np.ndarray:
+        return self.systems.dual(self.stack.u)
+
+    @cached_property
+    def _slacks(self) -> np.ndarray:
+        program = self.systems.program
+        return self.g - products(program.structure.A, program.data.A, self.stack.x)
+
+    def point(self, name: str) -> Point:
+        """One of them as (x, y, s)."""
+        k = self.columns[name]
+        return Point(self.stack.x[:, k], self._duals[:, k], self._slacks[:, k])
+
+    @property
+    def doubt(self) -> Point:
+        """What rounding does to the motion along the direction: its last correction."""
+        k = slice(self.columns["dot"], self.columns["dot"] + 1)
+        return self._homogeneous(self.stack.last_x[:, k], self.stack.last_u[:, k])
+
+    @property
+    def least(self) -> Point:
+        """What is near to 0 beside the motion along the direction; no slack."""
+        k = slice(self.columns["dot"], self.columns["dot"] + 1)
+        x, y = self.systems.least(self.stack.x[:, k], self.stack.u[:, k])
+        return Point(x[:, 0], y[:, 0], y[:, 0] * 0.0)
+
+    @property
+    def random(self) -> Point | None:
+        """The random motion."""
+        return self._homogeneous(*self.systems.random()) if "random" in self.columns else None
+
+    @property
+    def null(self) -> Point | None:
+        """The random motion's part that the systems do not see, 0 where they are regular."""
+        if "random" not in self.columns:
+            return None
+        k = slice(self.columns["random"], self.columns["random"] + 1)
+        x, u = self.systems.random()
+        unseen = ~self.systems.factors.regular[:, None, None]
+        rest = [np.where(unseen, v - w[:, k], 0.0) for v, w in ((x, self.stack.x), (u, self.stack.u))]
+        return self._homogeneous(*rest)
+
+    def _homogeneous(self, x: np.ndarray, u: np.ndarray) -> Point:
+        """(x, y, -Ax) of stacks of one."""
+        A, w = self.systems.program.structure.A, self.systems.program.data
+        return Point(x[:, 0], self.systems.dual(u)[:, 0], -product(A, w.A, x[:, 0]))
 
 
-def _newton(systems: Systems, z: Point) -> tuple[Point, Point, np.ndarray]:
-    """A Newton step, a motion by rounding, and where the step's system is solved.
+def _signed(v: np.ndarray, seed: int) -> np.ndarray:
+    """With random signs, the same in each sample."""
+    return v * np.random.default_rng(seed).choice([-1.0, 1.0], v.shape[1])
 
-    Neither moves a sample whose step is not.
-    """
-    program = systems.program
-    A, w = program.structure.A, program.data
-    f, g = conditions(program, z)
-    f_eps, g_eps = rounding(program, z)
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], f.shape[1] + g.shape[1])
-    f_eps, g_eps = f_eps * signs[: f.shape[1]], g_eps * signs[f.shape[1] :]
-    (step,) = systems.solve([(-f, -g)])
-    rounded = systems.rough(f_eps, g_eps)
-    good = step.is_solved(floor=MARGIN * rounded.size) & np.isfinite(step.x).all(axis=1)
 
-    def moved(of: Motion, g: np.ndarray) -> Point:
-        point = Point(of.x, of.y, g - product(A, w.A, of.x))
-        return Point(*(np.where(good[:, None], v, 0.0) for _, v in point._items()))
+def _placed(whole: Velocity, index: np.ndarray, part: Velocity) -> Velocity:
+    """A batch's velocity with those of some samples in their places."""
 
-    return moved(step, -g), moved(rounded, g_eps), good
+    def put(one: Any, other: Any) -> Any:
+        if one is None and other is None:
+            return None
+        if isinstance(one, np.ndarray):
+            out = one.copy()
+            out[index] = other
+            return out
+        one = whole.dot * 0.0 if one is None else one
+        other = part.dot * 0.0 if other is None else other
+        pairs = zip(one._items(), other._items(), strict=True)
+        return Point(*(put(v, w) for (_, v), (_, w) in pairs))
+
+    names = Velocity.__dataclass_fields__
+    return Velocity(**{name: put(getattr(whole, name), getattr(part, name)) for name in names})
 
 
 def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
@@ -272,27 +385,27 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
 
     A pair has none where its directions change with a shift of that size.
     """
-    t, noise = velocity.pairs.weights, velocity.noise
-    y, s, weak = velocity.at.y / t, velocity.at.s * t, np.zeros_like(noise)
-    size = np.maximum(norm(y), norm(s))[:, None, None]
+    t, noise = velocity.weights, velocity.noise
+    y, s = velocity.at.y / t, velocity.at.s * t
+    size = np.maximum(norm(y), norm(s))[:, None]
     most = np.where(size > 0, MOST * size, np.inf)
+    shift = np.minimum(NUDGE * np.maximum(noise, TINY), most)
+    weak = np.where(structure.inequalities & (np.abs(y - s) <= shift), shift, 0.0)
+    if structure.polyhedral:
+        return weak
     for cone, first, count in structure.blocks:
-        if cone.interior is None:
+        if is_diagonal(cone):
             continue
         rows = slice(first, first + cone.rows * count)
         shape = (len(y), count, cone.rows)
-        pair, own = [v[:, rows].reshape(shape) for v in (y, s)], noise[:, rows].reshape(shape)
-        single = is_diagonal(cone)
-        if not single:
-            own = own.max(axis=-1, keepdims=True)
-        own = np.minimum(NUDGE * np.maximum(own, TINY), most)
-        shift = np.broadcast_to(own * np.asarray(cone.interior), shape)
+        pair, own = [v[:, rows].reshape(shape) for v in (y, s)], shift[:, rows].reshape(shape)
+        inside = own.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
         active, free = (
             np.isfinite(cone.linearize(pair[0] + up, pair[1] + down).compliance)
-            for up, down in ((shift, 0.0), (0.0, shift))
+            for up, down in ((inside, 0.0), (0.0, inside))
         )
-        apart = active != free if single else (active != free).any(axis=-1, keepdims=True)
-        weak[:, rows] = np.where(apart, shift, 0.0).reshape(len(y), -1)
+        apart = (active != free).any(axis=-1, keepdims=True)
+        weak[:, rows] = np.where(apart, inside, 0.0).reshape(len(y), -1)
     return weak
 
 
@@ -302,23 +415,26 @@ def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
     Where y - s of an inequality's row changes sign; a curved cone's pair may move by a small share
     of its own size. Rows that are weakly active, or whose speed is rounding, do not count.
     """
-    t, doubt, noise = velocity.pairs.weights, velocity.doubt, velocity.noise
+    t, doubt, noise = velocity.weights, velocity.doubt, velocity.noise
     y, s = velocity.at.y / t, velocity.at.s * t
     y_dot, s_dot = velocity.dot.y / t, velocity.dot.s * t
+    v, v_dot = y - s, y_dot - s_dot
     unsure = MARGIN * (np.abs(doubt.y / t) + np.abs(doubt.s * t))
-    still = np.abs(y_dot - s_dot) <= unsure
-    out = np.full((len(y), 2), np.inf)
+    known = structure.inequalities & (np.abs(v_dot) > unsure) & (np.abs(v) > 2 * NUDGE * noise)
+    reach = np.where(known, -v / np.where(known, v_dot, 1.0), np.nan)
+    out = np.stack([
+        np.where(reach > 0, reach, np.inf).min(axis=1, initial=np.inf),
+        np.where(reach < 0, -reach, np.inf).min(axis=1, initial=np.inf),
+    ], axis=1)  # fmt: skip
+    if structure.polyhedral:
+        return out
     for cone, first, count in structure.blocks:
+        if is_diagonal(cone):
+            continue
         rows = slice(first, first + cone.rows * count)
         shape = (len(y), count, cone.rows)
         parts = [v[:, rows].reshape(shape) for v in (y, s, y_dot, s_dot)]
-        single = is_diagonal(cone)
         for k, sign in enumerate((1.0, -1.0)):
-            reach = cone.reach(*parts[:2], *(sign * v for v in parts[2:]))
-            if single:
-                known = ~still[:, rows] & (np.abs(y - s)[:, rows] > 2 * NUDGE * noise[:, rows])
-                reach = np.where(known, reach.reshape(len(y), -1), np.inf)
-            else:
-                reach = CURVED * reach
+            reach = CURVED * cone.reach(*parts[:2], *(sign * v for v in parts[2:]))
             out[:, k] = np.minimum(out[:, k], reach.min(axis=1, initial=np.inf))
     return out

@@ -131,10 +131,17 @@ class Structure:
             first += cone.rows * count
         return tuple(runs)
 
-    @property
+    @cached_property
     def polyhedral(self) -> bool:
         """Whether all rows are equations and inequalities."""
         return all(isinstance(cone, Zero | NonNeg) for cone in self.cones)
+
+    @cached_property
+    def inequalities(self) -> np.ndarray:
+        """Which rows are inequalities, bool (m,)."""
+        return np.concatenate([
+            np.full(cone.rows * count, isinstance(cone, NonNeg)) for cone, _, count in self.blocks
+        ] or [np.zeros(0, dtype=bool)])  # fmt: skip
 
     @cached_property
     def memory(self) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Factors(Protocol):
     regular: np.ndarray
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u), (batch, n) and (batch, m)."""
+        """(x, u) for stacks (batch, columns, n) and (batch, columns, m)."""
 
 
 def factored(systems: Systems) -> Factors:

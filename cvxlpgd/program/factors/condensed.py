@@ -143,26 +143,24 @@ class Condensed:
         return D, T, P_FC, P_FF, W, G, GW, height[:, None] * (S + S.T) / 2 * height, height, scale
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u); u and g are of rows times t."""
-        e, x, u = self.e, np.zeros_like(f), np.zeros_like(g)
-        g = g / self.t
-        x0, f_F = g[:, e.defining] / self.D, f[:, e.defined]
-        h = f[:, e.kept] - _each(x0, self.P_FC) - _each(f_F - _each(x0, self.P_FF), self.T)
-        right = (_each(h, self.GW.swapaxes(1, 2)) - g[:, e.rows]) * self.height
-        y = np.zeros((len(f), len(e.rows)))
+        """(x, u) for stacks (batch, columns, n or m); u and g are of rows times t."""
+        e, x, u, t = self.e, np.zeros_like(f), np.zeros_like(g), self.t[:, None]
+        g, h = g / t, f
+        if len(e.defined):
+            x0, f_F = g[:, :, e.defining] / self.D[:, None], f[:, :, e.defined]
+            h = f[:, :, e.kept] - x0 @ self.P_FC - (f_F - x0 @ self.P_FF) @ self.T
+            g = g[:, :, e.rows]
+        right = (h @ self.GW.swapaxes(1, 2) - g) * self.height[:, None]
+        y = np.zeros_like(right)
         for i, (active, factor) in enumerate(zip(self.active, self.factors, strict=True)):
             if len(active) and self.ok[i]:
-                y[i, active] = lapack.dpotrs(factor, right[i, active])[0]
-        y *= self.height
-        x_C = _each(h, self.W) - _each(y, self.GW)
-        x_F = x0 - _each(x_C, self.T.swapaxes(1, 2))
-        x[:, e.kept], x[:, e.defined] = x_C, x_F
-        u[:, e.rows] = y / self.t[:, e.rows]
-        y_R = (f_F - _each(x_C, self.P_FC.swapaxes(1, 2)) - _each(x_F, self.P_FF)) / self.D
-        u[:, e.defining] = y_R / self.t[:, e.defining]
-        return x, u
-
-
-def _each(v: np.ndarray, M: np.ndarray) -> np.ndarray:
-    """V M sample by sample, M (batch or 1, rows, columns): no bits depend on the batch."""
-    return np.asarray((v[:, None, :] @ M)[:, 0])
+                y[i][:, active] = lapack.dpotrs(factor, right[i][:, active].T)[0].T
+        y *= self.height[:, None]
+        x_C = h @ self.W - y @ self.GW
+        if not len(e.defined):
+            return x_C, y / t
+        x_F = x0 - x_C @ self.T.swapaxes(1, 2)
+        x[:, :, e.kept], x[:, :, e.defined] = x_C, x_F
+        y_R = (f_F - x_C @ self.P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / self.D[:, None]
+        u[:, :, e.rows], u[:, :, e.defining] = y, y_R
+        return x, u / t

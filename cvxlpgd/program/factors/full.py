@@ -38,14 +38,15 @@ class Full:
             self.samples.append(sample)
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u)."""
-        x, u = np.empty_like(f), np.zeros_like(g)
+        """(x, u) for stacks."""
+        x, u, curved = np.empty_like(f), np.zeros_like(g), self.curved[:, None]
         if self.curved.any():
-            f = f + (np.where(self.curved, g, 0.0)[:, None, :] @ self.G)[:, 0]
+            f = f + np.where(curved, g, 0.0) @ self.G
         for i, sample in enumerate(self.samples):
-            x[i], u[i, sample.rows] = sample.solve(f[i], g[i, sample.rows])
+            for k in range(f.shape[1]):
+                x[i, k], u[i, k, sample.rows] = sample.solve(f[i, k], g[i, k, sample.rows])
         if self.curved.any():
-            u = np.where(self.curved, (self.G @ x[:, :, None])[:, :, 0] - g, u)
+            u = np.where(curved, x @ self.G.swapaxes(1, 2) - g, u)
         return x, u
 
 

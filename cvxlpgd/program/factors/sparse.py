@@ -38,13 +38,14 @@ class Sparse:
                 self.factors.append(None)
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u)."""
-        x, u, n = np.full_like(f, np.nan), np.zeros_like(g), f.shape[1]
+        """(x, u) for stacks."""
+        x, u, n = np.full_like(f, np.nan), np.zeros_like(g), f.shape[2]
         for i, made in enumerate(self.factors):
             if made is not None:
                 factors, scale, rows = made
-                solution = factors.solve(np.concatenate([f[i], g[i, rows]]) * scale) * scale
-                x[i], u[i, rows] = solution[:n], solution[n:]
+                right = np.concatenate([f[i], g[i][:, rows]], axis=1) * scale
+                solution = factors.solve(right.T).T * scale
+                x[i], u[i][:, rows] = solution[:, :n], solution[:, n:]
         return x, u
 
 

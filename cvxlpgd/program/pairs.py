@@ -1,0 +1,137 @@
+"""Complementary pairs of a batch's cones, how each can move, and in which units.
+
+A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/_linearization.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvxlpgd.cones import Linearization
+from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
+from cvxlpgd.sparse import product
+
+APART = 1e6  # the cones' weights lie this far apart at most, around their mean
+NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
+
+
+class Pairs(NamedTuple):
+    """A batch's complementary pairs and how they move, in the rows' weighted units.
+
+    Parameters
+    ----------
+    weights : array (batch, m)
+        t, such that t s and y / t are of about one size; one for each curved cone.
+    y, s : arrays (batch, m)
+        The pairs in their own units.
+    compliance : array (batch, m)
+        Of each direction, 0 where it is active and infinite where it is free.
+    directions : list of array or None
+        For each block of cones, (batch, count, rows, rows); None where they are the rows.
+    """
+
+    weights: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+    compliance: np.ndarray
+    directions: list[np.ndarray | None]
+
+    @classmethod
+    def of(
+        cls, structure: Structure, z: Point, weights: np.ndarray, shift: np.ndarray | None = None
+    ) -> Pairs:
+        """The pairs nearest to a point's.
+
+        `shift` (batch, m), in weighted units, is added to y where it is positive, to s where it is
+        negative, along the cones' insides: it settles which side a pair without a side is on.
+        """
+        y, s = z.y / weights, z.s * weights
+        if shift is not None:
+            y, s = y + np.maximum(shift, 0.0), s + np.maximum(-shift, 0.0)
+        if structure.polyhedral:
+            return cls._of_rows(structure, y - s, weights)
+        y_new, s_new, compliance = np.empty_like(y), np.empty_like(s), np.empty_like(y)
+        directions: list[np.ndarray | None] = []
+        for cone, first, count in structure.blocks:
+            rows = slice(first, first + cone.rows * count)
+            shape = (len(y), count, cone.rows)
+            parts = (v[:, rows].reshape(shape) for v in (y, s))
+            pair: Linearization = cone.linearize(*parts)
+            y_new[:, rows] = pair.y.reshape(len(y), -1)
+            s_new[:, rows] = pair.s.reshape(len(y), -1)
+            compliance[:, rows] = pair.compliance.reshape(len(y), -1)
+            directions.append(pair.directions if pair.directions.ndim == 4 else None)
+        return cls(weights, y_new * weights, s_new / weights, compliance, directions)
+
+    @classmethod
+    def _of_rows(cls, structure: Structure, v: np.ndarray, weights: np.ndarray) -> Pairs:
+        """The same for equations and inequalities, of v = y - s: all rows at once."""
+        free = structure.inequalities & (v < 0)
+        y, s = np.where(free, 0.0, v * weights), np.where(free, -v / weights, 0.0)
+        return cls(weights, y, s, np.where(free, np.inf, 0.0), [None] * len(structure.blocks))
+
+    def take(self, index: np.ndarray) -> Pairs:
+        """Those of some samples."""
+        directions = [v if v is None else v[index] for v in self.directions]
+        weights, y, s, compliance = (v[index] for v in self[:4])
+        return Pairs(weights, y, s, compliance, directions)
+
+    def turned(
+        self,
+        structure: Structure,
+        v: np.ndarray,
+        transposed: bool = False,
+        magnitudes: bool = False,
+    ) -> np.ndarray:
+        """B v, or B'v, or |B|v, for vectors (batch, columns, m) in weighted units."""
+        if all(B is None for B in self.directions):
+            return v
+        out, (batch, columns, _) = v.copy(), v.shape
+        for (cone, first, count), B in zip(structure.blocks, self.directions, strict=True):
+            if B is not None:
+                rows = slice(first, first + cone.rows * count)
+                B = np.abs(B) if magnitudes else B
+                part = v[:, :, rows].reshape(batch, columns, count, cone.rows).transpose(0, 2, 3, 1)
+                turned = (B.swapaxes(-1, -2) if transposed else B) @ part
+                out[:, :, rows] = turned.transpose(0, 3, 1, 2).reshape(batch, columns, -1)
+        return out
+
+
+def is_diagonal(cone: Any) -> bool:
+    """Whether its projection's derivative is a diagonal."""
+    return bool(cone.derivative(np.zeros((0, cone.rows))).ndim == 2)
+
+
+def weights(program: ConeProgram, z: Point) -> np.ndarray:
+    """T (batch, m), such that y / t and t s are of one size in each cone.
+
+    On rows of their own it is the row's size. A curved cone's follows its pair; where y or s is
+    nothing but noise it counts as a small part of what the data would allow.
+    """
+    structure, w = program.structure, program.data
+    rows = np.sqrt(product(structure.A, w.A**2, np.ones_like(z.x)))
+    rows = np.where((rows > 0) & np.isfinite(rows), rows, 1.0)
+    with np.errstate(all="ignore"):
+        q = norm(w.q) + norm(w.P) * (norm(z.x) + norm(w.b / rows))
+        y_size = np.maximum(norm(z.y * rows), NOISE * q)
+        s_size = np.maximum(norm(z.s / rows), NOISE * (norm(w.b / rows) + norm(z.x)))
+        diagonal = structure.P.rows == structure.P.cols
+        curvature = norm(
+            w.P[:, diagonal]
+        )  # of a dual variable beside a slack, where all costs are 0
+        mean = np.maximum(y_size / s_size, NOISE * curvature)
+        mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
+        squares = mean / rows**2
+        for cone, first, count in structure.blocks:
+            if is_diagonal(cone):
+                continue
+            span = slice(first, first + cone.rows * count)
+            y, s = (v[:, span].reshape(len(v), count, cone.rows) for v in (z.y, z.s))
+            usual = mean / (rows[:, span].reshape(len(rows), count, -1) ** 2).mean(axis=-1)
+            own = norm(y) / norm(s)
+            known = (norm(y) > 0) & (norm(s) > 0)
+            own = np.where(known, np.clip(own, usual / APART, usual * APART), usual)
+            squares[:, span] = np.repeat(own, cone.rows, axis=1)
+    return np.asarray(np.sqrt(squares))
