@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvxlpgd.program.data import Structure
-from cvxlpgd.program.factors.peeled import Peeled
+from cvxlpgd.program.factors.peeled import Division, Peeled
 from cvxlpgd.program.factors.scaling import NOTHING
+from cvxlpgd.program.pairs import is_diagonal
 
 if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems
@@ -24,30 +25,42 @@ class Full:
         self.G = _turned(systems)
         H = np.zeros((len(w.P), n, n))
         H[:, structure.P.rows, structure.P.cols] = w.P
+        for rows in _curved_rows(structure):
+            part = np.where(self.curved[:, rows, None], self.G[:, rows], 0.0)
+            H = H + part.swapaxes(1, 2) @ part
+        others = systems.held & ~self.curved
+        rigid = systems.curved & others
+        division = Division.of(H, self.G, others, rigid)
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
-        self.samples: list[Peeled] = []
-        for i in range(batch):
-            G_c = self.G[i, self.curved[i]]
-            active = np.flatnonzero(systems.held[i] & ~self.curved[i])
-            curvature = H[i if len(H) > 1 else 0]
-            if len(G_c):
-                curvature = curvature + G_c.T @ G_c
-            corner = systems.curved[i, active].astype(float)
-            sample = Peeled(curvature, self.G[i, active], corner, active)
-            self.scale_x[i], self.scale_u[i, active] = sample.scale_x, sample.scale_u
-            self.samples.append(sample)
+        self.parts = [
+            Peeled(H, self.G, rigid.astype(float), division, samples)
+            for samples in division.groups()
+        ]
+        for part in self.parts:
+            self.scale_x[part.samples], self.scale_u[part.samples] = part.scale_x, part.scale_u
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u) for stacks."""
-        x, u, curved = np.empty_like(f), np.zeros_like(g), self.curved[:, None]
-        if self.curved.any():
-            f = f + np.where(curved, g, 0.0) @ self.G
-        for i, sample in enumerate(self.samples):
-            for k in range(f.shape[1]):
-                x[i, k], u[i, k, sample.rows] = sample.solve(f[i, k], g[i, k, sample.rows])
-        if self.curved.any():
+        curved, bent = self.curved[:, None], self.curved.any()
+        top = f + np.where(curved, g, 0.0) @ self.G if bent else f
+        if len(self.parts) == 1:
+            x, u = self.parts[0].solve(top, g)
+        else:
+            x, u = np.empty_like(f), np.zeros_like(g)
+            for part in self.parts:
+                x[part.samples], u[part.samples] = part.solve(top[part.samples], g[part.samples])
+        if bent:
             u = np.where(curved, x @ self.G.swapaxes(1, 2) - g, u)
         return x, u
+
+
+def _curved_rows(structure: Structure) -> list[slice]:
+    """The rows of each run of cones whose boundaries are curved."""
+    return [
+        slice(first, first + cone.rows * count)
+        for cone, first, count in structure.blocks
+        if not is_diagonal(cone)
+    ]
 
 
 def _turned(systems: Systems) -> np.ndarray:

@@ -1,96 +1,172 @@
-"""One sample's full system, without what stands alone in it."""
+"""Full systems without what stands alone in them, for samples of equal sizes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import lapack
 
-from cvxlpgd.program.factors.scaling import DELTA, scale_of
+from cvxlpgd.program.factors.scaling import DELTA, scales_of
 
 
-class Peeled:
-    """One sample's [H G'; G -C], H = P + G_c'G_c and G of other rows, in two steps.
-
-    C is 1 on curved rows that are too rigid to be eliminated, 0 on active ones.
+@dataclass(frozen=True, eq=False)
+class Division:
+    """What is peeled off each sample's [H G'; G -C], C 1 on rigid rows and 0 on active ones.
 
     A row with one entry, such as a bound's, fixes its column, whose equation then gives the row's
     multiplier. A column without curvature that stands in one active row alone, such as an
-    epigraph's, gives that row's multiplier, and the row gives the column. Both are peeled off.
+    epigraph's, gives that row's multiplier, and the row gives the column.
+
+    Masks of rows (batch, m) and of columns (batch, n); `column_of` (batch, m) is the column of a
+    bound or of an owner.
     """
 
-    def __init__(self, H: np.ndarray, G: np.ndarray, corner: np.ndarray, rows: np.ndarray) -> None:
-        n, stored, self.rows = len(H), G != 0, rows
-        active = corner == 0
-        free, others = np.ones(n, dtype=bool), np.ones(len(G), dtype=bool)
-        single = np.flatnonzero((stored.sum(axis=1) == 1) & active)
-        columns = stored[single].argmax(axis=1)
-        once = np.bincount(columns, minlength=n)[columns] == 1  # several are left to refinement
-        self.bounds, self.fixed = single[once], columns[once]
-        others[self.bounds], free[self.fixed] = False, False
-        alone = np.flatnonzero((stored[others].sum(axis=0) == 1) & free & ~H.any(axis=0))
-        owners = (stored[:, alone] & others[:, None]).argmax(axis=0) if len(G) else alone[:0]
-        alone, owners = alone[: len(owners)], owners
-        once = active[owners] & (np.bincount(owners, minlength=len(G))[owners] == 1)
-        self.owners, self.peeled = owners[once], alone[once]
-        self.free = np.flatnonzero(free)
-        others[self.owners], free[self.peeled] = False, False
-        self.kept, self.left = np.flatnonzero(free), np.flatnonzero(others)
-        self.bound_pivots = G[self.bounds, self.fixed]
-        self.pivots = G[self.owners, self.peeled]
-        self.across = G[self.owners[:, None], self.kept]
-        self.H_fixed, self.G_fixed = H[:, self.fixed], G[:, self.fixed]
-        k, size = len(self.kept), len(self.kept) + len(self.left)
-        M = np.zeros((size, size), order="F")
-        M[:k, :k] = H[self.kept[:, None], self.kept]
-        M[k:, :k] = G[self.left[:, None], self.kept]
-        M[:k, k:] = M[k:, :k].T
-        diagonal = np.arange(size)
-        M[diagonal[k:], diagonal[k:]] = -corner[self.left]
-        self.scale = scale_of(M)
-        M *= self.scale[:, None] * self.scale
-        M[diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
-        self.factors, self.order, self.fault = M, diagonal, 0
-        if size:
-            self.factors, self.order, self.fault = lapack.dgetrf(M, overwrite_a=True)
-        self.scale_x, self.scale_u = np.ones(n), np.ones(len(G))
-        self.scale_x[self.kept], self.scale_u[self.left] = self.scale[:k], self.scale[k:]
-        height = np.abs(self.across * self.scale[:k]).max(axis=1, initial=0.0)
-        height = np.where(height > 0, height, np.abs(self.pivots))
-        self.scale_u[self.owners] = 1 / height
-        self.scale_x[self.peeled] = height / np.abs(self.pivots)
-        self.scale_x[self.fixed], self.scale_u[self.bounds] = self._of_bounds(H, G)
+    bounds: np.ndarray
+    owners: np.ndarray
+    left: np.ndarray
+    kept: np.ndarray
+    column_of: np.ndarray
 
-    def _of_bounds(self, H: np.ndarray, G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The scales of fixed columns, whose largest other entry is about 1, and of their rows."""
-        if not len(self.fixed):
-            return np.zeros(0), np.zeros(0)
-        others = np.delete(np.arange(len(G)), self.bounds)
-        reached = np.abs(G[others[:, None], self.fixed]) * self.scale_u[others, None]
-        curved = np.abs(H[self.free[:, None], self.fixed]) * self.scale_x[self.free, None]
-        largest = np.maximum(reached.max(axis=0, initial=0.0), curved.max(axis=0, initial=0.0))
-        largest = np.maximum(largest, np.sqrt(np.abs(H[self.fixed, self.fixed])))
+    @classmethod
+    def of(cls, H: np.ndarray, G: np.ndarray, rows: np.ndarray, rigid: np.ndarray) -> Division:
+        """That of H (batch or 1, n, n), G (batch, m, n), `rows` of it, some of them `rigid`."""
+        batch, m, n = G.shape
+        stored = (G != 0) & rows[:, :, None]
+        samples = np.arange(batch)[:, None]
+        active = rows & ~rigid
+        column_of = stored.argmax(axis=2)
+        single = (stored.sum(axis=2) == 1) & active
+        times = np.zeros((batch, n), dtype=int)
+        np.add.at(times, (np.broadcast_to(samples, (batch, m))[single], column_of[single]), 1)
+        bounds = single & (times[samples, column_of] == 1)  # several are left to refinement
+        fixed = np.zeros((batch, n), dtype=bool)
+        fixed[np.broadcast_to(samples, (batch, m))[bounds], column_of[bounds]] = True
+        stored &= ~bounds[:, :, None]
+        alone = (stored.sum(axis=1) == 1) & ~fixed & ~H.any(axis=1)
+        mine = stored & alone[:, None, :]
+        owners = (mine.sum(axis=2) == 1) & active & ~bounds
+        column_of = np.where(owners, mine.argmax(axis=2), column_of)
+        peeled = np.zeros((batch, n), dtype=bool)
+        peeled[np.broadcast_to(samples, (batch, m))[owners], column_of[owners]] = True
+        return cls(bounds, owners, rows & ~bounds & ~owners, ~fixed & ~peeled, column_of)
+
+    def groups(self) -> Iterator[np.ndarray]:
+        """The samples, by the sizes of what is peeled off."""
+        sizes = np.stack([v.sum(axis=1) for v in (self.bounds, self.owners, self.left)], axis=1)
+        _, group = np.unique(sizes, axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        return (np.flatnonzero(group == k) for k in range(int(group.max(initial=-1)) + 1))
+
+
+class Peeled:
+    """Some samples' systems, divided, of equal sizes: what is left of each is factored.
+
+    Arrays have the samples' axis first; `..._at` are positions (samples, size).
+    """
+
+    def __init__(
+        self, H: np.ndarray, G: np.ndarray, corner: np.ndarray, division: Division,
+        samples: np.ndarray,
+    ) -> None:  # fmt: skip
+        self.samples, count, n = samples, len(samples), G.shape[2]
+
+        def at(mask: np.ndarray) -> np.ndarray:
+            return np.nonzero(mask[samples])[1].reshape(count, -1)
+
+        self.bounds_at, self.owners_at = at(division.bounds), at(division.owners)
+        self.left_at, self.kept_at = at(division.left), at(division.kept)
+        columns = division.column_of[samples]
+        self.fixed_at = np.take_along_axis(columns, self.bounds_at, axis=1)
+        self.peeled_at = np.take_along_axis(columns, self.owners_at, axis=1)
+        H = H if len(H) == 1 else H[samples]
+        own, each = G[samples], np.arange(count)[:, None]
+        of_H = each if len(H) > 1 else np.zeros_like(each)
+        self.bound_pivots = own[each, self.bounds_at, self.fixed_at]
+        self.pivots = own[each, self.owners_at, self.peeled_at]
+        block = each[:, :, None]
+        # rows in order: how NumPy multiplies depends on strides, and these on the batch
+        self.across, self.G_fixed, self.H_fixed = (
+            np.ascontiguousarray(v)
+            for v in (
+                own[block, self.owners_at[:, :, None], self.kept_at[:, None]],
+                np.take_along_axis(own, self.fixed_at[:, None], axis=2),
+                np.take_along_axis(H, self.fixed_at[:, None], axis=2),
+            )
+        )
+        k, size = self.kept_at.shape[1], self.kept_at.shape[1] + self.left_at.shape[1]
+        M = np.zeros((count, size, size))
+        M[:, :k, :k] = H[of_H[:, :, None], self.kept_at[:, :, None], self.kept_at[:, None]]
+        M[:, k:, :k] = own[block, self.left_at[:, :, None], self.kept_at[:, None]]
+        M[:, :k, k:] = M[:, k:, :k].swapaxes(1, 2)
+        diagonal = np.arange(size)
+        M[:, diagonal[k:], diagonal[k:]] = -np.take_along_axis(corner[samples], self.left_at, 1)
+        self.scale = scales_of(M)
+        M *= self.scale[:, :, None] * self.scale[:, None]
+        M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
+        self.factors = [lapack.dgetrf(part.T, overwrite_a=True) for part in M] if size else []
+        self.faulty = np.array([fault != 0 for *_, fault in self.factors] or [False] * count)
+        self._set_scales(H, of_H, own)
+
+    def _set_scales(self, H: np.ndarray, of_H: np.ndarray, G: np.ndarray) -> None:
+        """Scales (samples, n) and (samples, m): fixed columns' largest other entry is about 1."""
+        count, m, n = G.shape
+        k, each = self.kept_at.shape[1], np.arange(count)[:, None]
+        self.scale_x, self.scale_u = np.ones((count, n)), np.ones((count, m))
+        self.scale_x[each, self.kept_at] = self.scale[:, :k]
+        self.scale_u[each, self.left_at] = self.scale[:, k:]
+        height = np.abs(self.across * self.scale[:, None, :k]).max(axis=2, initial=0.0)
+        height = np.where(height > 0, height, np.abs(self.pivots))
+        self.scale_u[each, self.owners_at] = 1 / height
+        self.scale_x[each, self.peeled_at] = height / np.abs(self.pivots)
+        if not self.fixed_at.shape[1]:
+            return
+        others, free = self.scale_u.copy(), self.scale_x.copy()
+        others[each, self.bounds_at], free[each, self.fixed_at] = 0.0, 0.0
+        reached = (np.abs(self.G_fixed) * others[:, :, None]).max(axis=1, initial=0.0)
+        curved = (np.abs(self.H_fixed) * free[:, :, None]).max(axis=1, initial=0.0)
+        own = np.sqrt(np.abs(H[of_H, self.fixed_at, self.fixed_at]))
+        largest = np.maximum(np.maximum(reached, curved), own)
         scale = 1 / np.where(largest > 0, largest, 1.0)
-        return scale, 1 / (np.abs(self.bound_pivots) * scale)
+        self.scale_x[each, self.fixed_at] = scale
+        self.scale_u[each, self.bounds_at] = 1 / (np.abs(self.bound_pivots) * scale)
 
     def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) of f (n,) and g (active rows,)."""
-        x, u = np.empty_like(f), np.empty_like(g)
-        top, low = f, g
-        if len(self.fixed):
-            x[self.fixed] = known = g[self.bounds] / self.bound_pivots
-            top, low = f - self.H_fixed @ known, g - self.G_fixed @ known
-        k, right = len(self.kept), top[self.kept]
-        if len(self.peeled):
-            u[self.owners] = known = top[self.peeled] / self.pivots
+        """(x, u) of these samples' stacks f (samples, columns, n) and g (samples, columns, m)."""
+        x, u, top, low = np.zeros_like(f), np.zeros_like(g), f, g
+        k, bounded = self.kept_at.shape[1], self.fixed_at.shape[1] > 0
+        if bounded:
+            known = _at(g, self.bounds_at) / self.bound_pivots[:, None]
+            _put(x, self.fixed_at, known)
+            top = f - known @ self.H_fixed.swapaxes(1, 2)
+            low = g - known @ self.G_fixed.swapaxes(1, 2)
+        right = _at(top, self.kept_at)
+        if self.owners_at.shape[1]:
+            known = _at(top, self.peeled_at) / self.pivots[:, None]
+            _put(u, self.owners_at, known)
             right = right - known @ self.across
-        rhs = np.concatenate([right, low[self.left]]) * self.scale
-        if len(rhs):
-            rhs = lapack.dgetrs(self.factors, self.order, rhs)[0] * self.scale
-        x[self.kept], u[self.left] = rhs[:k], rhs[k:]
-        if len(self.peeled):
-            x[self.peeled] = (low[self.owners] - self.across @ rhs[:k]) / self.pivots
-        if len(self.fixed):
-            u[self.bounds] = 0.0
-            rest = f[self.fixed] - x @ self.H_fixed - u @ self.G_fixed
-            u[self.bounds] = rest / self.bound_pivots
-        return (x * np.nan, u) if self.fault else (x, u)
+        rest = np.concatenate([right, _at(low, self.left_at)], axis=2) * self.scale[:, None]
+        for part, (matrix, order, _) in zip(rest, self.factors, strict=False):
+            part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
+        rest *= self.scale[:, None]
+        _put(x, self.kept_at, rest[:, :, :k])
+        _put(u, self.left_at, rest[:, :, k:])
+        if self.owners_at.shape[1]:
+            left = _at(low, self.owners_at) - rest[:, :, :k] @ self.across.swapaxes(1, 2)
+            _put(x, self.peeled_at, left / self.pivots[:, None])
+        if bounded:
+            left = _at(f, self.fixed_at) - x @ self.H_fixed - u @ self.G_fixed
+            _put(u, self.bounds_at, left / self.bound_pivots[:, None])
+        x[self.faulty] = np.nan
+        return x, u
+
+
+def _at(v: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The entries (samples, columns, size) of a stack at each sample's positions."""
+    return np.take_along_axis(v, positions[:, None], axis=2)
+
+
+def _put(v: np.ndarray, positions: np.ndarray, values: np.ndarray) -> None:
+    """Write them, in an array of one's own."""
+    np.put_along_axis(v, positions[:, None], values, axis=2)

@@ -9,17 +9,23 @@ EVEN = 4.0  # times 1, at which columns are scaled enough
 NOTHING = 8 * np.finfo(float).eps  # of the terms that add up to an entry: it is 0, not a curvature
 
 
-def scale_of(M: np.ndarray) -> np.ndarray:
-    """E, such that the largest entry of each column of EME is about 1 (Ruiz 2001)."""
-    size, scale = np.abs(M), np.ones(len(M))
+def scales_of(M: np.ndarray) -> np.ndarray:
+    """E (batch, size), such that the largest entry of each column of EME is about 1 (Ruiz 2001)."""
+    size, scale = np.abs(M), np.ones(M.shape[:2])
+    going = np.arange(len(M))
     for _ in range(PASSES):
-        largest = size.max(axis=0, initial=0.0)
+        largest = size.max(axis=1, initial=0.0)
         largest = np.where(largest > 0, largest, 1.0)
-        if largest.max(initial=1.0) < EVEN and largest.min(initial=1.0) > 1 / EVEN:
+        uneven = (largest.max(axis=1, initial=1.0) >= EVEN) | (
+            largest.min(axis=1, initial=1.0) <= 1 / EVEN
+        )
+        if not uneven.all():
+            going, size, largest = going[uneven], size[uneven], largest[uneven]
+        if not len(going):
             break
         step = 1 / np.sqrt(largest)
-        scale *= step
-        size *= step[:, None] * step
+        scale[going] *= step
+        size *= step[:, :, None] * step[:, None]
     return scale
 
 
