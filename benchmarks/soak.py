@@ -29,8 +29,7 @@ from tqdm import tqdm
 from benchmarks.report import machine
 from benchmarks.soaked import FAMILIES, Step
 from benchmarks.traps.report import written
-from cvxlpgd.solvers._blas import one_thread_each
-from cvxlpgd.solvers._each import _pool, _workers
+from cvxlpgd.threads import one_thread_each, pool, workers
 
 GROWTH = 0.02  # of the resident memory
 OBJECTS = 50  # that Python's collector knows
@@ -110,9 +109,9 @@ def _fill_pool() -> None:
     """
     with one_thread_each():
         pass
-    everyone = threading.Barrier(_workers() + 1)
-    for _ in range(_workers()):
-        _pool().submit(everyone.wait)
+    everyone = threading.Barrier(workers() + 1)
+    for _ in range(workers()):
+        pool().submit(everyone.wait)
     everyone.wait()
 
 

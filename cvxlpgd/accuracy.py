@@ -55,9 +55,7 @@ class Gradients:
     def magnitudes(self, fields: Data, samples: np.ndarray) -> Values:
         """The sums of the terms' absolute values."""
         flat = [taken(v, samples, self.batch) for v in self.flat]
-        return self.parameters.cotangents(
-            flat, fields, self.entries, self.needed, magnitudes=True
-        )
+        return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes=True)
 
     def bounds(self, most: Data) -> Values:
         """What no entry exceeds."""
@@ -107,8 +105,8 @@ def judged(values: Values, fields: Any, evidence: Any, mapping: Mapping) -> Judg
     unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
     ambiguous = np.flatnonzero(~evidence.sees_everything)
     if len(ambiguous):
-        pairs = zip(*(mapping.values(v, ambiguous) for v in evidence.hidden(ambiguous)), strict=True)
-        for moved, usual in pairs:
+        motions = (mapping.values(v, ambiguous) for v in evidence.hidden(ambiguous))
+        for moved, usual in zip(*motions, strict=True):
             if moved is not None:
                 unique[ambiguous] &= norm(moved) <= SEEN * norm(usual)
     if evidence.split is not None:

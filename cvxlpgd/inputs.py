@@ -189,9 +189,12 @@ class Batch:
         own = self.own[k]
         value = value.reshape(self.shape + shape)
         added = len(self.shape) - len(own)
-        value = value.sum(axis=tuple(range(added)))
+        if added:
+            value = value.sum(axis=tuple(range(added)))
         shared = tuple(i for i, n in enumerate(own) if n == 1 and self.shape[added + i] != 1)
-        return value.sum(axis=shared, keepdims=True).reshape(own + shape)
+        if shared:
+            value = value.sum(axis=shared, keepdims=True)
+        return value.reshape(own + shape)
 
 
 def batched(domains: Sequence[Domain], values: Sequence[np.ndarray]) -> Batch:

@@ -7,7 +7,6 @@ columns' order, whether the values are shared by the batch or not.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -84,15 +83,11 @@ class Pattern:
 
     def matrix(self, values: np.ndarray) -> sp.csc_matrix:
         """A SciPy matrix of one sample's values (entries,); the values are not copied."""
-        matrix = copy(self._template)  # a constructor would check the indices each time
-        matrix.data = values
-        return matrix
+        return _filled(self._template, values)
 
     def transposed(self, values: np.ndarray) -> sp.csr_matrix:
         """The transposed matrix of one sample's values; the values are not copied."""
-        matrix = copy(self._transposed_template)
-        matrix.data = values
-        return matrix
+        return _filled(self._transposed_template, values)
 
     def blocks(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """(indices, indptr) of a block-diagonal matrix of this many samples, in CSC order."""
@@ -122,6 +117,14 @@ class Pattern:
     def _transposed_template(self) -> sp.csr_matrix:
         """The transpose of one."""
         return self._template.T
+
+
+def _filled(template: Any, values: np.ndarray) -> Any:
+    """A copy of a SciPy matrix with other values; a constructor would check the indices again."""
+    matrix = template.__class__.__new__(template.__class__)
+    matrix.__dict__.update(template.__dict__)
+    matrix.data = values
+    return matrix
 
 
 def picked(v: Array, columns: np.ndarray) -> Array:

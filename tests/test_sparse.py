@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cvxlpgd.solvers import _blas
+from cvxlpgd import threads
 from cvxlpgd.sparse import Linear, Pattern, product, transposed_product
 
 MATRICES = {
@@ -62,7 +62,7 @@ def test_products_of_patterns(batch: int) -> None:
 
 
 def blas_threads() -> list[int]:
-    return [library["num_threads"] for library in _blas._controller().info()
+    return [library["num_threads"] for library in threads._controller().info()
             if library["user_api"] == "blas"]  # fmt: skip
 
 
@@ -71,12 +71,12 @@ def test_blas_threads_are_limited_and_given_back() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with _blas.one_thread_each():
+        with threads.one_thread_each():
             inside.set()
             leave.wait(10)
 
     thread = threading.Thread(target=other)
-    with _blas.one_thread_each():
+    with threads.one_thread_each():
         thread.start()
         assert inside.wait(10)
         assert set(blas_threads()) <= {1}
@@ -84,9 +84,9 @@ def test_blas_threads_are_limited_and_given_back() -> None:
     leave.set()
     thread.join()
     assert blas_threads() == before
-    with pytest.raises(ZeroDivisionError), _blas.one_thread_each():
+    with pytest.raises(ZeroDivisionError), threads.one_thread_each():
         _ = 1 / 0
     assert blas_threads() == before
-    with _blas.one_thread_each():
+    with threads.one_thread_each():
         assert set(blas_threads()) <= {1}
     assert blas_threads() == before

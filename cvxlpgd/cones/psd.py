@@ -5,6 +5,7 @@ entries times sqrt(2), so that inner products of vectors and of matrices agree.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from array_api_compat import array_namespace
 from cvxlpgd.cones._linearization import Linearization, ratio
 
 
+@lru_cache(maxsize=64)
 def triangle(order: int) -> tuple[np.ndarray, np.ndarray]:
     """(i, j) with i >= j of each vector entry: the lower triangle, column by column."""
     cols, rows = np.triu_indices(order)

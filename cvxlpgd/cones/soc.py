@@ -59,18 +59,19 @@ class SOC:
         ray = np.concatenate([np.ones_like(t), w], axis=-1)
         ray_s = np.concatenate([np.ones_like(t), -w], axis=-1)
         inside, outside = low >= 0, high <= 0
-        y_new = np.where(inside, v, np.where(outside, 0.0, high / 2 * ray))
-        s_new = np.where(outside, -v, np.where(inside, 0.0, -low / 2 * ray_s))
-        curved = np.zeros((*v.shape, v.shape[-1]))
-        curved[..., 0, :] = ray * np.sqrt(0.5)
-        curved[..., 1:-1, 1:] = _tangents(w)
-        identity = np.eye(v.shape[-1])
-        directions = np.where(
-            inside[..., None], identity, np.where(outside[..., None], 0.0, curved)
-        )
+        y_new, s_new = high / 2 * ray, -low / 2 * ray_s
+        directions = np.zeros((*v.shape, v.shape[-1]))
+        directions[..., 0, :] = ray * np.sqrt(0.5)
+        directions[..., 1:-1, 1:] = _tangents(w)
         compliance = np.broadcast_to(ratio(-low, high), v.shape).copy()
         compliance[..., 0], compliance[..., -1] = 0.0, np.inf
-        compliance = np.where(inside, 0.0, np.where(outside, np.inf, compliance))
+        for side, of_y in ((inside, 1.0), (outside, 0.0)):
+            if side.any():
+                y_new = np.where(side, of_y * v, y_new)
+                s_new = np.where(side, (of_y - 1.0) * v, s_new)
+                compliance = np.where(side, 0.0 if of_y else np.inf, compliance)
+                identity = of_y * np.eye(v.shape[-1])
+                directions = np.where(side[..., None], identity, directions)
         return Linearization(y_new, s_new, directions, compliance)
 
     def reach(

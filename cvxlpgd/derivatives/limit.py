@@ -202,7 +202,7 @@ def _sum(one: Pair, other: Pair) -> Pair:
 def _combined(
     names: list[str], moved: Pair, shifted: Pair, dot: Pair, at: Pair
 ) -> dict[str, np.ndarray]:
-    """What no entry's change exceeds, for changes `moved` of the velocity, `shifted` of the point."""
+    """What no entry's change exceeds, for those of the velocity and of the point."""
     if "q" not in names:
         return {"x": moved[0], "y": moved[1], "s": moved[1] * 0.0}
     crossed = dot[1] * shifted[0] + dot[0] * shifted[1] + shifted[0]  # the last is s_bar's share

@@ -22,8 +22,8 @@ import numpy as np
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Motions, Systems, conditions, rounding
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
-from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.sparse import picked, product, products, transposed_product
+from cvxlpgd.threads import one_thread_each
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle
@@ -33,6 +33,7 @@ LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
 CANCELLED = 64.0  # times the unit of rounding of its terms
 MOST = 1e-2  # of all pairs' size: none is moved further to give it a side
 TINY = 1e-300
+FAR = 10.0  # times a shift: a spectral value that is larger does not change sign by it
 CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
 
@@ -68,8 +69,7 @@ class AlongData:
     w_dot: Data
 
     def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
-        """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x); what is left of terms that cancel is 0.
-        """
+        """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x), 0 where that is rounding."""
         structure, full = program.structure, {}
         for name, entries in structure.varying._items():
             dot = getattr(self.w_dot, name)
@@ -334,8 +334,8 @@ class _Motions:
         k = slice(self.columns["random"], self.columns["random"] + 1)
         x, u = self.systems.random()
         unseen = ~self.systems.factors.regular[:, None, None]
-        rest = [np.where(unseen, v - w[:, k], 0.0) for v, w in ((x, self.stack.x), (u, self.stack.u))]
-        return self._homogeneous(*rest)
+        rest_x = np.where(unseen, x - self.stack.x[:, k], 0.0)
+        return self._homogeneous(rest_x, np.where(unseen, u - self.stack.u[:, k], 0.0))
 
     def _homogeneous(self, x: np.ndarray, u: np.ndarray) -> Point:
         """(x, y, -Ax) of stacks of one."""
@@ -400,12 +400,18 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
         shape = (len(y), count, cone.rows)
         pair, own = [v[:, rows].reshape(shape) for v in (y, s)], shift[:, rows].reshape(shape)
         inside = own.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
-        active, free = (
-            np.isfinite(cone.linearize(pair[0] + up, pair[1] + down).compliance)
-            for up, down in ((inside, 0.0), (0.0, inside))
-        )
-        apart = (active != free).any(axis=-1, keepdims=True)
-        weak[:, rows] = np.where(apart, inside, 0.0).reshape(len(y), -1)
+        samples = np.arange(len(y))
+        if cone.symmetric:  # no spectral value of the others is near to 0
+            near = cone.reach(*pair, inside, inside * 0.0) <= FAR
+            samples = np.flatnonzero(near.any(axis=1))
+        if len(samples):
+            part, up = [v[samples] for v in pair], inside[samples]
+            active, free = (
+                np.isfinite(cone.linearize(*moved).compliance)
+                for moved in ((part[0] + up, part[1]), (part[0], part[1] + up))
+            )
+            apart = (active != free).any(axis=-1, keepdims=True)
+            weak[samples, rows] = np.where(apart, up, 0.0).reshape(len(samples), -1)
     return weak
 
 
@@ -434,7 +440,6 @@ def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
         rows = slice(first, first + cone.rows * count)
         shape = (len(y), count, cone.rows)
         parts = [v[:, rows].reshape(shape) for v in (y, s, y_dot, s_dot)]
-        for k, sign in enumerate((1.0, -1.0)):
-            reach = CURVED * cone.reach(*parts[:2], *(sign * v for v in parts[2:]))
-            out[:, k] = np.minimum(out[:, k], reach.min(axis=1, initial=np.inf))
+        nearest = CURVED * cone.reach(*parts).min(axis=1, initial=np.inf)  # to both sides
+        out = np.minimum(out, nearest[:, None])
     return out

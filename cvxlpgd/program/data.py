@@ -277,6 +277,8 @@ def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
 
 def norm(v: Array) -> Array:
     """The largest absolute value along the last axis, 0 where that is empty."""
+    if isinstance(v, np.ndarray) and v.shape[-1]:
+        return np.abs(np.maximum(v.max(axis=-1), -v.min(axis=-1)))
     xp = array_namespace(v)
     if v.shape[-1] == 0:
         return xp.zeros(v.shape[:-1], dtype=v.dtype, device=v.device)

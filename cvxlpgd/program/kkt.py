@@ -192,9 +192,7 @@ class Systems:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
         factors = self.factors
         return np.asarray(
-            np.maximum(
-                norm(top * factors.scale_x[:, None]), norm(low * factors.scale_u[:, None])
-            )
+            np.maximum(norm(top * factors.scale_x[:, None]), norm(low * factors.scale_u[:, None]))
         )
 
     def solve(

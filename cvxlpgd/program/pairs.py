@@ -5,11 +5,12 @@ A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/_linearization.py
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones import Linearization
+from cvxlpgd.cones import Cone, Linearization
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
 from cvxlpgd.sparse import product
 
@@ -99,7 +100,8 @@ class Pairs(NamedTuple):
         return out
 
 
-def is_diagonal(cone: Any) -> bool:
+@lru_cache(maxsize=256)
+def is_diagonal(cone: Cone) -> bool:
     """Whether its projection's derivative is a diagonal."""
     return bool(cone.derivative(np.zeros((0, cone.rows))).ndim == 2)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -14,8 +12,8 @@ import scipy.sparse as sp
 
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.solution import USABLE, Solution, Status
-from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._guard import is_failure, known_status, said, shape_fault
+from cvxlpgd.threads import shared, workers
 
 # A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
 WORTH = 1e-3  # of all that is left to do
@@ -103,7 +101,7 @@ def solve_each(
             seconds[i] = perf_counter() - begin
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
-    if parallel and len(work) > 1 and _workers() > 1:
+    if parallel and len(work) > 1 and workers() > 1:
         timed(work.popleft())
         first = work.popleft()
         begin = perf_counter()
@@ -145,52 +143,3 @@ def sound(answer: Answer, structure: Structure) -> Answer:
         faults.append(f"the solver returned the status {answer.status} without a point")
     fault = next(filter(None, faults), "")
     return Answer(Status.FAILED, message=fault) if fault else answer
-
-
-def shared(work: deque[Any], do: Callable[[Any], None]) -> None:
-    """Empty `work` in this thread and the pool's, with one BLAS thread each."""
-
-    def drain() -> None:
-        while work:
-            try:
-                piece = work.popleft()
-            except IndexError:  # another thread was faster
-                return
-            do(piece)
-
-    with one_thread_each():
-        others = [_pool().submit(drain) for _ in range(min(_workers(), len(work)) - 1)]
-        try:
-            drain()
-        finally:
-            work.clear()  # after Ctrl-C the others stop too
-            for other in others:
-                other.result()
-
-
-def _workers() -> int:
-    """Threads that run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_the_pool: ThreadPoolExecutor | None = None
-
-
-def _pool() -> ThreadPoolExecutor:
-    """One pool for the process, made when first needed, joined by Python at exit."""
-    global _the_pool
-    if _the_pool is None:
-        _the_pool = ThreadPoolExecutor(_workers(), thread_name_prefix="cvxlpgd")
-    return _the_pool
-
-
-def _forget_pool() -> None:
-    """A forked child has the pool object but none of its threads."""
-    global _the_pool
-    _the_pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)

@@ -20,9 +20,9 @@ import numpy as np
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Point, Structure
-from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._layout import upper_triangle
 from cvxlpgd.sparse import Pattern
+from cvxlpgd.threads import one_thread_each
 
 SETTINGS = frozenset(
     "solver device device_id yolo yolo_num_iters max_iter time_limit verbose".split()

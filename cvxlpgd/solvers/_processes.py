@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled
-from cvxlpgd.solvers._each import _workers
+from cvxlpgd.threads import workers
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Processes:
     @property
     def count(self) -> int:
         """How many workers there are."""
-        return self.workers or _workers()
+        return self.workers or workers()
 
     def submit(self, seconds: float | None, call: Callable[..., T], *arguments: Any) -> Future[T]:
         """The future of a call in a worker, which is ended where it takes more than `seconds`.

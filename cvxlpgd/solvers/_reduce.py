@@ -21,9 +21,9 @@ from functools import cached_property
 import numpy as np
 
 from cvxlpgd.program import Structure
-from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._bounds import Bounds
 from cvxlpgd.sparse import Pattern
+from cvxlpgd.threads import one_thread_each
 
 
 @dataclass(frozen=True, eq=False)

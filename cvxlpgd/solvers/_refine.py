@@ -35,11 +35,11 @@ import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.solvers import _systems as systems
-from cvxlpgd.solvers._blas import one_thread_each
 from cvxlpgd.solvers._each import row
 from cvxlpgd.solvers._scales import Scales
 from cvxlpgd.solvers._systems import Factors, Inverses, each_block, is_diagonal
 from cvxlpgd.sparse import product, transposed_product
+from cvxlpgd.threads import one_thread_each
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told

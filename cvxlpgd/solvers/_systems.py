@@ -13,8 +13,8 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
 from cvxlpgd.program import ConeProgram, Structure, norm
-from cvxlpgd.solvers._each import _workers, shared
 from cvxlpgd.sparse import Pattern, product, transposed_product
+from cvxlpgd.threads import shared, workers
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
@@ -295,7 +295,7 @@ def _inverted(H: np.ndarray) -> np.ndarray:
                 except np.linalg.LinAlgError:
                     out[i] = np.nan
 
-    parts = min(_workers(), len(flat)) if flat.size * flat.shape[-1] > WORTH else 1
+    parts = min(workers(), len(flat)) if flat.size * flat.shape[-1] > WORTH else 1
     cuts = [round(len(flat) * k / parts) for k in range(parts + 1)]
     shared(deque(slice(a, b) for a, b in pairwise(cuts)), invert)
     return out.reshape(H.shape)

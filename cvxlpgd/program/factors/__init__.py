@@ -4,7 +4,7 @@
 
 - `Condensed`: strictly convex programs of linear rows. Columns that equations define are
   eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
-  factors its active rows' part.
+  factors its active rows' part; matrices of its own are factored for each.
 - `Full`: curved rows eliminated but rigid ones, H = P + G_c'G_c; each sample factors [H G'; G -C]
   of the others.
 - `Sparse`: each sample factors the whole K.

@@ -1,10 +1,10 @@
-"""Strictly convex programs of linear rows: one inverse, and each sample's active rows of it."""
+"""Strictly convex programs of linear rows: columns eliminated, then each sample's active rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
@@ -51,116 +51,190 @@ class Elimination:
         return cls(structure, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
 
     @cached_property
-    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray, tuple[int, int]]]:
-        """Which entries of P and A are in each part, where, and its shape."""
+    def parts(self) -> dict[str, Part]:
+        """Which entries of P and A are in each part of them."""
         P, A = self.structure.P, self.structure.A
         return {
-            "P_CC": _places(P, self.kept, self.kept),
-            "P_FC": _places(P, self.defined, self.kept),
-            "P_FF": _places(P, self.defined, self.defined),
-            "A_C": _places(A, self.rows, self.kept),
-            "A_R": _places(A, self.defining, self.kept),
+            "P_CC": Part.of(P, self.kept, self.kept),
+            "P_FC": Part.of(P, self.defined, self.kept),
+            "P_FF": Part.of(P, self.defined, self.defined),
+            "A_C": Part.of(A, self.rows, self.kept),
+            "A_R": Part.of(A, self.defining, self.kept),
         }
 
 
-def _places(
-    pattern: Pattern, rows: np.ndarray, cols: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-    row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
-    row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
-    inside = np.flatnonzero((row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0))
-    flat = row_places[pattern.rows[inside]] * len(cols) + col_places[pattern.cols[inside]]
-    return inside, flat, (len(rows), len(cols))
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows and columns of a sparse matrix as a full one: its entries `inside`, at `flat`."""
+
+    inside: np.ndarray
+    flat: np.ndarray
+    shape: tuple[int, int]
+    is_whole: bool
+
+    @classmethod
+    def of(cls, pattern: Pattern, rows: np.ndarray, cols: np.ndarray) -> Part:
+        """That of a pattern's rows and columns."""
+        row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
+        row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
+        chosen = (row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0)
+        inside, shape = np.flatnonzero(chosen), (len(rows), len(cols))
+        flat = row_places[pattern.rows[inside]] * len(cols) + col_places[pattern.cols[inside]]
+        whole = pattern.shape == shape and pattern.size == shape[0] * shape[1]
+        return cls(inside, flat, shape, whole)
+
+    def full(self, values: np.ndarray) -> np.ndarray:
+        """The full matrices (count, *shape) of values (count, entries)."""
+        if self.is_whole:
+            return values.reshape(len(values), *self.shape[::-1]).swapaxes(1, 2)
+        out = np.zeros((len(values), self.shape[0] * self.shape[1]))
+        out[:, self.flat] = values[:, self.inside]
+        return out.reshape(len(values), *self.shape)
+
+
+class Core(Protocol):
+    """What solves [H G_a'; G_a 0] (x, y) = (h, g) for each sample's active rows a.
+
+    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent;
+    `height` (batch or 1, rows) and `scale` (batch or 1, columns) are the system's units.
+    """
+
+    ok: np.ndarray
+    height: np.ndarray
+    scale: np.ndarray
+
+    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(x, y) for stacks; y is 0 on other rows."""
 
 
 class Condensed:
-    """H⁻¹ and G H⁻¹G', once where all samples share P and A, and each sample's active rows of it.
+    """What equations define eliminated, and a core of the other columns and rows.
 
         H = P_CC - P_CF T - T'P_FC + T'P_FF T,   T = D⁻¹A_RC,   D = A_RF, diagonal
-        (G H⁻¹G')_aa u_a = G_a H⁻¹ h - g_a,    H x_C = h - G_a'u_a
-        h = f_C - P_CF x0 - T'(f_F - P_FF x0),   x0 = D⁻¹g_R
+        H x_C + G'u = h = f_C - P_CF x0 - T'(f_F - P_FF x0),   x0 = D⁻¹g_R
 
-    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent.
+    `ok`, bool (batch,), is False where the core is not safe.
     """
 
     def __init__(self, systems: Systems, elimination: Elimination) -> None:
         structure, w, e = systems.program.structure, systems.program.data, elimination
-        self.e, self.t = e, systems.pairs.weights
-        batch, count = len(self.t), max(len(w.P), len(w.A))
-        cores = [self._core(w.P[k % len(w.P)], w.A[k % len(w.A)]) for k in range(count)]
-        sound = np.array([core is not None for core in cores])
-        known = next((core for core in cores if core is not None), None)
-        self.ok = np.broadcast_to(sound, (batch,)).copy()
-        self.regular = self.ok
-        self.factors: list[np.ndarray | None] = [None] * batch
+        self.e, self.t, parts = e, systems.pairs.weights, e.parts
+        batch = len(self.t)
+        H, G = parts["P_CC"].full(w.P), parts["A_C"].full(w.A)
         self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
-        if known is None:
-            return
-        filled = [known if core is None else core for core in cores]
-        self.D, self.T, self.P_FC, self.P_FF, self.W, self.G, self.GW, S, self.height, scale = (
-            np.stack(parts) for parts in zip(*filled, strict=True)
-        )
-        self.active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
-        for i, active in enumerate(self.active):
-            part = S[i % count][active[:, None], active]
-            factor, fault = lapack.dpotrf(part) if len(active) else (part, 0)
-            self.ok[i] &= not fault and not (factor.diagonal() ** 2 < PIVOT).any()
-            self.factors[i] = factor
-        self.scale_x[:, e.kept] = scale
-        curvature = np.abs(np.diagonal(self.P_FF, axis1=1, axis2=2))
-        self.scale_x[:, e.defined] = 1 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
-        self.scale_u[:, e.rows] = self.height / self.t[:, e.rows]
-        height = np.abs(self.D) * self.scale_x[:, e.defined]
-        self.scale_u[:, e.defining] = 1 / (self.t[:, e.defining] * height)
-
-    def _core(self, P: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, ...] | None:
-        """(D, T, P_FC, P_FF, H⁻¹, G, G H⁻¹, G H⁻¹G' of unit diagonal, its scale, H's scale)."""
-        values, e = {"P": P, "A": A}, self.e
-
-        def part(name: str) -> np.ndarray:
-            inside, flat, shape = e.parts[name]
-            out = np.zeros(shape[0] * shape[1])
-            out[flat] = values[name[0]][inside]
-            return out.reshape(shape)
-
-        D, P_FC, P_FF, G = A[e.pivots], part("P_FC"), part("P_FF"), part("A_C")
-        T = part("A_R") / D[:, None]
-        cross = T.T @ P_FC
-        H = part("P_CC") - cross - cross.T + T.T @ P_FF @ T
-        diagonal = H.diagonal()
-        if not (diagonal > 0).all():
-            return None
-        scale = 1 / np.sqrt(diagonal)
-        factor, fault = lapack.dpotrf(scale[:, None] * H * scale)
-        if fault or (factor.diagonal() ** 2 < PIVOT).any():
-            return None
-        inverse = np.triu(lapack.dpotri(factor)[0])
-        W = scale[:, None] * (inverse + np.triu(inverse, 1).T) * scale
-        GW = G @ W
-        S = GW @ G.T
-        own = S.diagonal()
-        height = 1 / np.sqrt(np.where(own > 0, own, 1.0))
-        return D, T, P_FC, P_FF, W, G, GW, height[:, None] * (S + S.T) / 2 * height, height, scale
+        if len(e.defined):
+            self.D, self.T = w.A[:, e.pivots], parts["A_R"].full(w.A)
+            self.T = self.T / self.D[:, :, None]
+            self.P_FC, self.P_FF = parts["P_FC"].full(w.P), parts["P_FF"].full(w.P)
+            cross = self.T.swapaxes(1, 2) @ self.P_FC
+            H = H - cross - cross.swapaxes(1, 2) + self.T.swapaxes(1, 2) @ self.P_FF @ self.T
+            curvature = np.abs(np.diagonal(self.P_FF, axis1=1, axis2=2))
+            scale = 1 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+            self.scale_x[:, e.defined] = scale
+            height = self.t[:, e.defining] * np.abs(self.D) * scale
+            self.scale_u[:, e.defining] = 1 / height
+        active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
+        self.core: Core = (SharedCore if len(H) == len(G) == 1 else OwnCores)(H, G, active)
+        self.regular = self.ok = self.core.ok
+        self.scale_x[:, e.kept] = self.core.scale
+        self.scale_u[:, e.rows] = self.core.height / self.t[:, e.rows]
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u) for stacks (batch, columns, n or m); u and g are of rows times t."""
-        e, x, u, t = self.e, np.zeros_like(f), np.zeros_like(g), self.t[:, None]
-        g, h = g / t, f
-        if len(e.defined):
-            x0, f_F = g[:, :, e.defining] / self.D[:, None], f[:, :, e.defined]
-            h = f[:, :, e.kept] - x0 @ self.P_FC - (f_F - x0 @ self.P_FF) @ self.T
-            g = g[:, :, e.rows]
-        right = (h @ self.GW.swapaxes(1, 2) - g) * self.height[:, None]
-        y = np.zeros_like(right)
-        for i, (active, factor) in enumerate(zip(self.active, self.factors, strict=True)):
-            if len(active) and self.ok[i]:
-                y[i][:, active] = lapack.dpotrs(factor, right[i][:, active].T)[0].T
-        y *= self.height[:, None]
-        x_C = h @ self.W - y @ self.GW
+        e, t = self.e, self.t[:, None]
+        g = g / t
         if not len(e.defined):
-            return x_C, y / t
-        x_F = x0 - x_C @ self.T.swapaxes(1, 2)
+            x, y = self.core.solve(f, g)
+            return x, y / t
+        x, u = np.empty_like(f), np.empty_like(g)
+        D, T, P_FC = self.D[:, None], self.T, self.P_FC
+        x0, f_F = g[:, :, e.defining] / D, f[:, :, e.defined]
+        h = f[:, :, e.kept] - x0 @ P_FC - (f_F - x0 @ self.P_FF) @ T
+        x_C, u[:, :, e.rows] = self.core.solve(h, g[:, :, e.rows])
+        x_F = x0 - x_C @ T.swapaxes(1, 2)
         x[:, :, e.kept], x[:, :, e.defined] = x_C, x_F
-        y_R = (f_F - x_C @ self.P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / self.D[:, None]
-        u[:, :, e.rows], u[:, :, e.defining] = y, y_R
+        u[:, :, e.defining] = (f_F - x_C @ P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / D
         return x, u / t
+
+
+class SharedCore:
+    """H⁻¹ and G H⁻¹G' once, where all samples share them, and each sample's active rows of it."""
+
+    def __init__(self, H: np.ndarray, G: np.ndarray, active: list[np.ndarray]) -> None:
+        batch = len(active)
+        self.active, self.factors = active, [np.zeros((0, 0))] * batch
+        self.ok, self.G = np.zeros(batch, dtype=bool), G[0]
+        self.scale, self.height = np.ones((1, H.shape[1])), np.ones((1, G.shape[1]))
+        self.W, self.GW = np.zeros_like(H[0]), np.zeros_like(G[0])
+        diagonal = H[0].diagonal()
+        if not (diagonal > 0).all():
+            return
+        scale = 1 / np.sqrt(diagonal)
+        factor, fault = lapack.dpotrf(scale[:, None] * H[0] * scale)
+        if fault or (factor.diagonal() ** 2 < PIVOT).any():
+            return
+        inverse = np.triu(lapack.dpotri(factor)[0])
+        self.W = scale[:, None] * (inverse + np.triu(inverse, 1).T) * scale
+        self.GW = self.G @ self.W
+        S = self.GW @ self.G.T
+        own = S.diagonal()
+        height = 1 / np.sqrt(np.where(own > 0, own, 1.0))
+        S = height[:, None] * (S + S.T) / 2 * height
+        self.scale, self.height = scale[None], height[None]
+        for i, rows in enumerate(active):
+            part, fault = S[rows[:, None], rows], 0
+            if len(rows):
+                part, fault = lapack.dpotrf(part)
+            self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
+            self.factors[i] = part
+
+    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(G H⁻¹G')_aa y_a = G_a H⁻¹ h - g_a,    x = H⁻¹(h - G'y)."""
+        x = h @ self.W
+        right = (x @ self.G.T - g) * self.height
+        y = np.zeros_like(right)
+        for i, (rows, factor) in enumerate(zip(self.active, self.factors, strict=True)):
+            if len(rows) and self.ok[i]:
+                y[i][:, rows] = lapack.dpotrs(factor, right[i][:, rows].T)[0].T
+        y *= self.height
+        return x - y @ self.GW, y
+
+
+class OwnCores:
+    """The same for each sample's own H = LL' and G: V = L⁻¹G_a', and V'V factored."""
+
+    def __init__(self, H: np.ndarray, G: np.ndarray, active: list[np.ndarray]) -> None:
+        batch, rows, n = len(active), G.shape[1], H.shape[1]
+        self.active, self.ok = active, np.zeros(batch, dtype=bool)
+        self.scale, self.height = np.ones((batch, n)), np.ones((batch, rows))
+        self.parts: list[tuple[np.ndarray, ...]] = [()] * batch
+        diagonals = np.diagonal(H, axis1=1, axis2=2)
+        for i, held in enumerate(active):
+            matrix, diagonal = H[i % len(H)], diagonals[i % len(H)]
+            if not (diagonal > 0).all():
+                continue
+            self.scale[i] = scale = 1 / np.sqrt(diagonal)
+            L, fault = lapack.dpotrf(scale[:, None] * matrix * scale, lower=True)
+            if fault or (L.diagonal() ** 2 < PIVOT).any():
+                continue
+            V = lapack.dtrtrs(L, (G[i % len(G), held] * scale).T, lower=True)[0]
+            size = np.sqrt(np.einsum("ij,ij->j", V, V))
+            height = 1 / np.where(size > 0, size, 1.0)
+            V = V * height
+            R, fault = lapack.dpotrf(V.T @ V) if len(held) else (np.zeros((0, 0)), 0)
+            self.ok[i] = not fault and not (R.diagonal() ** 2 < PIVOT).any()
+            self.height[i, held] = height
+            self.parts[i] = (L, V, R)
+
+    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """With c = L⁻¹h:    V'V y_a = V'c - g_a,    x = L⁻ᵀ(c - V y_a)."""
+        x, y = h * self.scale[:, None], np.zeros_like(g)
+        scaled = g * self.height[:, None]
+        for i in np.flatnonzero(self.ok):
+            (L, V, R), rows = self.parts[i], self.active[i]
+            c = lapack.dtrtrs(L, x[i].T, lower=True)[0]
+            if len(rows):
+                own = lapack.dpotrs(R, V.T @ c - scaled[i][:, rows].T)[0]
+                c, y[i][:, rows] = c - V @ own, own.T
+            x[i] = lapack.dtrtrs(L, c, lower=True, trans=True)[0].T
+        return x * self.scale[:, None], y * self.height[:, None]

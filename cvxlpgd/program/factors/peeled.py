@@ -70,7 +70,7 @@ class Peeled:
         self, H: np.ndarray, G: np.ndarray, corner: np.ndarray, division: Division,
         samples: np.ndarray,
     ) -> None:  # fmt: skip
-        self.samples, count, n = samples, len(samples), G.shape[2]
+        self.samples, count = samples, len(samples)
 
         def at(mask: np.ndarray) -> np.ndarray:
             return np.nonzero(mask[samples])[1].reshape(count, -1)
