@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
 
 from cvxlpgd.program.factors.scaling import DELTA, scales_of
+from cvxlpgd.threads import shared
+
+WORTH = 2e7  # multiplications from which a second thread pays
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,8 @@ class Division:
         column_of = np.where(owners, mine.argmax(axis=2), column_of)
         peeled = np.zeros((batch, n), dtype=bool)
         peeled[np.broadcast_to(samples, (batch, m))[owners], column_of[owners]] = True
-        return cls(bounds, owners, rows & ~bounds & ~owners, ~fixed & ~peeled, column_of)
+        left = rows & ~bounds & ~owners & (rigid | (G != 0).any(axis=2))  # rows of zeros say nothing
+        return cls(bounds, owners, left, ~fixed & ~peeled, column_of)
 
     def groups(self) -> Iterator[np.ndarray]:
         """The samples, by the sizes of what is peeled off."""
@@ -85,27 +91,26 @@ class Peeled:
         of_H = each if len(H) > 1 else np.zeros_like(each)
         self.bound_pivots = own[each, self.bounds_at, self.fixed_at]
         self.pivots = own[each, self.owners_at, self.peeled_at]
-        block = each[:, :, None]
         # rows in order: how NumPy multiplies depends on strides, and these on the batch
         self.across, self.G_fixed, self.H_fixed = (
             np.ascontiguousarray(v)
             for v in (
-                own[block, self.owners_at[:, :, None], self.kept_at[:, None]],
+                _block(own, self.owners_at, self.kept_at),
                 np.take_along_axis(own, self.fixed_at[:, None], axis=2),
                 np.take_along_axis(H, self.fixed_at[:, None], axis=2),
             )
         )
         k, size = self.kept_at.shape[1], self.kept_at.shape[1] + self.left_at.shape[1]
         M = np.zeros((count, size, size))
-        M[:, :k, :k] = H[of_H[:, :, None], self.kept_at[:, :, None], self.kept_at[:, None]]
-        M[:, k:, :k] = own[block, self.left_at[:, :, None], self.kept_at[:, None]]
+        M[:, :k, :k] = _block(H, self.kept_at, self.kept_at)
+        M[:, k:, :k] = _block(own, self.left_at, self.kept_at)
         M[:, :k, k:] = M[:, k:, :k].swapaxes(1, 2)
         diagonal = np.arange(size)
         M[:, diagonal[k:], diagonal[k:]] = -np.take_along_axis(corner[samples], self.left_at, 1)
         self.scale = scales_of(M)
         M *= self.scale[:, :, None] * self.scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
-        self.factors = [lapack.dgetrf(part.T, overwrite_a=True) for part in M] if size else []
+        self.factors = _factored(M) if size else []
         self.faulty = np.array([fault != 0 for *_, fault in self.factors] or [False] * count)
         self._set_scales(H, of_H, own)
 
@@ -160,6 +165,29 @@ class Peeled:
             _put(u, self.bounds_at, left / self.bound_pivots[:, None])
         x[self.faulty] = np.nan
         return x, u
+
+
+def _factored(M: np.ndarray) -> list[Any]:
+    """The factors of symmetric matrices, in threads where that pays; they are overwritten."""
+    factors: list[Any] = [None] * len(M)
+
+    def factor(i: int) -> None:
+        factors[i] = lapack.dgetrf(M[i].T, overwrite_a=True)
+
+    work = deque(range(len(M)))
+    if len(M) * M.shape[1] ** 3 > WORTH:
+        shared(work, factor)
+    else:
+        for i in work:
+            factor(i)
+    return factors
+
+
+def _block(M: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """These rows and columns (samples, size) of each sample's M (samples or 1, ...)."""
+    first = np.arange(len(rows))[:, None] * (len(M) > 1)
+    places = ((first * M.shape[1] + rows) * M.shape[2])[:, :, None] + cols[:, None]
+    return np.take(np.ascontiguousarray(M), places)
 
 
 def _at(v: np.ndarray, positions: np.ndarray) -> np.ndarray:
