@@ -13,6 +13,7 @@ from scipy.linalg import lapack
 from cvxlpgd.program.factors.scaling import DELTA, scales_of
 from cvxlpgd.threads import shared
 
+LITTLE = 0.1  # of all columns and rows: less is not worth being peeled off
 WORTH = 2e7  # multiplications from which a second thread pays
 
 
@@ -36,27 +37,42 @@ class Division:
 
     @classmethod
     def of(cls, H: np.ndarray, G: np.ndarray, rows: np.ndarray, rigid: np.ndarray) -> Division:
-        """That of H (batch or 1, n, n), G (batch, m, n), `rows` of it, some of them `rigid`."""
+        """That of H (batch or 1, n, n), G (batch, m, n), `rows` of it, some of them `rigid`.
+
+        Samples in which little would be peeled off stay whole.
+        """
         batch, m, n = G.shape
         stored = (G != 0) & rows[:, :, None]
-        samples = np.arange(batch)[:, None]
-        active = rows & ~rigid
+        entries, active = stored.sum(axis=2), rows & ~rigid
+        single = (entries == 1) & active
         column_of = stored.argmax(axis=2)
-        single = (stored.sum(axis=2) == 1) & active
         times = np.zeros((batch, n), dtype=int)
-        np.add.at(times, (np.broadcast_to(samples, (batch, m))[single], column_of[single]), 1)
-        bounds = single & (times[samples, column_of] == 1)  # several are left to refinement
+        sample, row = np.nonzero(single)
+        np.add.at(times, (sample, column_of[sample, row]), 1)
+        bounds = np.zeros_like(rows)
+        bounds[sample, row] = times[sample, column_of[sample, row]] == 1  # several: to refinement
         fixed = np.zeros((batch, n), dtype=bool)
-        fixed[np.broadcast_to(samples, (batch, m))[bounds], column_of[bounds]] = True
-        stored &= ~bounds[:, :, None]
+        sample, row = np.nonzero(bounds)
+        fixed[sample, column_of[sample, row]] = True
+        stored[sample, row] = False
         alone = (stored.sum(axis=1) == 1) & ~fixed & ~H.any(axis=1)
-        mine = stored & alone[:, None, :]
-        owners = (mine.sum(axis=2) == 1) & active & ~bounds
-        column_of = np.where(owners, mine.argmax(axis=2), column_of)
-        peeled = np.zeros((batch, n), dtype=bool)
-        peeled[np.broadcast_to(samples, (batch, m))[owners], column_of[owners]] = True
-        left = rows & ~bounds & ~owners & (rigid | (G != 0).any(axis=2))  # rows of zeros say nothing
-        return cls(bounds, owners, left, ~fixed & ~peeled, column_of)
+        owners, peeled = np.zeros_like(rows), np.zeros((batch, n), dtype=bool)
+        if alone.any():
+            mine = stored & alone[:, None, :]
+            owners = (mine.sum(axis=2) == 1) & active & ~bounds
+            column_of = np.where(owners, mine.argmax(axis=2), column_of)
+            sample, row = np.nonzero(owners)
+            peeled[sample, column_of[sample, row]] = True
+        left = rows & ~bounds & ~owners & (rigid | (entries > 0))  # rows of zeros say nothing
+        little = (bounds | owners).sum(axis=1) < LITTLE * (n + rows.sum(axis=1))
+        whole = little[:, None]
+        return cls(
+            bounds & ~whole,
+            owners & ~whole,
+            np.where(whole, rows & (rigid | (entries > 0)), left),
+            (~fixed & ~peeled) | whole,
+            column_of,
+        )
 
     def groups(self) -> Iterator[np.ndarray]:
         """The samples, by the sizes of what is peeled off."""
@@ -101,9 +117,14 @@ class Peeled:
             )
         )
         k, size = self.kept_at.shape[1], self.kept_at.shape[1] + self.left_at.shape[1]
+        self.is_whole = k == G.shape[2]
         M = np.zeros((count, size, size))
-        M[:, :k, :k] = _block(H, self.kept_at, self.kept_at)
-        M[:, k:, :k] = _block(own, self.left_at, self.kept_at)
+        if self.is_whole:
+            M[:, :k, :k] = H
+            M[:, k:, :k] = np.take_along_axis(own, self.left_at[:, :, None], axis=1)
+        else:
+            M[:, :k, :k] = _block(H, self.kept_at, self.kept_at)
+            M[:, k:, :k] = _block(own, self.left_at, self.kept_at)
         M[:, :k, k:] = M[:, k:, :k].swapaxes(1, 2)
         diagonal = np.arange(size)
         M[:, diagonal[k:], diagonal[k:]] = -np.take_along_axis(corner[samples], self.left_at, 1)
@@ -139,32 +160,43 @@ class Peeled:
 
     def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u) of these samples' stacks f (samples, columns, n) and g (samples, columns, m)."""
-        x, u, top, low = np.zeros_like(f), np.zeros_like(g), f, g
-        k, bounded = self.kept_at.shape[1], self.fixed_at.shape[1] > 0
+        u = np.zeros_like(g)
+        if self.is_whole:
+            x, left = self._left(f, _at(g, self.left_at))
+            _put(u, self.left_at, left)
+            x[self.faulty] = np.nan
+            return x, u
+        x, top, low = np.zeros_like(f), f, g
+        bounded, owned = self.fixed_at.shape[1] > 0, self.owners_at.shape[1] > 0
         if bounded:
             known = _at(g, self.bounds_at) / self.bound_pivots[:, None]
             _put(x, self.fixed_at, known)
             top = f - known @ self.H_fixed.swapaxes(1, 2)
             low = g - known @ self.G_fixed.swapaxes(1, 2)
         right = _at(top, self.kept_at)
-        if self.owners_at.shape[1]:
+        if owned:
             known = _at(top, self.peeled_at) / self.pivots[:, None]
             _put(u, self.owners_at, known)
             right = right - known @ self.across
-        rest = np.concatenate([right, _at(low, self.left_at)], axis=2) * self.scale[:, None]
-        for part, (matrix, order, _) in zip(rest, self.factors, strict=False):
-            part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
-        rest *= self.scale[:, None]
-        _put(x, self.kept_at, rest[:, :, :k])
-        _put(u, self.left_at, rest[:, :, k:])
-        if self.owners_at.shape[1]:
-            left = _at(low, self.owners_at) - rest[:, :, :k] @ self.across.swapaxes(1, 2)
-            _put(x, self.peeled_at, left / self.pivots[:, None])
+        kept, left = self._left(right, _at(low, self.left_at))
+        _put(x, self.kept_at, kept)
+        _put(u, self.left_at, left)
+        if owned:
+            rest = _at(low, self.owners_at) - kept @ self.across.swapaxes(1, 2)
+            _put(x, self.peeled_at, rest / self.pivots[:, None])
         if bounded:
-            left = _at(f, self.fixed_at) - x @ self.H_fixed - u @ self.G_fixed
-            _put(u, self.bounds_at, left / self.bound_pivots[:, None])
+            rest = _at(f, self.fixed_at) - x @ self.H_fixed - u @ self.G_fixed
+            _put(u, self.bounds_at, rest / self.bound_pivots[:, None])
         x[self.faulty] = np.nan
         return x, u
+
+    def _left(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the kept columns and the rows that are left."""
+        right, k = np.concatenate([f, g], axis=2) * self.scale[:, None], f.shape[2]
+        for part, (matrix, order, _) in zip(right, self.factors, strict=False):
+            part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
+        right *= self.scale[:, None]
+        return right[:, :, :k], right[:, :, k:]
 
 
 def _factored(M: np.ndarray) -> list[Any]:
