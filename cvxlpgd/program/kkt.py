@@ -216,14 +216,22 @@ class Systems:
         """
         motions = self._refined(f, g, rough, start, near)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
-        beyond[:, beyond.shape[1] - rough :] = False
         if not beyond.any():
             return motions
-        x, u, rest = motions.x, motions.u, beyond[:, :, None]
+        fine = beyond.copy()
+        fine[:, fine.shape[1] - rough :] = False
+        x, u = motions.x, motions.u
         for _ in range(REACHES):
             top, low = self.product(x, u)
-            near = self._refined(np.where(rest, top, 0.0), np.where(rest, low, 0.0))
-            x, u = np.where(rest, near.x, x), np.where(rest, near.u, u)
+            if fine.any():
+                rest = fine[:, :, None]
+                near_x, near_u, *_ = self._refined(
+                    np.where(rest, top, 0.0), np.where(rest, low, 0.0)
+                )
+                x, u = _where(fine, near_x, x), _where(fine, near_u, u)
+            if (beyond & ~fine).any():
+                near_x, near_u = self.factors.apply(top, low)
+                x, u = _where(beyond & ~fine, near_x, x), _where(beyond & ~fine, near_u, u)
         return motions._replace(x=x, u=u)
 
     def _refined(

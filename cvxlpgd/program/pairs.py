@@ -45,12 +45,15 @@ class Pairs(NamedTuple):
     ) -> Pairs:
         """The pairs nearest to a point's.
 
-        `shift` (batch, m), in weighted units, is added to y where it is positive, to s where it is
-        negative, along the cones' insides: it settles which side a pair without a side is on.
+        `shift` (batch, m), in weighted units, is y where it is positive on an inequality's row, and
+        s where it is negative; it is added to those of curved cones, along their insides: it
+        settles which side a pair without a side is on.
         """
         y, s = z.y / weights, z.s * weights
         if shift is not None:
-            y, s = y + np.maximum(shift, 0.0), s + np.maximum(-shift, 0.0)
+            settled = structure.inequalities & (shift != 0)
+            y = np.where(settled, 0.0, y) + np.maximum(shift, 0.0)
+            s = np.where(settled, 0.0, s) + np.maximum(-shift, 0.0)
         if structure.polyhedral:
             return cls._of_rows(structure, y - s, weights)
         y_new, s_new, compliance = np.empty_like(y), np.empty_like(s), np.empty_like(y)
