@@ -163,13 +163,25 @@ class Systems:
 
     def product(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
         """K (x, u)."""
-        structure, w = self.program.structure, self.program.data
-        top = products(structure.A, w.A, self.dual(u), transposed=True)
-        if structure.P.size:
-            top = products(structure.P, w.P, x) + top
-        scaled = self.pairs.weights[:, None] * products(structure.A, w.A, x)
-        low = self.stretch[:, None] * self.pairs.turned(structure, scaled)
+        top, low = self.back(u), self.across(x)
+        if self.program.structure.P.size:
+            top = self.curvature(x) + top
         return top, low - self.curved[:, None] * u if self.curved.any() else low
+
+    def across(self, x: Stack) -> Stack:
+        """G x."""
+        structure, w = self.program.structure, self.program.data
+        scaled = self.pairs.weights[:, None] * products(structure.A, w.A, x)
+        return self.stretch[:, None] * self.pairs.turned(structure, scaled)
+
+    def back(self, u: Stack) -> Stack:
+        """G'u."""
+        w = self.program.data
+        return products(self.program.structure.A, w.A, self.dual(u), transposed=True)
+
+    def curvature(self, x: Stack) -> Stack:
+        """P x."""
+        return products(self.program.structure.P, self.program.data.P, x)
 
     def side(self, g: Stack) -> Stack:
         """Stretch B t g, 0 where that is nothing but rounding of its terms."""

@@ -5,9 +5,8 @@
 - `Condensed`: strictly convex programs of linear rows. Columns that equations define are
   eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
   factors its active rows' part; matrices of its own are factored for each.
-- `Full`: curved rows eliminated but rigid ones, H = P + G_c'G_c; each sample factors [H G'; G -C]
-  of the others.
-- `Sparse`: each sample factors the whole K.
+- `Divided`: what stands alone peeled off; curved rows but rigid ones eliminated where columns are
+  few, H = P + G_c'G_c; each sample factors [H G'; G -C] of the others.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from cvxlpgd.program.factors.condensed import Condensed, Elimination
-from cvxlpgd.program.factors.full import Full
-from cvxlpgd.program.factors.sparse import Sparse
+from cvxlpgd.program.factors.divided import Divided
 
 if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems
@@ -69,7 +67,7 @@ def _general(systems: Systems) -> Factors:
     structure = systems.program.structure
     n, m = structure.n, structure.m
     share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
-    return Full(systems) if n <= SMALL or (n <= DENSE and share >= FILLED) else Sparse(systems)
+    return Divided(systems, full=n <= SMALL or (n <= DENSE and share >= FILLED))
 
 
 class Mixed:

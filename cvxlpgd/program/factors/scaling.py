@@ -29,6 +29,20 @@ def scales_of(M: np.ndarray) -> np.ndarray:
     return scale
 
 
+def pair_scales_of(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R and C, such that the largest entry of each row and column of RGC is about 1; (batch, rows)
+    and (batch, columns).
+    """
+    size = np.abs(G)
+    rows, cols = np.ones(G.shape[:2]), np.ones((len(G), G.shape[2]))
+    for _ in range(PASSES):
+        by_row, by_col = (size.max(axis=axis, initial=0.0) for axis in (2, 1))
+        row, col = (1 / np.sqrt(np.where(v > 0, v, 1.0)) for v in (by_row, by_col))
+        rows, cols = rows * row, cols * col
+        size *= row[:, :, None] * col[:, None]
+    return rows, cols
+
+
 def sparse_scale_of(K: sp.csc_array) -> np.ndarray:
     """The same of a sparse matrix."""
     columns, rows = np.repeat(np.arange(K.shape[0]), np.diff(K.indptr)), K.indices

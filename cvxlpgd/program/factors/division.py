@@ -1,0 +1,84 @@
+"""What stands alone in a system and need not be factored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+LITTLE = 0.1  # of all columns and rows: less is not worth being peeled off
+
+
+@dataclass(frozen=True, eq=False)
+class Division:
+    """What is peeled off each sample's [H G'; G -C], C 1 on rigid rows and 0 on active ones.
+
+    A row with one entry, such as a bound's, fixes its column, whose equation then gives the row's
+    multiplier. A column without curvature that stands in one active row alone, such as an
+    epigraph's, gives that row's multiplier, and the row gives the column.
+
+    Parameters
+    ----------
+    bounds, owners, left : bool arrays (batch, m)
+        Rows that fix a column, rows that own one, and the others that are solved.
+    fixed, peeled, kept : bool arrays (batch, n)
+        The columns that are fixed, those that are owned, and the others.
+    bound_entry, owner_entry : int arrays (batch, m)
+        Which of G's entries a bound, and an owner, has in its column.
+    """
+
+    bounds: np.ndarray
+    owners: np.ndarray
+    left: np.ndarray
+    fixed: np.ndarray
+    peeled: np.ndarray
+    kept: np.ndarray
+    bound_entry: np.ndarray
+    owner_entry: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        places: tuple[np.ndarray, np.ndarray],
+        stored: np.ndarray,
+        rows: np.ndarray,
+        rigid: np.ndarray,
+        curved: np.ndarray,
+    ) -> Division:
+        """That of G's entries at `places` (rows, columns), those that are `stored` (batch,
+        entries) not 0 and in one of the `rows` (batch, m), some of them `rigid`; `curved` (batch,
+        n) are the columns with curvature.
+
+        Samples in which little would be peeled off stay whole.
+        """
+        (row_of, col_of), (batch, m), n = places, rows.shape, curved.shape[1]
+
+        def counted(chosen: np.ndarray, of: np.ndarray, size: int) -> np.ndarray:
+            sample, entry = np.nonzero(chosen)
+            return np.bincount(sample * size + of[entry], minlength=batch * size).reshape(batch, -1)
+
+        entries, active = counted(stored, row_of, m), rows & ~rigid
+        single = stored & ((entries == 1) & active)[:, row_of]
+        times = counted(single, col_of, n)
+        bound = single & (times == 1)[:, col_of]  # several bounds of one column: to refinement
+        bounds, fixed = counted(bound, row_of, m) > 0, counted(bound, col_of, n) > 0
+        rest = stored & ~bounds[:, row_of]
+        alone = (counted(rest, col_of, n) == 1) & ~fixed & ~curved
+        mine = rest & alone[:, col_of]
+        owner = mine & ((counted(mine, row_of, m) == 1) & active & ~bounds)[:, row_of]
+        whole = bound.sum(axis=1) + owner.sum(axis=1) < LITTLE * (n + rows.sum(axis=1))
+        bound &= ~whole[:, None]
+        owner &= ~whole[:, None]
+        found = []
+        for chosen in (bound, owner):
+            entry_of = np.zeros((batch, m), dtype=int)
+            sample, entry = np.nonzero(chosen)
+            entry_of[sample, row_of[entry]] = entry
+            of_rows, of_columns = np.zeros((batch, m), dtype=bool), np.zeros((batch, n), dtype=bool)
+            of_rows[sample, row_of[entry]] = of_columns[sample, col_of[entry]] = True
+            found.append((of_rows, of_columns, entry_of))
+        (bounds, fixed, bound_entry), (owners, peeled, owner_entry) = found
+        left = rows & ~bounds & ~owners & (rigid | (entries > 0))  # rows of zeros say nothing
+        return cls(
+            bounds, owners, left, fixed, peeled, ~fixed & ~peeled, bound_entry, owner_entry
+        )

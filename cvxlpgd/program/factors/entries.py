@@ -1,0 +1,102 @@
+"""The entries of G = stretch B t A, cone by cone over the columns that each cone has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cvxlpgd.program.data import Structure
+from cvxlpgd.program.factors.scaling import NOTHING
+from cvxlpgd.program.pairs import is_diagonal
+
+if TYPE_CHECKING:
+    from cvxlpgd.program.kkt import Systems
+
+
+class Run(NamedTuple):
+    """Where A's entries of a run of equal cones stand, and over which columns each cone is turned.
+
+    A run of single rows keeps A's entries as they are. A run of curved cones is turned in full
+    matrices of `shape` (count, rows of a cone, columns at most), A's entries at `places` of them;
+    what is `inside` of these are G's entries.
+    """
+
+    rows: slice
+    curved: bool
+    entries: np.ndarray
+    shape: tuple[int, int, int]
+    places: np.ndarray
+    inside: np.ndarray
+    columns: np.ndarray
+    at: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, structure: Structure, cone: Any, first: int, count: int) -> Run:
+        """That of `count` cones from a first row on."""
+        A, n, height = structure.A, structure.n, cone.rows
+        rows = slice(first, first + height * count)
+        entries = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
+        row, column = A.rows[entries] - first, A.cols[entries]
+        if is_diagonal(cone):
+            nothing = np.zeros(0, dtype=int)
+            own = A.rows[entries], column
+            return cls(rows, False, entries, (count, height, 0), nothing, nothing, nothing, own)
+        pairs = np.unique(row // height * n + column)
+        owner = pairs // n
+        counts = np.bincount(owner, minlength=count)
+        starts = np.cumsum(counts) - counts
+        width = int(counts.max(initial=0))
+        columns = np.full((count, width), -1)
+        columns[owner, np.arange(len(owner)) - np.repeat(starts, counts)] = pairs % n
+        order = np.searchsorted(pairs, row // height * n + column) - starts[row // height]
+        every = np.broadcast_to(columns[:, None], (count, height, width)).ravel()
+        inside = np.flatnonzero(every >= 0)
+        at = first + inside // max(1, width), every[inside]
+        shape = (count, height, width)
+        return cls(rows, True, entries, shape, row * width + order, inside, columns, at)
+
+
+class Layout(NamedTuple):
+    """The runs of a structure, and the row and the column of each entry of G."""
+
+    runs: list[Run]
+    rows: np.ndarray
+    cols: np.ndarray
+
+    @classmethod
+    def of(cls, structure: Structure) -> Layout:
+        """That of a structure, worked out once."""
+        if "layout of G" not in structure.memory:
+            runs = [Run.of(structure, *block) for block in structure.blocks]
+            at = (np.concatenate([run.at[k] for run in runs] or [[]]).astype(int) for k in (0, 1))
+            structure.memory["layout of G"] = cls(runs, *at)
+        layout: Layout = structure.memory["layout of G"]
+        return layout
+
+
+def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """G's entries (batch, entries), and each curved run's matrices (batch, *shape) of them; what is
+    nothing but rounding is 0.
+    """
+    structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
+    layout, batch = Layout.of(structure), len(systems.held)
+    parts, matrices = [], []
+    for run, B in zip(layout.runs, pairs.directions, strict=True):
+        own, t = values[:, run.entries], pairs.weights
+        if B is None:
+            rows = structure.A.rows[run.entries]
+            parts.append(own * (t * systems.stretch)[:, rows])
+            matrices.append(None)
+            continue
+        shape = (batch, *run.shape[:2], 1)
+        part = np.zeros((len(values), int(np.prod(run.shape))))
+        part[:, run.places] = own
+        part = part.reshape(len(values), *run.shape) * t[:, run.rows].reshape(shape)
+        turned = B @ part
+        turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(part))] = 0.0
+        turned *= systems.stretch[:, run.rows].reshape(shape)
+        flat = turned.reshape(batch, -1)
+        parts.append(flat if len(run.inside) == flat.shape[1] else flat[:, run.inside])
+        matrices.append(turned)
+    return np.concatenate(parts or [np.zeros((batch, 0))], axis=1), matrices
