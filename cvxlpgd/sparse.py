@@ -160,14 +160,14 @@ def products(
     batch, columns, _ = v.shape
     rows, cols = pattern.shape
     size = cols if transposed else rows
+    if pattern.size == rows * cols and pattern.size:  # a full matrix, by columns, of each sample
+        stack = values.reshape(len(values), cols, rows)
+        return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
     if len(values) == 1:
         of = transposed_product if transposed else product
         return np.asarray(of(pattern, values, v.reshape(batch * columns, -1))).reshape(
             batch, columns, size
         )
-    if pattern.size == rows * cols:  # all entries: a matrix of each sample, transposed
-        stack = values.reshape(batch, cols, rows)
-        return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
     kind, shape = (sp.csr_array, (cols, rows)) if transposed else (sp.csc_array, (rows, cols))
     vectors = v.swapaxes(1, 2).reshape(-1, columns)
     out = _diagonal(kind, pattern, values, shape) @ vectors

@@ -43,7 +43,7 @@ def _answer(connection, layer, values):
 
 @pytest.mark.parametrize(("method", "solver"), WAYS)
 def test_in_a_child_process_after_use_in_the_parent(method, solver, monkeypatch):
-    for name, value in (("WORTH", -1.0), ("WORTH_EACH", -1.0), ("_workers", lambda: 2)):
+    for name, value in (("WORTH", -1.0), ("WORTH_EACH", -1.0), ("workers", lambda: 2)):
         monkeypatch.setattr(_each, name, value)  # threads, which a forked child does not have
     layer, values = layer_of(QUADRATIC, solver=solver), tensors(QUADRATIC, 4)
     expected = solved(layer, values)

@@ -139,7 +139,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     start = solve(SCS(eps=1e-3), programs).point
     whole = refine(programs, start)
     monkeypatch.setattr(systems, "WORTH", 0)
-    monkeypatch.setattr(systems, "_workers", lambda: 3)
+    monkeypatch.setattr(systems, "workers", lambda: 3)
     np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
 
 

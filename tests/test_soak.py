@@ -74,7 +74,7 @@ def test_the_command_says_what_is_left(monkeypatch, tmp_path, capsys):
 
 def test_failing_batches_leave_no_thread(monkeypatch):
     """Neither in the pool, which is made once, nor in the caller's executor."""
-    monkeypatch.setattr(_each, "_workers", lambda: 2)
+    monkeypatch.setattr(_each, "workers", lambda: 2)
     monkeypatch.setattr(_each, "WORTH", 0.0)
     monkeypatch.setattr(_each, "WORTH_EACH", 0.0)
     low, x = cp.Parameter(), cp.Variable()

@@ -19,8 +19,9 @@ from cvxlpgd.derivatives import path
 from cvxlpgd.derivatives._protocol import Info
 from cvxlpgd.derivatives.path import Direction, Velocity
 from cvxlpgd.program import ConeProgram, Data, Point, norm
+from cvxlpgd.program.factors import numbers
 
-NUMBERS = 30_000_000  # of full matrices that are held at once
+NUMBERS = 30_000_000  # of factors that are held at once
 ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding are one
 
 Values = Any  # Data or Point
@@ -115,13 +116,12 @@ class Limit:
             doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
             moved = doubt if v.dot is v.earlier else _sum(_largest(v.dot - v.earlier), doubt)
             shifted, nothing = _largest(v.at - v.before), (0.0, 0.0)
-            for out, parts in (
-                (total, (moved, shifted)),
-                (floor, (_sum(doubt, least), nothing)),
-            ):
-                for name, largest in _combined(names, *parts, dot, at).items():
-                    share = piece.share * largest
-                    getattr(out, name)[piece.samples, 0] += share * self.unit[piece.samples, 0]
+            total_parts = _combined(names, moved, shifted, dot, at)
+            floor_parts = _combined(names, _sum(doubt, least), nothing, dot, at)
+            share = piece.share * self.unit[piece.samples, 0]
+            for out, parts in ((total, total_parts), (floor, floor_parts)):
+                for name, largest in parts.items():
+                    getattr(out, name)[piece.samples, 0] += share * largest
         return total, floor
 
     def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values]:
@@ -255,8 +255,8 @@ def _limit(
     program: ConeProgram, z: Point, direction: Direction, meaning: Meaning, unit: np.ndarray
 ) -> Limit:
     """The limit along a direction, as many samples at once as memory allows."""
-    n, m, batch = program.structure.n, program.structure.m, len(z.x)
-    together = max(1, NUMBERS // max(1, n * (n + m)))
+    batch = len(z.x)
+    together = max(1, NUMBERS // max(1, numbers(program.structure)))
     if batch <= together:
         return _of_samples(program, z, direction, meaning, unit, np.arange(batch))
     chunks = [np.arange(k, min(k + together, batch)) for k in range(0, batch, together)]
@@ -271,13 +271,14 @@ def _limit(
         splits = [_one_piece(part) if part.split is None else part.split for part in parts]
         split = _joined([one for one, _ in splits]), _joined([other for _, other in splits])
     return Limit(
-        _joined([part.value for part in parts]),
-        *(np.concatenate([getattr(part, k) for part in parts]) for k in ("exists", "settled")),
-        split,
-        np.concatenate([part.breakpoints for part in parts]),
-        sum((part.pieces for part in parts), ()),
-        meaning,
-        unit,
+        value=_joined([part.value for part in parts]),
+        exists=np.concatenate([part.exists for part in parts]),
+        settled=np.concatenate([part.settled for part in parts]),
+        split=split,
+        breakpoints=np.concatenate([part.breakpoints for part in parts]),
+        pieces=tuple(piece for part in parts for piece in part.pieces),
+        meaning=meaning,
+        unit=unit,
     )
 
 

@@ -13,7 +13,7 @@ One more Newton step is taken first; w_bar's change by it, and by rounding, is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -141,12 +141,11 @@ class Velocity:
         """Those of some samples, in order."""
         if len(index) == len(self.settled):
             return self
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        picked = {
-            name: v.pick(index) if isinstance(v, Point) else v if v is None else v[index]
-            for name, v in values.items()
-        }
-        return Velocity(**picked)
+
+        def own(v: Any) -> Any:
+            return v.pick(index) if isinstance(v, Point) else v if v is None else v[index]
+
+        return replace(self, **{name: own(v) for name, v in vars(self).items()})
 
 
 def is_followed(structure: Structure) -> bool:
@@ -196,10 +195,11 @@ def _follow(
     same = ~flipped.any(axis=1)
     final = motions.moved(systems.like(after), side, direction.sides(program, at))
     probe = final if "random" in final.columns else motions
+    dot = final.point("dot")
     velocity = Velocity(
-        dot=final.point("dot"),
+        dot=dot,
         at=at,
-        earlier=motions.point("dot"),
+        earlier=dot if final is motions else motions.point("dot"),
         before=here,
         doubt=motions.doubt,
         least=final.least,
@@ -402,7 +402,7 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
         inside = own.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
         samples = np.arange(len(y))
         if cone.symmetric:  # no spectral value of the others is near to 0
-            near = cone.reach(*pair, inside, inside * 0.0) <= FAR
+            near = cone.reach(pair[0], pair[1], inside, inside * 0.0) <= FAR
             samples = np.flatnonzero(near.any(axis=1))
         if len(samples):
             part, up = [v[samples] for v in pair], inside[samples]

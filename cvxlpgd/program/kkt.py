@@ -36,6 +36,7 @@ PRODUCTS = 12  # refinements at most
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
 REACHES = 3  # times a side is cut to what K reaches: each loses the null space's digits
+ROUGH = 2  # the same of what is solved nearly
 DRIFT = 1e-2  # a system is not solved where refinement still moves its solution by this share
 NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
@@ -233,7 +234,7 @@ class Systems:
         fine = beyond.copy()
         fine[:, fine.shape[1] - rough :] = False
         x, u = motions.x, motions.u
-        for _ in range(REACHES):
+        for _ in range(REACHES if fine.any() else ROUGH):
             top, low = self.product(x, u)
             if fine.any():
                 rest = fine[:, :, None]

@@ -6,11 +6,11 @@ A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/_linearization.py
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones import Cone, Linearization
+from cvxlpgd.cones import Linearization
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
 from cvxlpgd.sparse import product
 
@@ -103,9 +103,13 @@ class Pairs(NamedTuple):
         return out
 
 
-@lru_cache(maxsize=256)
-def is_diagonal(cone: Cone) -> bool:
+def is_diagonal(cone: Any) -> bool:
     """Whether its projection's derivative is a diagonal."""
+    return _is_diagonal(cone)
+
+
+@lru_cache(maxsize=256)
+def _is_diagonal(cone: Any) -> bool:
     return bool(cone.derivative(np.zeros((0, cone.rows))).ndim == 2)
 
 

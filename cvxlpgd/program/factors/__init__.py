@@ -19,12 +19,14 @@ from cvxlpgd.program.factors.condensed import Condensed, Elimination
 from cvxlpgd.program.factors.divided import Divided
 
 if TYPE_CHECKING:
+    from cvxlpgd.program.data import Structure
     from cvxlpgd.program.kkt import Systems
 
-__all__ = ["Factors", "Mixed", "factored"]
+__all__ = ["Factors", "Mixed", "factored", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
+FILL = 10  # of sparse factors, about
 CONDENSED = 800  # columns, and rows by half, up to which H⁻¹ is a full matrix
 
 
@@ -64,10 +66,21 @@ def factored(systems: Systems) -> Factors:
 
 
 def _general(systems: Systems) -> Factors:
-    structure = systems.program.structure
+    return Divided(systems, full=_is_full(systems.program.structure))
+
+
+def _is_full(structure: Structure) -> bool:
+    """Whether H is a full matrix."""
     n, m = structure.n, structure.m
     share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
-    return Divided(systems, full=n <= SMALL or (n <= DENSE and share >= FILLED))
+    return n <= SMALL or (n <= DENSE and share >= FILLED)
+
+
+def numbers(structure: Structure) -> int:
+    """About how many numbers a sample's factors hold."""
+    n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
+    condensed = structure.polyhedral and structure.P.size
+    return n * (n + m) if condensed or _is_full(structure) else FILL * (n + m + entries)
 
 
 class Mixed:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from cvxlpgd.program.data import Structure
 from cvxlpgd.sparse import Pattern
@@ -85,26 +85,12 @@ class Part:
 
     def full(self, values: np.ndarray) -> np.ndarray:
         """The full matrices (count, *shape) of values (count, entries)."""
-        if self.is_whole:
-            return values.reshape(len(values), *self.shape[::-1]).swapaxes(1, 2)
+        if self.is_whole:  # rows in order: how NumPy multiplies depends on strides
+            whole = values.reshape(len(values), *self.shape[::-1]).swapaxes(1, 2)
+            return np.ascontiguousarray(whole)
         out = np.zeros((len(values), self.shape[0] * self.shape[1]))
         out[:, self.flat] = values[:, self.inside]
         return out.reshape(len(values), *self.shape)
-
-
-class Core(Protocol):
-    """What solves [H G_a'; G_a 0] (x, y) = (h, g) for each sample's active rows a.
-
-    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent;
-    `height` (batch or 1, rows) and `scale` (batch or 1, columns) are the system's units.
-    """
-
-    ok: np.ndarray
-    height: np.ndarray
-    scale: np.ndarray
-
-    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, y) for stacks; y is 0 on other rows."""
 
 
 class Condensed:
@@ -134,7 +120,7 @@ class Condensed:
             height = self.t[:, e.defining] * np.abs(self.D) * scale
             self.scale_u[:, e.defining] = 1 / height
         active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
-        self.core: Core = (SharedCore if len(H) == len(G) == 1 else OwnCores)(H, G, active)
+        self.core = _Core(H, G, active)
         self.regular = self.ok = self.core.ok
         self.scale_x[:, e.kept] = self.core.scale
         self.scale_u[:, e.rows] = self.core.height / self.t[:, e.rows]
@@ -157,84 +143,58 @@ class Condensed:
         return x, u / t
 
 
-class SharedCore:
-    """H⁻¹ and G H⁻¹G' once, where all samples share them, and each sample's active rows of it."""
+class _Core:
+    """[H G_a'; G_a 0] (x, y) = (h, g) for each sample's active rows a.
+
+        (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x = H⁻¹(h - G'y)
+
+    H⁻¹ and G H⁻¹G' are made for all rows, whether samples share them or not: a sample's bits are
+    the same either way. `ok`, bool (batch,), is False where H is not safely definite, or active
+    rows are dependent; `height` (batch or 1, rows) and `scale` (batch or 1, columns) are units.
+    """
 
     def __init__(self, H: np.ndarray, G: np.ndarray, active: list[np.ndarray]) -> None:
-        batch = len(active)
-        self.active, self.factors = active, [np.zeros((0, 0))] * batch
-        self.ok, self.G = np.zeros(batch, dtype=bool), G[0]
-        self.scale, self.height = np.ones((1, H.shape[1])), np.ones((1, G.shape[1]))
-        self.W, self.GW = np.zeros_like(H[0]), np.zeros_like(G[0])
-        diagonal = H[0].diagonal()
+        count, batch, n = max(len(H), len(G)), len(active), H.shape[1]
+        self.G, self.active, self.ok = G, active, np.zeros(batch, dtype=bool)
+        self.W, self.factors = np.zeros((count, n, n)), [np.zeros((0, 0))] * batch
+        self.scale, self.height = np.ones((count, n)), np.ones((count, G.shape[1]))
+        for k in range(count):
+            S = self._inverted(k, H[k % len(H)], G[k % len(G)])
+            if S is None:
+                continue
+            for i in range(batch) if count == 1 else (k,):
+                rows, fault = active[i], 0
+                part = S[rows[:, None], rows]
+                if len(rows):
+                    part, fault = lapack.dpotrf(part)
+                self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
+                self.factors[i] = part
+
+    def _inverted(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
+        """Put the k-th W = H⁻¹ in its place; G W G' of unit diagonal, its upper half."""
+        diagonal = H.diagonal()
         if not (diagonal > 0).all():
-            return
+            return None
         scale = 1 / np.sqrt(diagonal)
-        factor, fault = lapack.dpotrf(scale[:, None] * H[0] * scale)
-        if fault or (factor.diagonal() ** 2 < PIVOT).any():
-            return
-        inverse = np.triu(lapack.dpotri(factor)[0])
-        self.W = scale[:, None] * (inverse + np.triu(inverse, 1).T) * scale
-        self.GW = self.G @ self.W
-        S = self.GW @ self.G.T
+        L, fault = lapack.dpotrf(scale[:, None] * H * scale, lower=True)
+        if fault or (L.diagonal() ** 2 < PIVOT).any():
+            return None
+        inverse = np.tril(lapack.dpotri(L, lower=True)[0])
+        self.W[k] = scale[:, None] * (inverse + np.tril(inverse, -1).T) * scale
+        V = lapack.dtrtrs(L, (G * scale).T, lower=True)[0] if len(G) else np.zeros((len(H), 0))
+        S = blas.dsyrk(1.0, V, trans=True) if len(G) else np.zeros((0, 0))
         own = S.diagonal()
         height = 1 / np.sqrt(np.where(own > 0, own, 1.0))
-        S = height[:, None] * (S + S.T) / 2 * height
-        self.scale, self.height = scale[None], height[None]
-        for i, rows in enumerate(active):
-            part, fault = S[rows[:, None], rows], 0
-            if len(rows):
-                part, fault = lapack.dpotrf(part)
-            self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
-            self.factors[i] = part
+        self.scale[k], self.height[k] = scale, height
+        return height[:, None] * S * height
 
     def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(G H⁻¹G')_aa y_a = G_a H⁻¹ h - g_a,    x = H⁻¹(h - G'y)."""
+        """(x, y) for stacks; y is 0 on other rows."""
         x = h @ self.W
-        right = (x @ self.G.T - g) * self.height
+        right = (x @ self.G.swapaxes(1, 2) - g) * self.height[:, None]
         y = np.zeros_like(right)
         for i, (rows, factor) in enumerate(zip(self.active, self.factors, strict=True)):
             if len(rows) and self.ok[i]:
                 y[i][:, rows] = lapack.dpotrs(factor, right[i][:, rows].T)[0].T
-        y *= self.height
-        return x - y @ self.GW, y
-
-
-class OwnCores:
-    """The same for each sample's own H = LL' and G: V = L⁻¹G_a', and V'V factored."""
-
-    def __init__(self, H: np.ndarray, G: np.ndarray, active: list[np.ndarray]) -> None:
-        batch, rows, n = len(active), G.shape[1], H.shape[1]
-        self.active, self.ok = active, np.zeros(batch, dtype=bool)
-        self.scale, self.height = np.ones((batch, n)), np.ones((batch, rows))
-        self.parts: list[tuple[np.ndarray, ...]] = [()] * batch
-        diagonals = np.diagonal(H, axis1=1, axis2=2)
-        for i, held in enumerate(active):
-            matrix, diagonal = H[i % len(H)], diagonals[i % len(H)]
-            if not (diagonal > 0).all():
-                continue
-            self.scale[i] = scale = 1 / np.sqrt(diagonal)
-            L, fault = lapack.dpotrf(scale[:, None] * matrix * scale, lower=True)
-            if fault or (L.diagonal() ** 2 < PIVOT).any():
-                continue
-            V = lapack.dtrtrs(L, (G[i % len(G), held] * scale).T, lower=True)[0]
-            size = np.sqrt(np.einsum("ij,ij->j", V, V))
-            height = 1 / np.where(size > 0, size, 1.0)
-            V = V * height
-            R, fault = lapack.dpotrf(V.T @ V) if len(held) else (np.zeros((0, 0)), 0)
-            self.ok[i] = not fault and not (R.diagonal() ** 2 < PIVOT).any()
-            self.height[i, held] = height
-            self.parts[i] = (L, V, R)
-
-    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """With c = L⁻¹h:    V'V y_a = V'c - g_a,    x = L⁻ᵀ(c - V y_a)."""
-        x, y = h * self.scale[:, None], np.zeros_like(g)
-        scaled = g * self.height[:, None]
-        for i in np.flatnonzero(self.ok):
-            (L, V, R), rows = self.parts[i], self.active[i]
-            c = lapack.dtrtrs(L, x[i].T, lower=True)[0]
-            if len(rows):
-                own = lapack.dpotrs(R, V.T @ c - scaled[i][:, rows].T)[0]
-                c, y[i][:, rows] = c - V @ own, own.T
-            x[i] = lapack.dtrtrs(L, c, lower=True, trans=True)[0].T
-        return x * self.scale[:, None], y * self.height[:, None]
+        y *= self.height[:, None]
+        return x - (y @ self.G) @ self.W, y

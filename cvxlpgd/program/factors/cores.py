@@ -2,8 +2,8 @@
 
     [H G'; G -C] (x, u) = (f, g)
 
-A core serves some samples: stacks f (samples, columns, k) and g (samples, columns, l). `scale`
-(samples, k + l) is E such that EKE has entries of about 1; `faulty` says where there are no
+A core serves some samples, each with its own columns and rows. `scale_x` and `scale_u` are E such
+that EKE has entries of about 1, at these columns and rows, flat; `faulty` says where there are no
 factors, `regular` where K is known to have no null space, both bool (samples,).
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
@@ -30,86 +31,203 @@ class Core(Protocol):
     """Factors of some samples' cores."""
 
     samples: np.ndarray
-    scale: np.ndarray
+    scale_x: np.ndarray
+    scale_u: np.ndarray
     faulty: np.ndarray
     regular: np.ndarray
 
-    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u)."""
+    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+        """Write x and u of its samples, columns and rows into stacks, for those of f and g."""
+
+
+class Places(NamedTuple):
+    """Samples, and the columns (samples, k) and rows (samples, l) of their cores."""
+
+    samples: np.ndarray
+    cols: np.ndarray
+    rows: np.ndarray
+
+    def take(self, index: np.ndarray) -> Places:
+        """Those of some of the samples."""
+        return Places(*(v[index] for v in self))
+
+    def picked(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The parts (samples, columns of the stack, k or l) of stacks."""
+        parts = []
+        for v, at in ((f, self.cols), (g, self.rows)):
+            own = v if len(self.samples) == len(v) else v[self.samples]
+            whole = at.shape[1] == v.shape[2]
+            parts.append(own if whole else np.take_along_axis(own, at[:, None], axis=2))
+        return parts[0], parts[1]
+
+    def put(self, v: np.ndarray, at: np.ndarray, values: np.ndarray) -> None:
+        """Write values of these columns, or rows, into a stack."""
+        columns = np.arange(v.shape[1])[:, None]
+        v[self.samples[:, None, None], columns, at[:, None]] = values
 
 
 class Dense:
     """Of full matrices M (samples, k + l, k + l), which are overwritten."""
 
-    def __init__(self, samples: np.ndarray, k: int, M: np.ndarray) -> None:
-        self.samples, self.regular = samples, np.zeros(len(samples), dtype=bool)
+    def __init__(self, places: Places, M: np.ndarray) -> None:
+        self.places, self.samples, k = places, places.samples, places.cols.shape[1]
         self.scale, diagonal = scales_of(M), np.arange(M.shape[1])
+        self.scale_x, self.scale_u = self.scale[:, :k].ravel(), self.scale[:, k:].ravel()
         M *= self.scale[:, :, None] * self.scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
         self.factors = _each(len(M), M.shape[1], lambda i: lapack.dgetrf(M[i].T, overwrite_a=True))
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
+        self.regular = np.zeros(len(M), dtype=bool)
 
-    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) by LU factors."""
-        right = np.concatenate([f, g], axis=2) * self.scale[:, None]
+    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+        """By LU factors."""
+        right = np.concatenate(self.places.picked(f, g), axis=2) * self.scale[:, None]
         for part, (matrix, order, _) in zip(right, self.factors, strict=True):
             part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
         right *= self.scale[:, None]
-        return right[:, :, : f.shape[2]], right[:, :, f.shape[2] :]
+        k = self.places.cols.shape[1]
+        self.places.put(x, self.places.cols, right[:, :, :k])
+        self.places.put(u, self.places.rows, right[:, :, k:])
 
 
 class Square:
     """A linear program's: [0 G'; G 0], G (samples, k, k), where that is regular.
 
-        G x = g,    G'u = f
+    G x = g,    G'u = f
     """
 
-    def __init__(self, samples: np.ndarray, G: np.ndarray) -> None:
-        self.samples, k = samples, G.shape[1]
-        rows, cols = pair_scales_of(G)
-        self.scale = np.concatenate([cols, rows], axis=1)
-        G = G * rows[:, :, None] * cols[:, None]
-        self.factors = _each(len(G), k, lambda i: lapack.dgetrf(G[i].T, overwrite_a=True))
+    def __init__(self, places: Places, G: np.ndarray) -> None:
+        self.places, self.samples = places, places.samples
+        self.rows, self.cols = pair_scales_of(G)
+        self.scale_x, self.scale_u = self.cols.ravel(), self.rows.ravel()
+        G = G * self.rows[:, :, None] * self.cols[:, None]
+        self.factors = _each(len(G), G.shape[1], lambda i: lapack.dgetrf(G[i].T, overwrite_a=True))
         pivots = np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in self.factors])
         self.regular = pivots > SAFE
         self.faulty = ~self.regular
 
-    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u), each by the factors of G'."""
-        k = f.shape[2]
-        f, g = f * self.scale[:, None, :k], g * self.scale[:, None, k:]
-        x, u = np.empty_like(g), np.empty_like(f)
+    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+        """Each by the factors of G'."""
+        top, low = self.places.picked(f, g)
+        top, low = top * self.cols[:, None], low * self.rows[:, None]
         for i, (matrix, order, _) in enumerate(self.factors):
-            x[i] = lapack.dgetrs(matrix, order, g[i].T, trans=1)[0].T
-            u[i] = lapack.dgetrs(matrix, order, f[i].T)[0].T
-        return x * self.scale[:, None, :k], u * self.scale[:, None, k:]
+            top[i], low[i] = (
+                lapack.dgetrs(matrix, order, low[i].T, trans=1)[0].T,
+                lapack.dgetrs(matrix, order, top[i].T)[0].T,
+            )
+        self.places.put(x, self.places.cols, top * self.cols[:, None])
+        self.places.put(u, self.places.rows, low * self.rows[:, None])
+
+
+class Entries(NamedTuple):
+    """Entries of matrices of several samples: whose, where and what."""
+
+    sample: np.ndarray
+    row: np.ndarray
+    col: np.ndarray
+    value: np.ndarray
 
 
 class Sparse:
-    """Of one sample's sparse matrix, k + l rows."""
+    """Of sparse matrices: of G alone where a linear program's is square and regular, else of K.
 
-    def __init__(self, samples: np.ndarray, k: int, K: sp.csc_array) -> None:
-        self.samples, self.regular = samples, np.zeros(1, dtype=bool)
-        scale = sparse_scale_of(K)
-        self.scale = scale[None]
-        K.data = K.data * scale[K.indices] * np.repeat(scale, np.diff(K.indptr))
-        shift = np.where(np.arange(len(scale)) < k, DELTA, -DELTA)
-        self.factors: Any = None
+    Parameters
+    ----------
+    samples : int array
+    cols, rows : lists of int arrays
+        Each sample's.
+    H, G : Entries
+        `sample` counts within `samples`; rows and columns within the core.
+    rigid : bool array (all rows of all samples,)
+    linear : bool
+        Whether H is 0 whatever the values are.
+    """
+
+    def __init__(
+        self,
+        samples: np.ndarray,
+        cols: list[np.ndarray],
+        rows: list[np.ndarray],
+        H: Entries,
+        G: Entries,
+        rigid: np.ndarray,
+        linear: bool,
+    ) -> None:
+        self.samples, self.cols, self.rows = samples, cols, rows
+        k, size = np.array([len(v) for v in cols]), np.array([len(v) for v in rows])
+        self.ends = np.cumsum(k + size)
+        self.starts = self.ends - k - size
+        self.middles = self.starts + k
+        K, is_row = self._assembled(H, G, rigid)
+        self.scale = sparse_scale_of(K)
+        self.scale_x, self.scale_u = self.scale[~is_row], self.scale[is_row]
+        self.regular = np.zeros(len(samples), dtype=bool)
+        self.factors: list[Any] = [None] * len(samples)
+        columns = np.repeat(np.arange(len(is_row)), np.diff(K.indptr))
+        data = K.data * self.scale[K.indices] * self.scale[columns]
+        for i in np.flatnonzero(k == size).tolist() if linear else ():
+            self._factor_square(i, K, data)
+        data[K.indices == columns] += np.where(is_row, -DELTA, DELTA)
+        for i, factors in enumerate(self.factors):
+            if factors is None:
+                matrix = _part(K, data, self.starts[i], self.ends[i], self.starts[i])
+                with suppress(RuntimeError):  # it is singular even so
+                    self.factors[i] = sla.splu(matrix, permc_spec=ORDER)
+        self.faulty = np.array([factors is None for factors in self.factors], dtype=bool)
+
+    def _assembled(
+        self, H: Entries, G: Entries, rigid: np.ndarray
+    ) -> tuple[sp.csc_array, np.ndarray]:
+        """All samples' K in one matrix, its diagonal stored, and which of it are rows of G."""
+        total = int(self.ends[-1])
+        every, is_row = np.arange(total), np.zeros(total, dtype=bool)
+        for middle, end in zip(self.middles, self.ends, strict=True):
+            is_row[middle:end] = True
+        diagonal = np.zeros(total)
+        diagonal[is_row] = -rigid.astype(float)
+        of_H, of_G, low = self.starts[H.sample], self.starts[G.sample], self.middles[G.sample]
+        row = np.concatenate([of_H + H.row, low + G.row, of_G + G.col, every])
+        col = np.concatenate([of_H + H.col, of_G + G.col, low + G.row, every])
+        value = np.concatenate([H.value, G.value, G.value, diagonal])
+        return sp.csc_array((value, (row, col)), shape=(total, total)), is_row
+
+    def _factor_square(self, i: int, K: sp.csc_array, data: np.ndarray) -> None:
+        """Factor one sample's G, if that is regular."""
+        matrix = _part(K, data, self.starts[i], self.middles[i], self.middles[i])
         try:
-            self.factors = sla.splu(
-                sp.csc_array(K + sp.diags_array(shift, format="csc")), permc_spec=ORDER
-            )
-        except RuntimeError:  # it is singular even so
-            pass
-        self.faulty = np.array([self.factors is None])
+            factors = sla.splu(matrix, permc_spec="COLAMD")
+        except RuntimeError:
+            return
+        if np.abs(factors.U.diagonal()).min(initial=1.0) > SAFE:
+            self.factors[i], self.regular[i] = factors, True
 
-    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) by sparse LU factors."""
-        if self.factors is None:
-            return f * np.nan, g * np.nan
-        right = np.concatenate([f[0], g[0]], axis=1) * self.scale
-        found = (self.factors.solve(right.T).T * self.scale)[None]
-        return found[:, :, : f.shape[2]], found[:, :, f.shape[2] :]
+    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+        """By sparse LU factors."""
+        for i, (sample, factors) in enumerate(zip(self.samples, self.factors, strict=True)):
+            if factors is None:
+                continue
+            cols, rows = self.cols[i], self.rows[i]
+            of_x = self.scale[self.starts[i] : self.middles[i], None]
+            of_u = self.scale[self.middles[i] : self.ends[i], None]
+            top, low = f[sample][:, cols].T * of_x, g[sample][:, rows].T * of_u
+            if self.regular[i]:
+                top, low = factors.solve(low), factors.solve(top, "T")
+            else:
+                both = factors.solve(np.concatenate([top, low]))
+                top, low = both[: len(cols)], both[len(cols) :]
+            x[sample][:, cols], u[sample][:, rows] = (top * of_x).T, (low * of_u).T
+
+
+def _part(K: sp.csc_array, data: np.ndarray, start: int, end: int, first: int) -> sp.csc_array:
+    """These columns of a matrix with other values, its rows from the first one on."""
+    span = slice(K.indptr[start], K.indptr[end])
+    rows, values = K.indices[span] - first, data[span]
+    columns = np.repeat(np.arange(end - start), np.diff(K.indptr[start : end + 1]))
+    inside = rows >= 0
+    counts = np.bincount(columns[inside], minlength=end - start)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(K.indices.dtype)
+    size = end - start
+    return sp.csc_array((values[inside], rows[inside], indptr), shape=(size, size))
 
 
 def _each(count: int, size: int, factor: Callable[[int], Any]) -> list[Any]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
-from cvxlpgd.program.factors.cores import Core, Dense, Sparse, Square
+from cvxlpgd.program.factors.cores import Core, Dense, Entries, Places, Sparse, Square
 from cvxlpgd.program.factors.division import Division
 from cvxlpgd.program.factors.entries import Layout, entries
 
@@ -93,84 +92,95 @@ class Divided:
         """The samples' cores: together where they are full and of equal sizes."""
         kept, left = self.division.kept, self.division.left
         sizes = np.stack([kept.sum(axis=1), left.sum(axis=1)], axis=1)
+        self.regular[sizes.sum(axis=1) == 0] = True  # all is peeled off
+        full = np.full(len(sizes), self.H is not None) | (sizes.sum(axis=1) <= LARGE)
+        full &= self.full
+        sparse = np.flatnonzero(~full & (sizes.sum(axis=1) > 0))
+        if len(sparse):
+            yield self._sparse(sparse)
         _, group = np.unique(sizes, axis=0, return_inverse=True)
-        linear = self.H is None and not self.systems.program.structure.P.size
-        for number in range(int(group.max(initial=-1)) + 1):
-            samples = np.flatnonzero(group.reshape(-1) == number)
-            k, l = sizes[samples[0]]
-            if not k + l:  # all is peeled off
-                self.regular[samples] = True
-                continue
-            if linear and k == l and self.full:
-                square = Square(samples, self._across(samples, k, l))
-                if not square.faulty.all():
+        group = np.where(full & (sizes.sum(axis=1) > 0), group.reshape(-1), -1)
+        for number in np.unique(group[group >= 0]):
+            samples = np.flatnonzero(group == number)
+            places = Places(samples, _at(kept[samples]), _at(left[samples]))
+            if self.linear and places.cols.shape == places.rows.shape:
+                square = Square(places, self._across(places))
+                if square.regular.all():
                     yield square
-                samples = samples[square.faulty]
-                if not len(samples):
                     continue
-            if self.full and k + l <= LARGE or self.H is not None:
-                yield Dense(samples, k, self._whole(samples, k, l))
-            else:
-                yield from (Sparse(np.array([i]), k, self._sparse(i)) for i in samples)
+                singular = np.flatnonzero(square.faulty)
+                if len(singular) < len(samples):
+                    good = places.take(np.flatnonzero(square.regular))
+                    yield Square(good, self._across(good))
+                places = places.take(singular)
+            yield Dense(places, self._whole(places))
 
-    def _inside(self, samples: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Of G's entries in the samples' left rows and kept columns: the sample's number, the row
-        and column in its core, and the value.
-        """
-        (kept, left), layout = (self.division.kept[samples], self.division.left[samples]), self.layout
-        values = self.values[samples]
+    @property
+    def linear(self) -> bool:
+        """Whether no column has curvature, whatever the values are."""
+        structure = self.systems.program.structure
+        return structure.polyhedral and not structure.P.size
+
+    def _inside(self, samples: np.ndarray) -> Entries:
+        """G's entries in the samples' left rows and kept columns."""
+        kept, left = self.division.kept[samples], self.division.left[samples]
+        layout, values = self.layout, self.values[samples]
         chosen = left[:, layout.rows] & kept[:, layout.cols] & (values != 0)
         sample, entry = np.nonzero(chosen)
         row = np.cumsum(left, axis=1)[sample, layout.rows[entry]] - 1
         col = np.cumsum(kept, axis=1)[sample, layout.cols[entry]] - 1
-        return sample, row, col, values[sample, entry]
+        return Entries(sample, row, col, values[sample, entry])
 
-    def _across(self, samples: np.ndarray, k: int, l: int) -> np.ndarray:
+    def _across(self, places: Places) -> np.ndarray:
         """The samples' G of left rows and kept columns, (samples, l, k)."""
-        G = np.zeros((len(samples), l, k))
-        sample, row, col, values = self._inside(samples)
-        G[sample, row, col] = values
+        G = np.zeros((len(places.samples), places.rows.shape[1], places.cols.shape[1]))
+        inside = self._inside(places.samples)
+        G[inside.sample, inside.row, inside.col] = inside.value
         return G
 
-    def _whole(self, samples: np.ndarray, k: int, l: int) -> np.ndarray:
+    def _whole(self, places: Places) -> np.ndarray:
         """The samples' cores as full matrices."""
-        M = np.zeros((len(samples), k + l, k + l))
+        (count, k), size = places.cols.shape, places.rows.shape[1]
+        M = np.zeros((count, k + size, k + size))
         if self.H is not None:
-            H = self.H if len(self.H) == 1 else self.H[samples]
-            M[:, :k, :k] = H if k == H.shape[1] else _block(H, _at(self.division.kept[samples]))
-        sample, row, col, values = self._inside(samples)
+            H = self.H if len(self.H) == 1 else self.H[places.samples]
+            M[:, :k, :k] = H if k == H.shape[1] else _block(H, places.cols)
+        sample, row, col, values = self._inside(places.samples)
         M[sample, k + row, col] = M[sample, col, k + row] = values
-        rigid = self.rigid[samples[:, None], _at(self.division.left[samples])]
-        diagonal = k + np.arange(l)
-        M[:, diagonal, diagonal] = -rigid.astype(float)
+        diagonal = k + np.arange(size)
+        M[:, diagonal, diagonal] = -self.rigid[places.samples[:, None], places.rows].astype(float)
         return M
 
-    def _sparse(self, i: int) -> sp.csc_array:
-        """A sample's core as a sparse matrix."""
-        structure, w = self.systems.program.structure, self.systems.program.data
-        kept, left = np.flatnonzero(self.division.kept[i]), np.flatnonzero(self.division.left[i])
-        _, row, col, values = self._inside(np.array([i]))
-        G = sp.csc_array((values, (row, col)), shape=(len(left), len(kept)))
-        P = sp.csc_array(structure.P.matrix(w.P[i if len(w.P) > 1 else 0]))[:, kept][kept]
-        corner = sp.diags_array(-self.rigid[i, left].astype(float))
-        return sp.csc_array(sp.block_array([[P, G.T], [G, corner]], format="csc"))
+    def _sparse(self, samples: np.ndarray) -> Sparse:
+        """The samples' cores as sparse matrices."""
+        P, w = self.systems.program.structure.P, self.systems.program.data
+        kept, left = self.division.kept[samples], self.division.left[samples]
+        chosen = kept[:, P.rows] & kept[:, P.cols]
+        sample, entry = np.nonzero(chosen)
+        places = np.cumsum(kept, axis=1) - 1
+        values = np.broadcast_to(w.P, (len(self.curved), P.size))[samples]
+        H = Entries(
+            sample, places[sample, P.rows[entry]], places[sample, P.cols[entry]],
+            values[sample, entry],
+        )  # fmt: skip
+        cols, rows = ([np.flatnonzero(own) for own in mask] for mask in (kept, left))
+        rigid = self.rigid[samples][left]
+        return Sparse(samples, cols, rows, H, self._inside(samples), rigid, self.linear)
 
     def _set_scales(self) -> None:
         """Scales of what is peeled off: its columns' largest other entry is about 1."""
         division, values, layout = self.division, np.abs(self.values), self.layout
         for core in self.cores:
-            of_x, of_u = division.kept[core.samples], division.left[core.samples]
-            k = core.scale.shape[1] - int(of_u[0].sum())
-            own = self.scale_x[core.samples]
-            own[of_x] = core.scale[:, :k].ravel()
-            self.scale_x[core.samples] = own
-            own = self.scale_u[core.samples]
-            own[of_u] = core.scale[:, k:].ravel()
-            self.scale_u[core.samples] = own
+            for scale, mask, own in (
+                (self.scale_x, division.kept, core.scale_x),
+                (self.scale_u, division.left, core.scale_u),
+            ):
+                sample, place = np.nonzero(mask[core.samples])
+                scale[core.samples[sample], place] = own
         if not (division.bounds.any() or division.owners.any()):
             return
         batch, (m, n) = len(values), self.systems.program.structure.A.shape
-        by_row, by_col = _Maxima.of(layout.rows, m), _Maxima.of(layout.cols, n)
+        by_row, by_col = _Maxima(layout.rows, m), _Maxima(layout.cols, n)
         each = np.arange(batch)[:, None]
         pivots = values[each, division.owner_entry]
         scaled = values * np.where(division.kept, self.scale_x, 0.0)[:, layout.cols]
@@ -203,18 +213,13 @@ class Divided:
             sample, row, column, pivot = self._peeled(bounds, self.division.bound_entry)
             x[sample, :, column] = g[sample, :, row] / pivot[:, None]
             Gx = systems.across(x)
-            top, low = top - self._curved_product(x, Gx), low - Gx
+            top, low = top if self.linear else top - self._curved_product(x, Gx), low - Gx
         if owners.any():
             owned, owner, owned_column, own_pivot = self._peeled(owners, self.division.owner_entry)
             u[owned, :, owner] = top[owned, :, owned_column] / own_pivot[:, None]
             top = top - systems.back(u)
         for core in self.cores:
-            kept, left = self.division.kept[core.samples], self.division.left[core.samples]
-            places, rows = _at(kept), _at(left)
-            parts = [_picked(v, core.samples, at) for v, at in ((top, places), (low, rows))]
-            own_x, own_u = core.solve(*parts)
-            x[core.samples[:, None, None], np.arange(f.shape[1])[:, None], places[:, None]] = own_x
-            u[core.samples[:, None, None], np.arange(f.shape[1])[:, None], rows[:, None]] = own_u
+            core.put(top, low, x, u)
         Gx = systems.across(x)
         if owners.any():
             rest = g[owned, :, owner] - Gx[owned, :, owner]
@@ -223,7 +228,8 @@ class Divided:
         if self.bent:
             u = np.where(curved, Gx - g, u)
         if bounds.any():
-            rest = f - systems.back(u) - systems.curvature(x)
+            rest = f - systems.back(u)
+            rest = rest if self.linear else rest - systems.curvature(x)
             u[sample, :, row] = rest[sample, :, column] / pivot[:, None]
         x[self.faulty] = np.nan
         return x, u
@@ -243,15 +249,10 @@ class Divided:
 class _Maxima:
     """The largest of entries that share a row, or a column: (batch, entries) -> (batch, size)."""
 
-    def __init__(self, order: np.ndarray, starts: np.ndarray, filled: np.ndarray, size: int) -> None:
-        self.order, self.starts, self.filled, self.size = order, starts, filled, size
-
-    @classmethod
-    def of(cls, places: np.ndarray, size: int) -> _Maxima:
-        """For entries at these places."""
-        order, counts = np.argsort(places, kind="stable"), np.bincount(places, minlength=size)
-        starts, filled = np.cumsum(counts) - counts, np.flatnonzero(counts)
-        return cls(order, starts[filled], filled, size)
+    def __init__(self, places: np.ndarray, size: int) -> None:
+        self.order, counts = np.argsort(places, kind="stable"), np.bincount(places, minlength=size)
+        self.filled, self.size = np.flatnonzero(counts), size
+        self.starts = (np.cumsum(counts) - counts)[self.filled]
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         out = np.zeros((len(values), self.size))
@@ -263,12 +264,6 @@ class _Maxima:
 def _at(mask: np.ndarray) -> np.ndarray:
     """Where each sample's mask (samples, size) holds, equally often: (samples, times)."""
     return np.nonzero(mask)[1].reshape(len(mask), -1)
-
-
-def _picked(v: np.ndarray, samples: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Some samples' entries (samples, columns, places) of a stack."""
-    own = v if len(samples) == len(v) else v[samples]
-    return own if places.shape[1] == v.shape[2] else np.take_along_axis(own, places[:, None], 2)
 
 
 def _block(M: np.ndarray, places: np.ndarray) -> np.ndarray:

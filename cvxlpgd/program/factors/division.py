@@ -79,6 +79,4 @@ class Division:
             found.append((of_rows, of_columns, entry_of))
         (bounds, fixed, bound_entry), (owners, peeled, owner_entry) = found
         left = rows & ~bounds & ~owners & (rigid | (entries > 0))  # rows of zeros say nothing
-        return cls(
-            bounds, owners, left, fixed, peeled, ~fixed & ~peeled, bound_entry, owner_entry
-        )
+        return cls(bounds, owners, left, fixed, peeled, ~fixed & ~peeled, bound_entry, owner_entry)

@@ -69,8 +69,9 @@ class Layout(NamedTuple):
         """That of a structure, worked out once."""
         if "layout of G" not in structure.memory:
             runs = [Run.of(structure, *block) for block in structure.blocks]
-            at = (np.concatenate([run.at[k] for run in runs] or [[]]).astype(int) for k in (0, 1))
-            structure.memory["layout of G"] = cls(runs, *at)
+            nothing = [np.zeros(0, dtype=int)]
+            rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
+            structure.memory["layout of G"] = cls(runs, rows, cols)
         layout: Layout = structure.memory["layout of G"]
         return layout
 
@@ -81,7 +82,8 @@ def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
     """
     structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
     layout, batch = Layout.of(structure), len(systems.held)
-    parts, matrices = [], []
+    parts: list[np.ndarray] = []
+    matrices: list[np.ndarray | None] = []
     for run, B in zip(layout.runs, pairs.directions, strict=True):
         own, t = values[:, run.entries], pairs.weights
         if B is None:
