@@ -70,6 +70,9 @@ class Divided:
                 continue
             part = np.where(self.curved[:, run.rows].reshape(*turned.shape[:3], 1), turned, 0.0)
             squares = part.swapaxes(-1, -2) @ part
+            if run.shape[0] == 1 and run.shape[2] == n:
+                H = H + squares[:, 0]
+                continue
             columns = np.where(run.columns >= 0, run.columns, 0)  # those that fill up are 0
             places = columns[:, :, None] * n + columns[:, None]
             flat = (np.arange(batch)[:, None] * n * n + places.ravel()).ravel()

@@ -58,15 +58,16 @@ class Division:
             return np.bincount(sample * size + of[entry], minlength=batch * size).reshape(batch, -1)
 
         entries, active = counted(stored, row_of, m), rows & ~rigid
-        single = stored & ((entries == 1) & active)[:, row_of]
-        times = counted(single, col_of, n)
-        bound = single & (times == 1)[:, col_of]  # several bounds of one column: to refinement
+        single, once = (entries == 1) & active, (counted(stored, col_of, n) == 1) & ~curved
+        worth = LITTLE * (n + rows.sum(axis=1))
+        if (single.sum(axis=1) + once.sum(axis=1) < worth).all():
+            return cls._whole(rows & (rigid | (entries > 0)), n)
+        bound = stored & single[:, row_of]
+        bound &= (counted(bound, col_of, n) == 1)[:, col_of]  # several of one column: to refinement
         bounds, fixed = counted(bound, row_of, m) > 0, counted(bound, col_of, n) > 0
-        rest = stored & ~bounds[:, row_of]
-        alone = (counted(rest, col_of, n) == 1) & ~fixed & ~curved
-        mine = rest & alone[:, col_of]
-        owner = mine & ((counted(mine, row_of, m) == 1) & active & ~bounds)[:, row_of]
-        whole = bound.sum(axis=1) + owner.sum(axis=1) < LITTLE * (n + rows.sum(axis=1))
+        owner = stored & (once & ~fixed)[:, col_of]
+        owner &= ((counted(owner, row_of, m) == 1) & active & ~bounds)[:, row_of]
+        whole = bound.sum(axis=1) + owner.sum(axis=1) < worth
         bound &= ~whole[:, None]
         owner &= ~whole[:, None]
         found = []
@@ -80,3 +81,11 @@ class Division:
         (bounds, fixed, bound_entry), (owners, peeled, owner_entry) = found
         left = rows & ~bounds & ~owners & (rigid | (entries > 0))  # rows of zeros say nothing
         return cls(bounds, owners, left, fixed, peeled, ~fixed & ~peeled, bound_entry, owner_entry)
+
+    @classmethod
+    def _whole(cls, rows: np.ndarray, n: int) -> Division:
+        """Nothing is peeled off."""
+        batch, m = rows.shape
+        none, columns = np.zeros((batch, m), dtype=bool), np.zeros((batch, n), dtype=bool)
+        entry = np.zeros((batch, m), dtype=int)
+        return cls(none, none, rows, columns, columns, ~columns, entry, entry)

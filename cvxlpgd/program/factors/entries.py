@@ -96,7 +96,11 @@ def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
         part[:, run.places] = own
         part = part.reshape(len(values), *run.shape) * t[:, run.rows].reshape(shape)
         turned = B @ part
-        turned[np.abs(turned) <= NOTHING * (np.abs(B) @ np.abs(part))] = 0.0
+        sizes = (
+            np.sqrt(np.einsum("...ij,...ij->...i", B, B)),
+            np.sqrt(np.einsum("...ij,...ij->...j", part, part)),
+        )  # by Cauchy and Schwarz
+        turned[np.abs(turned) <= NOTHING * sizes[0][..., None] * sizes[1][..., None, :]] = 0.0
         turned *= systems.stretch[:, run.rows].reshape(shape)
         flat = turned.reshape(batch, -1)
         parts.append(flat if len(run.inside) == flat.shape[1] else flat[:, run.inside])
