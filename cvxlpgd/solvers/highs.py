@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -31,7 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "mip_abs_gap": 0.0,
     "qp_regularization_value": 0.0,  # HiGHS' own 1e-7 moves the solution by as much
     "simplex_scale_strategy": 4,  # by powers of two: no rounding stays behind
-    "threads": 1,  # the batch is what runs in parallel
+    "threads": 1,  # the batch is what runs in parallel; see `_run`
     "parallel": "off",
 }
 _PRIMAL_SIMPLEX = 4
@@ -123,7 +123,7 @@ class _Model:
         """A HiGHS object with these matrices."""
         highspy, structure, bounds = self.highspy, self.structure, self.bounds
         linear = not structure.P.size and not structure.mixed_integer
-        solver = highspy.Highs()
+        solver = _silent()()
         _set(solver, self.settings)
         solver.passModel(self._model(P, A))
         columns = np.arange(structure.n, dtype=np.int32)
@@ -161,7 +161,7 @@ class _Model:
                 put("presolve", self.settings["presolve"] if state is None else "off")
             if state is not None:
                 solver.setBasis(state.basis)
-            solver.run()
+            self._run(solver)
             status, message = self._status(solver)
             counts = ("simplex_iteration_count",) if linear else _COUNTS
             iterations = sum(max(solver.getInfoValue(name)[1], 0) for name in counts)
@@ -226,6 +226,22 @@ class _Model:
     def _put(self, solver: Any, name: str, value: Any) -> None:
         solver.setOptionValue(name, value)
 
+    def _run(self, solver: Any) -> None:
+        """Run, and leave no scheduler behind.
+
+        A thread of Python's has one of HiGHS' schedulers, of as many threads as its first run asked
+        for, and any later run that asks for another number fails. Ours is taken back, so that the
+        caller's own runs may ask for what they like; where there is one already, it serves.
+        """
+        status = solver.run()
+        unset = solver.getModelStatus() == self.highspy.HighsModelStatus.kNotset
+        if status == self.highspy.HighsStatus.kError and unset:
+            self._put(solver, "threads", 0)
+            solver.run()
+            self._put(solver, "threads", self.settings["threads"])
+        elif self.settings["threads"] == 1:
+            self.highspy.Highs.resetGlobalScheduler(True)
+
     def _status(self, solver: Any) -> tuple[Status, str]:
         """What became of the solve; presolve leaves it open at times: again without."""
         kinds = self.highspy.HighsModelStatus
@@ -234,7 +250,7 @@ class _Model:
             return Status.SOLVED, ""
         if status == kinds.kUnboundedOrInfeasible:
             self._put(solver, "presolve", "off")
-            solver.run()
+            self._run(solver)
             self._put(solver, "presolve", self.settings.get("presolve", "choose"))
             status = solver.getModelStatus()
         found = {
@@ -254,9 +270,20 @@ class _Model:
 @lru_cache(maxsize=64)
 def _check(settings: tuple[tuple[str, Any], ...]) -> None:
     """A wrong value is an error of the call, not of a sample."""
+    _set(_silent()(), dict(settings))
+
+
+@cache
+def _silent() -> Any:
+    """HiGHS' class; its newer constructors say who they are before an option could forbid it."""
     import highspy
 
-    _set(highspy.Highs(), dict(settings))
+    class Silent(highspy.Highs):  # type: ignore[misc]
+        def enableCallbacks(self) -> None:  # noqa: N802
+            self.setOptionValue("output_flag", False)
+            super().enableCallbacks()
+
+    return Silent
 
 
 def _set(solver: Any, settings: Mapping[str, Any]) -> None:
