@@ -65,12 +65,9 @@ def say_solutions(
     """
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
-        worst = 0.0 if solution.residuals is None else float(
-            np.max(np.asarray(solution.residuals.largest)[inaccurate])
-        )  # fmt: skip
         _warn(
-            f"{_counted(inaccurate, shape)} solved short of the accuracy asked for (relative KKT "
-            f"residual up to {worst:.1e}); loosen eps, allow more iterations or try another solver",
+            f"{_counted(inaccurate, shape)} solved short of the accuracy asked for "
+            f"({_shortfall(solution, inaccurate)})",
             InaccurateSolutionWarning,
         )
     failed = [int(i) for i in np.flatnonzero(~solution.ok)]
@@ -88,6 +85,21 @@ def say_solutions(
     else:
         text += ' With on_failure="nan" the other samples go on.'
         raise SolveFailed(text, tuple(int(i) for i in failed), statuses)
+
+
+def _shortfall(solution: Solution, inaccurate: np.ndarray) -> str:
+    """By how much solutions are inaccurate, and what to try."""
+    residuals = solution.residuals
+    if residuals is None:
+        return "residual unknown; try another solver"
+    if np.isnan(np.asarray(residuals.dual)[inaccurate]).all():  # integers
+        gap = np.asarray(residuals.gap)[inaccurate]
+        known = gap[np.isfinite(gap)]
+        size = f"gap up to {known.max():.1e}" if len(known) else "gap unknown"
+        return f"stopped before the optimum was proved, {size}; allow more time"
+    worst = float(np.max(np.asarray(residuals.largest)[inaccurate]))
+    tries = "loosen eps, allow more iterations or try another solver"
+    return f"relative KKT residual up to {worst:.1e}; {tries}"
 
 
 def say_gradients(

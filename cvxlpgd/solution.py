@@ -49,6 +49,8 @@ class Solution:
         say.
     solvers : object array (batch,) or None
         The name of the solver of each sample, where several were asked.
+    gap : array (batch,) or None
+        |objective - bound| / (1 + |objective|) of mixed-integer programs, where a solver tells.
     """
 
     point: Point
@@ -60,6 +62,7 @@ class Solution:
     workspace: np.ndarray | None = None
     setups: np.ndarray | None = None
     solvers: np.ndarray | None = None
+    gap: np.ndarray | None = None
 
     @property
     def ok(self) -> np.ndarray:
@@ -82,7 +85,7 @@ class Solution:
 
     def _kept(self) -> list[tuple[str, np.ndarray | None]]:
         """The fields of one entry for each sample that may be None."""
-        return [(k, getattr(self, k)) for k in ("workspace", "setups", "solvers")]
+        return [(k, getattr(self, k)) for k in ("workspace", "setups", "solvers", "gap")]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"workspace": None}
@@ -105,6 +108,7 @@ class Solution:
             workspace=joined("workspace"),
             setups=joined("setups"),
             solvers=joined("solvers"),
+            gap=joined("gap"),
         )
 
     def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
@@ -169,4 +173,5 @@ class Solution:
             workspace=placed(self.workspace, None),
             setups=placed(self.setups, 0.0),
             solvers=placed(self.solvers, ""),
+            gap=placed(self.gap, np.nan),
         )

@@ -24,7 +24,8 @@ class Answer(NamedTuple):
     """One sample's result; arrays are None where there is no point.
 
     `state` is what the solver itself may start this sample's next solve from, such as a basis;
-    `setups` is how often it set matrices up again for this solve.
+    `setups` is how often it set matrices up again for this solve; `gap` is that of a mixed-integer
+    program, see `Solution`.
     """
 
     status: Status
@@ -35,6 +36,7 @@ class Answer(NamedTuple):
     message: str = ""
     state: Any = None
     setups: int = 0
+    gap: float = float("nan")
 
 
 class Sample(NamedTuple):
@@ -129,6 +131,7 @@ def solve_each(
         iterations=np.array([float(a.iterations) for a in answers]),
         seconds=seconds,
         messages=tuple(a.message for a in answers),
+        gap=np.array([a.gap for a in answers]) if structure.mixed_integer else None,
     )
 
 

@@ -15,6 +15,7 @@ from cvxlpgd.checks import is_positive
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.solution import Solution, Status
+from cvxlpgd.solvers._certify import certified
 from cvxlpgd.solvers._guard import guarded
 from cvxlpgd.sparse import Array
 
@@ -166,10 +167,13 @@ def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -
 def answered(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
     """What a solver makes of a batch, in the program's kind of arrays.
 
-    They are moved to the kind that the solver takes and back here, and nowhere else.
+    They are moved to the kind that the solver takes and back here, and nowhere else. "Infeasible"
+    and "unbounded" need a certificate: without one the sample has failed.
     """
     moved = _moved(program, solver.arrays)
     solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
+    if solution.residuals is None:
+        solution = certified(solution, moved)
     points = (_to(v, program.data.q) for _, v in solution.point._items())
     return replace(solution, point=Point(*points))
 
@@ -177,19 +181,22 @@ def answered(solver: Solver, program: ConeProgram, start: Solution | None = None
 def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
     """The solution with its residuals, and each usable point called solved or inaccurate by them.
 
-    A mixed-integer program has no duals: only its primal residual counts.
+    A mixed-integer program has no duals: its primal residual counts, and that its solver was not
+    stopped before it had proved the point to be the best.
     """
     with np.errstate(all="ignore"):
         residuals = program.residuals(solution.point)
     worst = residuals.largest
     if program.structure.mixed_integer:
         worst, none = residuals.primal, residuals.primal * np.nan
-        residuals = replace(residuals, dual=none, gap=none)
+        gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
+        residuals = replace(residuals, dual=none, gap=gap)
     worst = np.asarray(to_device(worst, "cpu"))
     status = solution.status.copy()
     usable = solution.ok
     status[usable] = Status.INACCURATE
-    status[usable & (worst <= JUDGED_AT * max(accuracy, FINEST))] = Status.SOLVED
+    stopped = program.structure.mixed_integer & (solution.status == Status.INACCURATE)
+    status[usable & (worst <= JUDGED_AT * max(accuracy, FINEST)) & ~stopped] = Status.SOLVED
     broken = usable & ~np.isfinite(worst)
     status[broken] = Status.FAILED
     messages = list(solution.messages)

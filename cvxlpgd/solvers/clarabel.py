@@ -133,10 +133,14 @@ class Clarabel:
                 answer = min(reversed(answers), key=_distance)  # the last one if none has a point
                 message = str(answer.status)
                 status = _STATUS.get(message, Status.FAILED)
-                if status not in (Status.SOLVED, Status.INACCURATE):
+                if status == Status.FAILED:
                     return Answer(status, iterations=answer.iterations, message=message)
+                if status == Status.UNBOUNDED:  # x is a ray, as y is of an infeasible program
+                    ray = np.array(answer.x)
+                    return Answer(status, ray, iterations=answer.iterations, message=message)
                 y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
-                return Answer(status, np.array(answer.x), y, s, answer.iterations, message)
+                x = None if status == Status.INFEASIBLE else np.array(answer.x)
+                return Answer(status, x, y, s, answer.iterations, message)
 
             return solve
 

@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "parallel": "off",
 }
 _PRIMAL_SIMPLEX = 4
+_VALUES = ("objective_function_value", "mip_dual_bound")
 _COUNTS = ("simplex_iteration_count", "qp_iteration_count")
 
 
@@ -121,7 +122,7 @@ class _Model:
 
     def prepared(self, P: np.ndarray, A: np.ndarray) -> Solve:
         """A HiGHS object with these matrices."""
-        highspy, structure, bounds = self.highspy, self.structure, self.bounds
+        structure, bounds = self.structure, self.bounds
         linear = not structure.P.size and not structure.mixed_integer
         solver = _silent()()
         _set(solver, self.settings)
@@ -171,7 +172,9 @@ class _Model:
                 return Answer(kept, iterations=iterations, message=message)
             x = np.array(found.col_value)
             if structure.mixed_integer:
-                return Answer(status, x, np.zeros(len(b)), None, iterations, message)
+                value, bound = (solver.getInfoValue(name)[1] for name in _VALUES)
+                gap = abs(value - bound) / (1 + abs(value))
+                return Answer(status, x, np.zeros(len(b)), None, iterations, message, gap=gap)
             reduced = np.array(found.col_dual)
             y = bounds.duals(
                 -np.array(found.row_dual), np.maximum(reduced, 0.0), np.maximum(-reduced, 0.0)
@@ -279,7 +282,7 @@ def _silent() -> Any:
     import highspy
 
     class Silent(highspy.Highs):  # type: ignore[misc]
-        def enableCallbacks(self) -> None:  # noqa: N802
+        def enableCallbacks(self) -> None:
             self.setOptionValue("output_flag", False)
             super().enableCallbacks()
 

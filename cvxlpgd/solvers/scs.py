@@ -99,7 +99,7 @@ class SCS:
                     solver.update(b=b, c=q)
                 newest.key = None
                 answer, scale = _answer(solver, begin, rows)
-                if answer.x is not None:
+                if answer.status in USABLE:
                     newest.key, newest.solver = key, solver
                     answer = answer._replace(state=_State(scale))
                 return answer._replace(setups=int(not again))
@@ -154,6 +154,10 @@ def _answer(solver: Any, begin: Start | None, rows: slice) -> tuple[Answer, floa
     answer = Answer(status, iterations=info["iter"], message=info["status"])
     if status in USABLE:
         answer = answer._replace(x=found["x"], y=found["y"][rows], s=found["s"][rows])
+    elif status == Status.INFEASIBLE:  # y is a ray, as x is of an unbounded program
+        answer = answer._replace(y=found["y"][rows])
+    elif status == Status.UNBOUNDED:
+        answer = answer._replace(x=found["x"])
     return answer, info["scale"]
 
 
