@@ -105,10 +105,11 @@ def judged(values: Values, fields: Any, evidence: Any, mapping: Mapping) -> Judg
     unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
     ambiguous = np.flatnonzero(~evidence.sees_everything)
     if len(ambiguous):
-        motions = (mapping.values(v, ambiguous) for v in evidence.hidden(ambiguous))
-        for moved, usual in zip(*motions, strict=True):
+        hidden, random = evidence.hidden(ambiguous)
+        motions = mapping.values(hidden, ambiguous), mapping.magnitudes(random, ambiguous)
+        for moved, usual in zip(*motions, strict=True):  # entry by entry: each has its own unit
             if moved is not None:
-                unique[ambiguous] &= norm(moved) <= SEEN * norm(usual)
+                unique[ambiguous] &= (np.abs(moved) <= SEEN * usual).all(axis=1)
     if evidence.split is not None:
         every, (half, size) = np.arange(batch), evidence.split
         pairs = zip(mapping.values(half, every), mapping.magnitudes(size, every), strict=True)
@@ -142,13 +143,14 @@ def _looked_at(
 ) -> tuple[Values, np.ndarray]:
     """The values with those of some samples judged entry by entry, and these samples' errors.
 
-    They are 0 where they are below their rounding, or near to what is least beside the terms that
-    add up to them.
+    They are 0 where they are below their rounding, or that of the terms that add up to them.
     """
-    *changes, least = evidence.changes(samples)
-    own = type(fields)(**{k: UNIT * np.abs(v[samples]) for k, v in fields._items()})
+    *changes, terms = evidence.changes(samples)
+    own = type(fields)(**{
+        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields._items()
+    })  # fmt: skip
     parts = [mapping.values(change, samples) for change in changes]
-    limits = mapping.magnitudes(own + least, samples)
+    limits = mapping.magnitudes(own, samples)
     error, kept = np.zeros(len(samples)), []
     for value, limit, moved, rounded in zip(values, limits, *parts, strict=True):
         if value is None or limit is None:

@@ -24,6 +24,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+RESIDUALS = ("primal", "dual", "gap", "own")
 USABLE = (Status.SOLVED, Status.INACCURATE)
 
 
@@ -129,7 +130,7 @@ class Solution:
             seconds=joined(self.seconds, other.seconds),
             messages=tuple(messages[i] for i in source),
             residuals=r and t and Residuals(*(
-                joined(getattr(r, k), getattr(t, k)) for k in ("primal", "dual", "gap")
+                joined(getattr(r, k), getattr(t, k)) for k in RESIDUALS
             )),
             **{
                 k: None if (w := getattr(other, k)) is None or v is None
@@ -169,7 +170,7 @@ class Solution:
             iterations=spread(self.iterations),
             seconds=spread(self.seconds),
             messages=tuple(texts),
-            residuals=r and Residuals(spread(r.primal), spread(r.dual), spread(r.gap)),
+            residuals=r and Residuals(*(spread(getattr(r, k)) for k in RESIDUALS)),
             workspace=placed(self.workspace, None),
             setups=placed(self.setups, 0.0),
             solvers=placed(self.solvers, ""),

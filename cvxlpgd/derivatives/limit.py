@@ -125,21 +125,21 @@ class Limit:
         return total, floor
 
     def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values]:
-        """Of some samples: what the last Newton step, and what rounding, do to the value; and what
-        is near to 0 beside it.
+        """Of some samples: what the last Newton step, and what rounding, do to the value; and the
+        sizes of the terms that add up to it.
         """
         of, linear = self.meaning
 
         def change(v: Velocity, where: np.ndarray) -> Values:
             return of(v.dot, v.at, where) - of(v.earlier, v.before, where)
 
-        def least(v: Velocity, where: np.ndarray) -> Values:
-            return linear(_size(v.least), _size(v.at), where)
+        def terms(v: Velocity, where: np.ndarray) -> Values:
+            return linear(_size(v.dot), _size(v.at), where)
 
         return (
             self._summed(change, samples),
             self._summed(lambda v, where: linear(v.doubt, v.at, where), samples),
-            self._summed(least, samples),
+            self._summed(terms, samples),
         )
 
     @property
@@ -147,10 +147,9 @@ class Limit:
         """Where no motion is hidden from the systems, bool (batch,)."""
         sees = np.ones(len(self.exists), dtype=bool)
         for piece in self.pieces:
-            if piece.velocity.null is not None:
-                null = piece.velocity.null
-                hidden = ((null.x != 0).any(axis=1) | (null.y != 0).any(axis=1)) & (piece.share > 0)
-                sees[piece.samples[hidden]] = False
+            null = piece.velocity.null
+            hidden = ((null.x != 0).any(axis=1) | (null.y != 0).any(axis=1)) & (piece.share > 0)
+            sees[piece.samples[hidden]] = False
         return sees
 
     def hidden(self, samples: np.ndarray) -> tuple[Values, Values]:
@@ -161,8 +160,7 @@ class Limit:
 
         def of(name: str) -> Values:
             def motion(v: Velocity, where: np.ndarray) -> Values:
-                moved = getattr(v, name)
-                return linear(v.dot * 0.0 if moved is None else moved, v.at, where)
+                return linear(getattr(v, name), v.at, where)
 
             return self._summed(motion, samples)
 
@@ -302,8 +300,8 @@ def _of_samples(
     pieces = [Piece(velocity, samples, share)]
     value = meaning.of(velocity.dot, velocity.at, samples)
     if not len(kinked):
-        value = value * unit if (unit != 1).any() else value
-        return Limit(value, exists, settled, None, reach / unit, tuple(pieces), meaning, unit)
+        value, far = value * unit if (unit != 1).any() else value, _over(reach, unit)
+        return Limit(value, exists, settled, None, far, tuple(pieces), meaning, unit)
     part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
     sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
     one, other = (side.consistent for side in sides)
@@ -311,8 +309,7 @@ def _of_samples(
     values = [meaning.of(side.dot, side.at, samples[kinked]) for side in sides]
     both = _split(values, sides, meaning, samples[kinked], (one & other)[:, None])
     mean = values[0] * shares[:, None] + values[1] * (1 - shares)[:, None]
-    # one side alone, of a pair whose middle has no derivative: which one is chance
-    chance = (one != other) & ~exists[kinked]
+    chance = one != other  # one side alone: noise decides which
     counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
     exists[kinked], settled[kinked] = one | other, counted & ~chance
     reach[kinked] = np.minimum(*(path.breakpoints(side, structure) for side in sides))
@@ -320,11 +317,11 @@ def _of_samples(
         Piece(side, samples[kinked], its)
         for side, its in zip(sides, (shares, 1 - shares), strict=True)
     ]
-    nothing = value * 0.0
+    nothing, far = value * 0.0, _over(reach, unit)
     value = _placed(value, kinked, mean) * unit
     halves = tuple(_placed(nothing, kinked, v) * unit for v in both)
     split = halves[0], halves[1]
-    return Limit(value, exists, settled, split, reach / unit, tuple(pieces), meaning, unit)
+    return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
 
 def _split(
@@ -344,6 +341,12 @@ def _split(
         halves[name] = np.where(seen, a - b, 0.0) / 2
         sizes[name] = np.where(both, np.abs(a) + np.abs(b), 0.0) / 2
     return type(values[0])(**halves), type(values[0])(**sizes)
+
+
+def _over(reach: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Reach / unit, infinite where that overflows."""
+    with np.errstate(over="ignore"):
+        return reach / unit
 
 
 def _joined(parts: list[Values]) -> Values:

@@ -114,8 +114,8 @@ class Velocity:
         `dot` and `at` as they were before that step.
     doubt, least : Point
         What rounding of the system's terms does to `dot`; and what is near to 0 beside `dot`.
-    random, null : Point or None
-        A random motion, and its part that the system does not see; None where it sees everything.
+    random, null : Point
+        A random motion, and its part that the system does not see, 0 where it sees everything.
     consistent : bool array (batch,)
         Whether the system is solved.
     settled : bool array (batch,)
@@ -130,8 +130,8 @@ class Velocity:
     before: Point
     doubt: Point
     least: Point
-    random: Point | None
-    null: Point | None
+    random: Point
+    null: Point
     consistent: np.ndarray
     settled: np.ndarray
     weights: np.ndarray
@@ -143,7 +143,7 @@ class Velocity:
             return self
 
         def own(v: Any) -> Any:
-            return v.pick(index) if isinstance(v, Point) else v if v is None else v[index]
+            return v.pick(index) if isinstance(v, Point) else v[index]
 
         return replace(self, **{name: own(v) for name, v in vars(self).items()})
 
@@ -194,7 +194,6 @@ def _follow(
     flipped &= np.abs(after.y / t - after.s * t) > v_rounded  # others are weakly active
     same = ~flipped.any(axis=1)
     final = motions.moved(systems.like(after), side, direction.sides(program, at))
-    probe = final if "random" in final.columns else motions
     dot = final.point("dot")
     velocity = Velocity(
         dot=dot,
@@ -203,8 +202,8 @@ def _follow(
         before=here,
         doubt=motions.doubt,
         least=final.least,
-        random=probe.random,
-        null=probe.null,
+        random=final.random,
+        null=final.null,
         consistent=final.stack.is_solved(final.columns["dot"]),
         settled=motions.good & same,
         weights=t,
@@ -231,8 +230,8 @@ class _Motions:
         The rows' right-hand sides.
     columns : dict of int
         Where in the stack each is: the Newton "step"; "dot", along the direction; a "random" one,
-        solved for its own right-hand side, unless the systems are known to see everything; and
-        that by rounding, "rounded".
+        solved for its own right-hand side; and that by rounding, "rounded". They are solved in
+        every batch: how many there are decides the last bits of each.
     good : bool array (batch,)
         Where the step's system is solved: elsewhere "step" and "rounded" are 0.
     """
@@ -249,16 +248,12 @@ class _Motions:
         program = systems.program
         f, g = conditions(program, z)
         noise = [_signed(v, k) for k, v in enumerate(rounding(program, z))]
-        unseen = not systems.factors.regular.all()
-        names = ["step", "dot", *["random"] * unseen, "rounded"]
-        nothing = np.zeros_like(f), np.zeros_like(g)
+        names = ["step", "dot", "random", "rounded"]
         top, low = (
-            np.stack([-own, side[k], *[nothing[k]] * unseen, noise[k]], axis=1)
-            for k, own in enumerate((f, g))
+            np.stack([-own, side[k], own * 0.0, noise[k]], axis=1) for k, own in enumerate((f, g))
         )
         rows = systems.side(low)
-        if unseen:
-            top[:, 2:3], rows[:, 2:3] = systems.product(*systems.random())
+        top[:, 2:3], rows[:, 2:3] = systems.product(*systems.random())
         stack = systems.solve(top, rows, rough=1)
         good = stack.is_solved(0, MARGIN * stack.size[:, -1]) & np.isfinite(stack.x[:, 0]).all(1)
         if not good.all():
@@ -272,26 +267,25 @@ class _Motions:
         side: tuple[np.ndarray, np.ndarray],
         new: tuple[np.ndarray, np.ndarray],
     ) -> _Motions:
-        """The motion along `new`, in place of `side`, by systems nearby: these if both are these.
+        """The motion along `new`, in place of `side`, by systems nearby: this where both are these.
 
-        With a random one where these do not tell what those see.
+        With a random one of theirs.
         """
-        same = systems is self.systems
-        if same and all(np.array_equal(a, b) for a, b in zip(side, new, strict=True)):
+        same = self.systems.is_same(systems)
+        for one, other in zip(side, new, strict=True):
+            same &= (one == other).all(axis=1)
+        if same.all():
             return self
-        near = np.ones_like(self.good) if same else systems.is_near
-        unseen = not near.all() and not systems.factors.regular.all()
-        names = ["dot", *["random"] * unseen]
-        nothing = tuple(np.zeros_like(v) for v in new)
-        top, low = (np.stack([new[k], *[nothing[k]] * unseen], axis=1) for k in (0, 1))
+        near = np.ones_like(self.good) if systems is self.systems else systems.is_near
+        names = ["dot", "random"]
+        top, low = (np.stack([v, v * 0.0], axis=1) for v in new)
         rows = systems.side(low)
-        if unseen:
-            top[:, 1:], rows[:, 1:] = systems.product(*systems.random())
+        top[:, 1:], rows[:, 1:] = systems.product(*systems.random())
         first = self.columns["dot"]
         start = Motions(*(v[:, first : first + len(names)] for v in self.stack))
-        if unseen and "random" not in self.columns:
-            start, near = self.stack, np.zeros_like(near)
         stack = systems.solve(top, rows, start=start, near=near)
+        for mine, theirs in zip(stack, start, strict=True):  # not once more because of the others
+            mine[same] = theirs[same]
         return _Motions(systems, stack, low, {name: k for k, name in enumerate(names)}, self.good)
 
     @cached_property
@@ -322,15 +316,13 @@ class _Motions:
         return Point(x[:, 0], y[:, 0], y[:, 0] * 0.0)
 
     @property
-    def random(self) -> Point | None:
+    def random(self) -> Point:
         """The random motion."""
-        return self._homogeneous(*self.systems.random()) if "random" in self.columns else None
+        return self._homogeneous(*self.systems.random())
 
     @property
-    def null(self) -> Point | None:
+    def null(self) -> Point:
         """The random motion's part that the systems do not see, 0 where they are regular."""
-        if "random" not in self.columns:
-            return None
         k = slice(self.columns["random"], self.columns["random"] + 1)
         x, u = self.systems.random()
         unseen = ~self.systems.factors.regular[:, None, None]
@@ -352,14 +344,10 @@ def _placed(whole: Velocity, index: np.ndarray, part: Velocity) -> Velocity:
     """A batch's velocity with those of some samples in their places."""
 
     def put(one: Any, other: Any) -> Any:
-        if one is None and other is None:
-            return None
         if isinstance(one, np.ndarray):
             out = one.copy()
             out[index] = other
             return out
-        one = whole.dot * 0.0 if one is None else one
-        other = part.dot * 0.0 if other is None else other
         pairs = zip(one._items(), other._items(), strict=True)
         return Point(*(put(v, w) for (_, v), (_, w) in pairs))
 

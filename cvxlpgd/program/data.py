@@ -168,11 +168,14 @@ class Residuals:
     primal : max(|Ax + s - b|, distance of s to K) / (1 + |b|)
     dual : max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
     gap : |x'Px + q'x + b'y| / (1 + |objective|)
+    own : the largest of the three in the data's own units, without the 1
+        Of inactive rows' data, which say nothing of the solution's size, none counts.
     """
 
     primal: Array
     dual: Array
     gap: Array
+    own: Array
 
     @property
     def largest(self) -> Array:
@@ -223,10 +226,23 @@ class ConeProgram:
         gap = _sum(z.x * (Px + w.q)) + _sum(w.b * z.y)
         outside, dual_outside = self._cone_distances(z)
         xp = array_namespace(z.x)
+        primal = xp.maximum(norm(rows), outside)
+        dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
+        # x is as large as active rows allow and costs ask for, costs as they are and as x bends them
+        y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
+        b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
+        A, P, q = norm(w.A), norm(w.P), norm(w.q)
+        x = xp.maximum(_over(b, A), _over(q, P))
+        asked = xp.maximum(q, P * x)  # 0 of a constant objective: f and the gap have no size
+        f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
+        terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
+        terms = xp.where(asked > 0, xp.maximum(terms, f * x), 0.0 * asked)
+        own = xp.maximum(_over(primal, xp.maximum(b, A * x)), _over(dual, f))
         return Residuals(
-            primal=xp.maximum(norm(rows), outside) / (1 + norm(w.b)),
-            dual=xp.maximum(norm(Px + w.q + Aty), dual_outside) / (1 + norm(w.q)),
+            primal=primal / (1 + norm(w.b)),
+            dual=dual / (1 + norm(w.q)),
             gap=xp.abs(gap) / (1 + xp.abs(objective)),
+            own=xp.maximum(own, _over(xp.abs(gap), terms)),
         )
 
     def _cone_distances(self, z: Point) -> tuple[Array, Array]:
@@ -283,6 +299,12 @@ def norm(v: Array) -> Array:
     if v.shape[-1] == 0:
         return xp.zeros(v.shape[:-1], dtype=v.dtype, device=v.device)
     return xp.abs(xp.maximum(xp.max(v, axis=-1), -xp.min(v, axis=-1)))  # -0.0 is 0.0
+
+
+def _over(part: Array, whole: Array) -> Array:
+    """Part / whole, 0 where the whole is 0 and says nothing."""
+    xp = array_namespace(part, whole)
+    return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), 0.0 * part)
 
 
 def _sum(v: Array) -> Array:

@@ -148,6 +148,13 @@ class Systems:
         """Those of some samples."""
         return Systems(self.program.take(index), self.pairs.take(index))
 
+    def is_same(self, other: Systems) -> np.ndarray:
+        """Where other pairs, of the same program, make the same system, bool (batch,)."""
+        if other is self:
+            return np.ones(len(self.held), dtype=bool)
+        straight = all(B is None for B in self.pairs.directions)
+        return np.asarray((self.held == other.held).all(axis=1) & straight)
+
     def like(self, pairs: Pairs) -> Systems:
         """Those at other pairs: these where no cone is curved and the same rows are active."""
         straight = all(B is None for B in pairs.directions)
@@ -234,17 +241,20 @@ class Systems:
         fine = beyond.copy()
         fine[:, fine.shape[1] - rough :] = False
         x, u = motions.x, motions.u
-        for _ in range(REACHES if fine.any() else ROUGH):
+        nearly = beyond & ~fine
+        for k in range(REACHES):
             top, low = self.product(x, u)
+            if nearly.any() and k < ROUGH:
+                near_x, near_u = self.factors.apply(top, low)
+                x, u = _where(nearly, near_x, x), _where(nearly, near_u, u)
             if fine.any():
                 rest = fine[:, :, None]
                 near_x, near_u, *_ = self._refined(
                     np.where(rest, top, 0.0), np.where(rest, low, 0.0)
                 )
                 x, u = _where(fine, near_x, x), _where(fine, near_u, u)
-            if (beyond & ~fine).any():
-                near_x, near_u = self.factors.apply(top, low)
-                x, u = _where(beyond & ~fine, near_x, x), _where(beyond & ~fine, near_u, u)
+            elif k + 1 == ROUGH:
+                break
         return motions._replace(x=x, u=u)
 
     def _refined(

@@ -45,34 +45,45 @@ class Pairs(NamedTuple):
     ) -> Pairs:
         """The pairs nearest to a point's.
 
-        `shift` (batch, m), in weighted units, is y where it is positive on an inequality's row, and
-        s where it is negative; it is added to those of curved cones, along their insides: it
-        settles which side a pair without a side is on.
+        `shift` (batch, m) settles which side a pair without a side is on: an inequality's row is
+        active where it is positive, free where it is negative; in weighted units it is added to y,
+        or to s, of curved cones, along their insides.
         """
         y, s = z.y / weights, z.s * weights
-        if shift is not None:
-            settled = structure.inequalities & (shift != 0)
-            y = np.where(settled, 0.0, y) + np.maximum(shift, 0.0)
-            s = np.where(settled, 0.0, s) + np.maximum(-shift, 0.0)
         if structure.polyhedral:
-            return cls._of_rows(structure, y - s, weights)
+            return cls._of_rows(structure, y - s, weights, shift)
+        rows_alone = cls._of_rows(structure, y - s, weights, shift)
+        if shift is not None:
+            y, s = y + np.maximum(shift, 0.0), s + np.maximum(-shift, 0.0)
         y_new, s_new, compliance = np.empty_like(y), np.empty_like(s), np.empty_like(y)
         directions: list[np.ndarray | None] = []
         for cone, first, count in structure.blocks:
             rows = slice(first, first + cone.rows * count)
             shape = (len(y), count, cone.rows)
+            if is_diagonal(cone):
+                y_new[:, rows] = rows_alone.y[:, rows] / weights[:, rows]
+                s_new[:, rows] = rows_alone.s[:, rows] * weights[:, rows]
+                compliance[:, rows] = rows_alone.compliance[:, rows]
+                directions.append(None)
+                continue
             parts = (v[:, rows].reshape(shape) for v in (y, s))
             pair: Linearization = cone.linearize(*parts)
             y_new[:, rows] = pair.y.reshape(len(y), -1)
             s_new[:, rows] = pair.s.reshape(len(y), -1)
             compliance[:, rows] = pair.compliance.reshape(len(y), -1)
-            directions.append(pair.directions if pair.directions.ndim == 4 else None)
+            directions.append(pair.directions)
         return cls(weights, y_new * weights, s_new / weights, compliance, directions)
 
     @classmethod
-    def _of_rows(cls, structure: Structure, v: np.ndarray, weights: np.ndarray) -> Pairs:
+    def _of_rows(
+        cls, structure: Structure, v: np.ndarray, weights: np.ndarray, shift: np.ndarray | None
+    ) -> Pairs:
         """The same for equations and inequalities, of v = y - s: all rows at once."""
         free = structure.inequalities & (v < 0)
+        if shift is not None:
+            settled = structure.inequalities & (shift != 0)
+            free = np.where(settled, shift < 0, free)
+            v = np.where(settled & ((v < 0) != free), 0.0, v)
         y, s = np.where(free, 0.0, v * weights), np.where(free, -v / weights, 0.0)
         return cls(weights, y, s, np.where(free, np.inf, 0.0), [None] * len(structure.blocks))
 

@@ -281,7 +281,7 @@ def _silent() -> Any:
     """HiGHS' class; its newer constructors say who they are before an option could forbid it."""
     import highspy
 
-    class Silent(highspy.Highs):  # type: ignore[misc]
+    class Silent(highspy.Highs):
         def enableCallbacks(self) -> None:
             self.setOptionValue("output_flag", False)
             super().enableCallbacks()
