@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[Callable[[Answer], Any], str]] = {
     "NaN dual": (lambda a: a._replace(y=a.y * np.nan), "failed"),
     "wrong point": (lambda a: a._replace(x=a.x + 0.1), "inaccurate"),
     "wrong dual": (lambda a: a._replace(y=a.y + 0.1), "inaccurate"),
-    "wrong status": (lambda a: a._replace(status=Status.INFEASIBLE), "infeasible"),
+    "wrong status": (lambda a: a._replace(status=Status.INFEASIBLE), "failed"),
     "unknown status": (lambda a: a._replace(status="optimal"), "failed"),
     "no point": (lambda a: Answer(Status.SOLVED), "failed"),
     "too short": (lambda a: a._replace(x=a.x[:-1]), "failed"),

@@ -47,7 +47,7 @@ def test_all_samples_may_be_faulty_and_a_sample_may_be_alone(when):
         ("NaN dual", "NaN or infinite"),
         ("too short", r"x of shape \((1, )?2,\), not|x of shape \(1, 2\), not"),
         ("unknown status", "status 'optimal'"),
-        ("wrong status", "sample 1: infeasible"),
+        ("wrong status", "sample 1: failed .called infeasible, which no certificate confirms"),
     ],
 )
 def test_it_is_said_what_was_wrong(fault, words, whole):

@@ -382,3 +382,96 @@ def test_a_solution_of_an_interior_point_is_polished_before_it_is_differentiated
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateGradientWarning)
             assert gradient(layer, value, 1.0) == pytest.approx(gradient(exact, value, 1.0))
+
+
+@BOTH
+@pytest.mark.parametrize(("cost", "low"), [(1e6, 1e-6), (1e6, 1e-8), (1e8, 1e-6), (1e4, 1e-10)])
+def test_a_small_gradient_that_is_known_is_not_zero(cost, low, derivative):
+    """x = low / a beside a multiplier cost / a that is 1e16 times as large."""
+    x, (a, h, c) = cp.Variable(), (cp.Parameter() for _ in range(3))
+    problem = cp.Problem(cp.Minimize(c * x), [a * x >= h])
+    _, pullback = CvxpyLayer(problem, [a, h, c], [x], derivative=derivative).vjp(2.0, low, cost)
+    np.testing.assert_allclose(pullback(1.0)[0], -low / 4, rtol=1e-6)
+
+
+def test_a_weakly_active_row_keeps_its_multiplier():
+    """A row within its noise of a bound, in units of 1e-5 to 1e8: A_bar = y_dot x' + y x_dot'."""
+    P = np.diag([0.026840669567845827, 0, 0, 175118536.4434874])
+    q = np.array([0.5170898881980937, 0.016971439220171063, 0.04094194703774726, 14006.13207224939])
+    G = np.zeros((4, 4))
+    G[0, 0] = -17430.582924087084
+    G[1:, 2] = [7.068298315563775e-05, -3.827853327070678e-06, -0.3616406293001408]
+    h = np.array(
+        [182814.92863184583, -0.00014391013226042806, 4.4017524490904655e-05, 3.1249213407]
+    )
+    A, b = np.array([[0, -0.012843383109827175, -0.09823211478636648, 0]]), np.array([-2.5])
+    x, names = cp.Variable(4), [cp.Parameter(np.shape(v)) for v in (q, G, h, A, b)]
+    root = cp.Parameter((4, 4), PSD=True)
+    row = names[1] @ x <= names[2]
+    cost = 0.5 * cp.quad_form(x, root) + names[0] @ x
+    problem = cp.Problem(cp.Minimize(cost), [row, names[3] @ x == names[4]])
+    outputs = [x, row.dual_variables[0]]
+    layer = CvxpyLayer(problem, [*names, root], outputs, derivative=Exact())
+    (found, z), pullback = layer.vjp(q, G, h, A, b, P)
+    rng = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        q_bar, G_bar, h_bar, *_ = pullback(rng.normal(size=4), rng.normal(size=4))
+    np.testing.assert_allclose(G_bar[1, 1], z[1] * q_bar[1] - h_bar[1] * found[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("last", [1.0, 2.0])
+def test_bits_do_not_depend_on_a_mate_with_a_duplicate_row(last):
+    rng, x, p, h = np.random.default_rng(0), cp.Variable(6), cp.Parameter(6), cp.Parameter()
+    M = rng.normal(size=(6, 6))
+    H = M @ M.T + np.eye(6)
+    cost = 0.5 * cp.quad_form(x, H) + p @ x
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cost), [x <= 1, x[0] <= h]), [p, h], [x])
+    values, bars = rng.normal(size=(4, 6)), rng.normal(size=(4, 6))
+    values[3], highs = -H @ np.ones(6) - 1, np.array([2.0, 2.0, 2.0, last])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = layer.vjp(values, highs)[1](bars)[0]
+        for i in range(4):
+            alone = layer.vjp(values[i], highs[i])[1](bars[i])[0]
+            assert np.array_equal(together[i], alone)
+
+
+@pytest.mark.parametrize("angle", [1e-8, 3e-9])
+def test_rows_that_are_nearly_parallel_are_right_or_said(angle):
+    """(G G')⁻¹ G x_bar of two active rows: 1e8 times as large as G."""
+    x, p, h, G = cp.Variable(3), cp.Parameter(3), cp.Parameter(2), cp.Parameter((2, 3))
+    problem = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x - p)), [G @ x <= h])
+    layer = CvxpyLayer(problem, [p, h, G], [x])
+    for seed in range(10, 20):
+        rng = np.random.default_rng(seed)
+        row = rng.normal(size=3)
+        rows, at = np.array([row, row + angle * rng.normal(size=3)]), rng.normal(size=3)
+        bar = rng.normal(size=3)
+        d = rows[1] - rows[0]  # the same two rows, combined without cancellation
+        basis = np.array([rows[0], d])
+        u = np.linalg.solve(basis @ basis.T * np.outer([1, 1 / angle], [1, 1 / angle]),
+                            basis @ bar * [1, 1 / angle]) * [1, 1 / angle]  # fmt: skip
+        right = np.array([u[0] - u[1], u[1]])
+        _, pullback = layer.vjp(at + rows.T @ np.array([2.0, 1.0]), rows @ at, rows)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            h_bar = pullback(bar)[1]
+        assert caught or np.abs(h_bar - right).max() <= 0.01 * np.abs(right).max()
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e5, 1e7])
+def test_what_has_no_derivative_is_said_whatever_the_other_entries_units(unit):
+    x, w, p = cp.Variable(), cp.Variable(), cp.Parameter(3)
+    cost = cp.square(x - unit * p[0]) + cp.square(w)
+    problem = cp.Problem(cp.Minimize(cost), [w == p[1], w == p[2]])
+    layer = CvxpyLayer(problem, [p], [x, w])
+    _, pullback = layer.vjp(np.ones(3))
+    with pytest.warns(IrregularGradientWarning):
+        pullback(0.0, 1.0)
+    assert layer.info.regular.item() is False
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cotangent_next_to_nothing():
+    assert gradient(projection(-1.0, 1.0), 0.5, 1e-310) == 1e-310

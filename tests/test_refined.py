@@ -309,14 +309,25 @@ def test_who_is_at_the_solvers_accuracy_is_the_last_one_asked() -> None:
     assert found.status.tolist() == [Status.SOLVED]
 
 
-def test_that_there_is_no_point_is_preferred_to_an_inaccurate_one() -> None:
+@pytest.mark.parametrize("does", ["failed", "infeasible", "unbounded"])
+def test_an_inaccurate_point_is_preferred_to_a_claim_without_a_certificate(does: str) -> None:
     hasty = SCS(max_iters=12)
     assert solve(hasty, cusp()).status.tolist() == [Status.INACCURATE]
     assert not refine(cusp(), solve(hasty, cusp()).point).ok.any()
-    found = solve(Refined(hasty, Bad("infeasible")), cusp())
+    found = solve(Refined(hasty, Bad(does)), cusp())
+    assert found.status.tolist() == [Status.INACCURATE]
+    for solver in (Refined(Bad(does), hasty), Refined(hasty, Bad(does))):
+        found = solve(solver, cusp())
+        np.testing.assert_array_equal(found.point.x, solve(hasty, cusp()).point.x)
+
+
+def test_that_there_is_no_point_is_preferred_to_an_inaccurate_one() -> None:
+    A, b = np.array([[[1.0], [-1.0], [0.0], [1.0]]]), np.array([[-1.0, -1.0, 5.0, 0.0]])
+    programs = dense(np.ones((1, 1)), A, b, (NonNeg(2), SOC(2)))
+    hasty = SCS(max_iters=3)
+    assert solve(hasty, programs).status.tolist() == [Status.INACCURATE]
+    found = solve(Refined(hasty, Clarabel()), programs)
     assert found.status.tolist() == [Status.INFEASIBLE]
-    found = solve(Refined(Bad("failed"), hasty), cusp())
-    np.testing.assert_array_equal(found.point.x, solve(hasty, cusp()).point.x)
 
 
 def test_infeasible_and_unbounded_programs_keep_their_status() -> None:

@@ -228,7 +228,7 @@ class ConeProgram:
         xp = array_namespace(z.x)
         primal = xp.maximum(norm(rows), outside)
         dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
-        # x is as large as active rows allow and costs ask for, costs as they are and as x bends them
+        # x is as large as active rows allow and costs ask for, and so are costs that x bends
         y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
         b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
         A, P, q = norm(w.A), norm(w.P), norm(w.q)
