@@ -39,6 +39,10 @@ def eagerly(function: Callable[P, T]) -> Callable[P, T]:
 
 def require_dense(i: int, tensor: Tensor) -> None:
     """Raise InvalidInput unless the i-th value is a dense real tensor."""
+    if tensor.is_nested:
+        raise InvalidInput(f"value {i} is a nested tensor; pass one of equal rows, or row by row")
+    if type(tensor).__name__ == "MaskedTensor":  # importing torch.masked takes a while
+        raise InvalidInput(f"value {i} is a masked tensor; fill its gaps, or leave them out")
     if tensor.is_complex():
         raise InvalidInput(f"value {i} is complex; real numbers are needed")
     if tensor.is_meta or tensor.layout != torch.strided:
@@ -51,6 +55,11 @@ def double(tensor: Tensor) -> np.ndarray:
         raise CvxlpgdError(
             "a layer cannot be traced by make_fx or torch.func.linearize, to which its solutions "
             "would be constants; torch.func.jvp and torch.func.vjp see it"
+        )
+    if torch._C._functorch.is_legacy_batchedtensor(tensor):
+        raise CvxlpgdError(
+            "is_grads_batched=True maps the backward pass in a way that a layer cannot see; use "
+            "torch.func.jacrev or torch.func.vmap, or a loop over the cotangents"
         )
     return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
 

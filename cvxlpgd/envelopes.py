@@ -100,16 +100,29 @@ def of_loss(
 
 def _augmented(layer: Layer, loss: cp.Expression, own: list[cp.Parameter], end: float) -> Layer:
     """The layer of the problem whose optimal value is V(end tau); its last parameter is tau."""
-    key = id(loss), tuple(p.id for p in own), end
-    if key not in layer.derived:
+
+    def make() -> Layer:
         tau, t = cp.Parameter(nonneg=True, name="tau"), cp.Variable(name="loss")
         kind, expr = type(layer.problem.objective), layer.problem.objective.expr
         signed = expr - tau * t if kind is cp.Maximize else expr + tau * t
         bound = cp.sum(loss if end > 0 else -loss) <= t
         problem = cp.Problem(kind(signed), [*layer.problem.constraints, bound])
-        made = layer.alike(problem, [*layer.parameters, *own, tau], layer.problem.variables())
-        layer.derived[key] = made, loss  # kept, so that its id is not another one's
-    return layer.derived[key][0]
+        return layer.alike(problem, [*layer.parameters, *own, tau], layer.problem.variables())
+
+    return layer.of_loss((_Same(loss), tuple(p.id for p in own), end), make)
+
+
+class _Same:
+    """An expression as a key: of itself alone, and alive as long as the key."""
+
+    def __init__(self, expression: cp.Expression) -> None:
+        self.expression = expression
+
+    def __hash__(self) -> int:
+        return id(self.expression)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.expression is self.expression
 
 
 def checked(

@@ -137,6 +137,8 @@ def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
 
 def real(values: Any, what: str) -> np.ndarray:
     """An array of real numbers; InvalidInput, naming `what`, for anything else."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InvalidInput(f"{what} has masked entries; fill them, or leave them out")
     try:
         array = np.asarray(values)
     except (RuntimeError, TypeError, ValueError) as error:  # torch raises the first two

@@ -159,6 +159,9 @@ def cotangents(
             raise InvalidInput(f"received {len(given)} cotangents, expected {len(outputs)}")
         pairs = enumerate(zip(given, outputs, strict=True))
         found = [spread(bar, o.shape, f"cotangent {i}").astype(float) for i, (bar, o) in pairs]
+        for i, bar in enumerate(found):
+            if not np.isfinite(bar).all():
+                raise InvalidInput(f"cotangent {i} has NaN or infinite entries")
     else:
         rng = np.random.default_rng(0)
         found = [rng.normal(size=output.shape) for output in outputs]

@@ -9,7 +9,7 @@ Framework-neutral: the adapters hand in and take out NumPy arrays of doubles.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
@@ -35,6 +35,9 @@ from cvxlpgd.solvers._processes import Processes
 from cvxlpgd.solvers._protocol import Solver, solve
 from cvxlpgd.spellings import DEFAULT, as_mapping, checked_limit, understood
 from cvxlpgd.witness import Witness
+
+SHAPES = 8  # batch shapes whose last solutions a thread keeps
+LOSSES = 8  # losses whose layers are kept
 
 _witnessing = threading.Lock()
 
@@ -72,7 +75,7 @@ class Layer:
         self._settings: dict[str, Any] = {
             "solver": solver, "verbose": verbose, "canon_backend": canon_backend,
             "solver_args": solver_args, "derivative": derivative, "on_failure": on_failure,
-            "time_limit": time_limit, "executor": executor,
+            "time_limit": time_limit, "executor": executor, "fallback": fallback, "gp": gp,
         }  # fmt: skip
         parameters, variables = checked(problem, parameters, variables, gp)
         own = substituted(problem, parameters)
@@ -94,7 +97,8 @@ class Layer:
             self._fallback = resolved(fallback, structure, self._always, "fallback")
         self._setting = self._resolve({})
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
-        self.derived: dict[Any, Any] = {}  # layers made of this one's problem
+        self.derived: dict[Any, Any] = {}  # layers made of this one's problem, by constraint
+        self._of_losses: dict[Any, Any] = {}  # and by loss
         self._witness: Witness | None = Witness(own, parameters)
         self._once = failure.Once()
         self._local = threading.local()
@@ -169,7 +173,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
-        state = self.__dict__ | {"_problem": None, "derived": {}}
+        state = self.__dict__ | {"_problem": None, "derived": {}, "_of_losses": {}}
         del state["_local"]
         if isinstance(self._executor, Executor):
             solver, derivative = state["_setting"]
@@ -190,6 +194,17 @@ class Layer:
     ) -> Layer:
         """A layer of another problem with the same settings."""
         return Layer(problem, parameters, variables, **self._settings)
+
+    def of_loss(self, key: Any, make: Callable[[], Layer]) -> Layer:
+        """The layer that was made for a loss; the last few are kept.
+
+        `key` is kept with it: what it holds is alive, and no other object's identity.
+        """
+        made: Layer | None = self._of_losses.get(key)
+        if made is None:
+            made = make()
+            _keep(self._of_losses, key, made, LOSSES)
+        return made
 
     def forward(
         self,
@@ -213,7 +228,9 @@ class Layer:
             For solver_args that the solver does not have.
         """
         args = as_mapping(solver_args)
-        solver, derivative = self._resolve(args) if args else self._setting
+        solver, derivative = self._setting
+        if args or (warm_start is not False and self._solver is None):
+            solver, derivative = self._resolve(args, warm_start is not False)
         batch = batched(self.domains, values)
         derivative = derivative.fixed(batch.shape)
         faults = self._compiled.faults(batch)
@@ -240,7 +257,7 @@ class Layer:
         if along is None:  # else it is another objective
             self._bear_witness(batch, full, objective)
         if warm_start is True:
-            self._starts[batch.shape] = full
+            _keep(self._starts, batch.shape, full, SHAPES)
         return Call(
             self._compiled, batch, samples, flat, program, solution, full, outputs, record, solver,
             derivative, self._on_failure, self._once,
@@ -253,8 +270,12 @@ class Layer:
             x_bar = x_bar + output.linear.transposed(bar)
         return replace(program, data=replace(program.data, q=program.data.q - x_bar))
 
-    def _resolve(self, solver_args: dict[str, Any]) -> tuple[Solver, Derivative]:
-        """The solver and the derivative for these solver_args on top of the constructor's."""
+    def _resolve(
+        self, solver_args: dict[str, Any], warm: bool = False
+    ) -> tuple[Solver, Derivative]:
+        """The solver and the derivative for these solver_args on top of the constructor's; if
+        `warm`, one that gains from an earlier solution is chosen.
+        """
         structure = self._compiled.canonical.structure
         args = understood(self._args | solver_args)
         if args.derivative is not None and self._derivative is not DEFAULT:
@@ -264,7 +285,7 @@ class Layer:
                 '"solve_method" in solver_args contradicts the solver= of the layer'
             )
         wanted = self._solver if args.solver is None else args.solver
-        solver = resolved(wanted, structure, self._always | args.options)
+        solver = resolved(wanted, structure, self._always | args.options, warm=warm)
         if self._fallback is not None:
             solver = first_of(solver, self._fallback)
         if self._executor is not None:
@@ -275,7 +296,7 @@ class Layer:
 
     @property
     def _starts(self) -> dict[tuple[int, ...], Solution]:
-        """This thread's last solution for each batch shape called with warm_start=True."""
+        """This thread's solutions of its last calls with warm_start=True, by batch shape."""
         if not hasattr(self._local, "starts"):
             self._local.starts = {}
         starts: dict[tuple[int, ...], Solution] = self._local.starts
@@ -314,3 +335,11 @@ class Layer:
                 float(objective[i]),
             )
         self._witness = None
+
+
+def _keep(store: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Put a value in, as the newest, and let go of the oldest where there are more than `most`."""
+    store.pop(key, None)
+    store[key] = value
+    for old in list(store)[:-most]:
+        store.pop(old, None)

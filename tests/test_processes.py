@@ -120,8 +120,10 @@ def test_processes_without_pebble(monkeypatch):
         Processes()
 
 
+# a script's background jobs are started with Ctrl-C ignored: it is what is tested here
 SCRIPT = """
-import os, threading
+import os, signal, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from multiprocessing import active_children
 from faults import DAQP, Faulty, Processes, layer_of, values_of
 

@@ -94,13 +94,18 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
     Raises
     ------
     InvalidProblem
-        For a parameter that is neither listed nor has a value.
+        For a parameter that is neither listed nor has a value, or is computed by a callback.
     """
     listed = {p.id for p in parameters}
     constants: dict[int, Any] = {}
     for parameter in hidden.parameters(problem):
         if parameter.id in listed:
             continue
+        if isinstance(parameter, cp.CallbackParam):
+            raise InvalidProblem(
+                f"{_named(parameter)} is not listed in parameters, and would keep the value that "
+                "its callback returns now: list it, and pass what the callback returns"
+            )
         if parameter.value is None:
             raise InvalidProblem(
                 f"{_named(parameter)} is not listed in parameters and has no value to read"
@@ -149,7 +154,8 @@ def check_dpp(problem: cp.Problem, gp: bool) -> None:
     raise InvalidProblem(
         f"Problem must be DPP.{where}: in each product only one factor may hold parameters, and a "
         "parameter must enter affinely. Replace such an expression by a new parameter (or a "
-        "cvxpy.CallbackParam), or leave its parameter out of `parameters` to fix its value."
+        "cvxpy.CallbackParam that is listed too), or leave its parameter out of `parameters` to "
+        "fix its value."
     )
 
 

@@ -27,7 +27,7 @@ class Around:
         return self.solver.quadratic
 
     @property
-    def integer(self) -> bool:
+    def integer(self) -> bool | str:
         """Whether the solver takes integers."""
         return self.solver.integer
 

@@ -101,8 +101,11 @@ def resolved(
     structure: Structure,
     options: Mapping[str, Any],
     argument: str = "solver",
+    warm: bool = False,
 ) -> Solver:
     """The solver to use, with the options; `argument` is what messages call it.
+
+    If `warm`, calls start from earlier solutions.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def resolved(
         return solver.with_options(options) if options else solver
     rule = rule_for(structure)
     preferred = [REFINED[name]() if rule.refined and name in REFINED else named(name)
-                 for name in rule.solvers]  # fmt: skip
+                 for name in (rule.warm if warm and rule.warm else rule.solvers)]  # fmt: skip
     suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
     refusals: dict[str, str] = {}
     have: list[Solver] = []

@@ -48,9 +48,10 @@ class FirstOf:
         return any(solver.quadratic for solver in self.solvers)
 
     @property
-    def integer(self) -> bool:
-        """Whether any of them takes integers."""
-        return any(solver.integer for solver in self.solvers)
+    def integer(self) -> bool | str:
+        """Whether any of them takes integers; "linear" if all that do take them without a P."""
+        taken = [solver.integer for solver in self.solvers if solver.integer]
+        return taken[0] if len(set(taken)) == 1 else bool(taken)
 
     @property
     def arrays(self) -> str:

@@ -23,6 +23,7 @@ from cvxlpgd.sparse import Array
 # of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.
 JUDGED_AT = 100.0
 FINEST = 1e-8
+COUNTS = frozenset({"max_iters", "max_iter", "iter_limit"})  # of iterations, as solvers call it
 OWN = 100.0  # times that in the data's own units: there solvers do not measure
 
 
@@ -47,8 +48,8 @@ class Solver(Protocol):
         """Whether it takes a P."""
 
     @property
-    def integer(self) -> bool:
-        """Whether it takes integer and boolean columns."""
+    def integer(self) -> bool | str:
+        """Whether it takes integer and boolean columns; "linear" if without a P only."""
 
     @property
     def arrays(self) -> str:
@@ -106,6 +107,10 @@ def checked_options(
         value = options.get(tolerance, 1.0)
         if not is_positive(value):
             raise InvalidOption(f"{name}: {tolerance} must be a positive number, not {value!r}")
+    for option in COUNTS & options.keys():
+        value = options[option]
+        if isinstance(value, int | float | np.number) and not value >= 1:
+            raise InvalidOption(f"{name}: {option} must be at least 1, not {value!r}")
     for option, value in options.items():
         if isinstance(value, list | dict | set | np.ndarray):
             raise InvalidOption(f"{name}: {option} must be a number or a text, not {value!r}")
@@ -131,6 +136,8 @@ def missing_cones(solver: Solver, structure: Structure) -> list[str]:
         words.append("a quadratic objective")
     if structure.mixed_integer and not solver.integer:
         words.append("integer variables")
+    if structure.mixed_integer and structure.P.size and solver.integer == "linear":
+        words.append("a quadratic objective of integer variables")
     return words
 
 

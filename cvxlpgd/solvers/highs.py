@@ -35,6 +35,7 @@ _DEFAULTS: dict[str, Any] = {
     "parallel": "off",
 }
 _PRIMAL_SIMPLEX = 4
+REGULARIZED = 1e-7
 _VALUES = ("objective_function_value", "mip_dual_bound")
 _COUNTS = ("simplex_iteration_count", "qp_iteration_count")
 
@@ -53,7 +54,7 @@ class HiGHS:
     requires = ("highspy",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
-    integer = True
+    integer = "linear"
     arrays = "numpy"
     option_names = frozenset(
         "allow_unbounded_or_infeasible allowed_matrix_scale_factor dual_feasibility_tolerance "
@@ -164,6 +165,12 @@ class _Model:
                 solver.setBasis(state.basis)
             self._run(solver)
             status, message = self._status(solver)
+            if structure.P.size and status == Status.FAILED:  # a singular P, mostly: HiGHS' own way
+                put("qp_regularization_value", REGULARIZED)
+                solver.clearSolver()
+                self._run(solver)
+                put("qp_regularization_value", self.settings["qp_regularization_value"])
+                status, message = self._status(solver)
             counts = ("simplex_iteration_count",) if linear else _COUNTS
             iterations = sum(max(solver.getInfoValue(name)[1], 0) for name in counts)
             found = solver.getSolution()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cvxlpgd.program.data import Structure
     from cvxlpgd.program.kkt import Systems
 
-__all__ = ["Factors", "Mixed", "factored", "numbers"]
+__all__ = ["Elimination", "Factors", "Mixed", "factored", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
