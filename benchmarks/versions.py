@@ -1,5 +1,7 @@
 """Run the tests on other versions: `python -m benchmarks.versions`, an environment for each.
 
+With `--renew` nothing is run: constraints.txt becomes the newest versions, torch as it is.
+
 Each is made in a temporary folder, with torch first (a bare requirement of another package would
 bring its largest build), and removed again. What is not pinned below is as in constraints.txt.
 """
@@ -141,6 +143,23 @@ def _versions(python: str) -> dict[str, str]:
     return {package["name"]: package["version"] for package in listed}
 
 
+def renewed(folder: Path) -> str:
+    """The text of constraints.txt with the newest versions."""
+    venv.create(folder / "venv", with_pip=True)
+    python = str(folder / "venv" / "bin" / "python")
+    file = folder / "constraints.txt"
+    pin = _pin(NEWEST.read_text(), "torch")
+    file.write_text(pin + "\n")
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _done([*install, pin])
+    _done([*install, "-c", str(file), f"{ROOT}[test]"])
+    versions = _versions(python)
+    names = sorted(versions.keys() - {"cvxlpgd", "pip", "setuptools"}, key=str.lower)
+    # of a build's own suffix, such as +cpu, other machines know nothing
+    lines = [f"{name}=={versions[name].partition('+')[0]}" for name in names]
+    return "\n".join([NEWEST.read_text().splitlines()[0], *lines]) + "\n"
+
+
 def table(rows: list[Ran]) -> str:
     """A row for each environment."""
     shown = "cvxpy numpy scipy torch diffcp scs clarabel highspy osqp piqp daqp".split()
@@ -161,7 +180,12 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=[], help="test files; all without")
     parser.add_argument("--json", type=Path, default=Path("versions.json"))
     parser.add_argument("--docs", action="store_true", help="write the table into its page")
+    parser.add_argument("--renew", action="store_true", help="write constraints.txt, run nothing")
     chosen = parser.parse_args()
+    if chosen.renew:
+        with tempfile.TemporaryDirectory() as folder:
+            NEWEST.write_text(renewed(Path(folder)))
+        return 0
     rows = []
     for name in tqdm(chosen.only or list(known), desc="versions", unit="environment"):
         with tempfile.TemporaryDirectory() as folder:
