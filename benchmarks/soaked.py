@@ -86,6 +86,32 @@ def _executed() -> Step:
     return lambda rng: _step(layer, rng)
 
 
+def _shapes() -> Step:
+    """Batches of all sizes, each of which may start from its own last one."""
+    problem, c, x = _quadratic()
+    layer = CvxpyLayer(problem, [c], [x], solver=SCS())
+
+    def step(rng: np.random.Generator) -> None:
+        value = torch.tensor(rng.normal(size=(int(rng.integers(1, 200)), N)), requires_grad=True)
+        (found,) = layer(value, warm_start=True)
+        found.sum().backward()
+
+    return step
+
+
+def _losses() -> Step:
+    """An envelope of a loss that is written where it is used."""
+    problem, c, x = _quadratic()
+    layer = CvxpyLayer(problem, [c], [x])
+
+    def step(rng: np.random.Generator) -> None:
+        value = torch.tensor(rng.normal(size=N), requires_grad=True)
+        loss = cp.sum_squares(x - rng.normal(size=N))
+        layer.envelope(value, loss=loss, tau=0.1, side="lower").backward()
+
+    return step
+
+
 FAMILIES: dict[str, Callable[[], Step]] = {
     "LP by HiGHS": _called(_linear, solver=HiGHS()),
     "QP by DAQP": _called(_quadratic, solver=DAQP()),
@@ -102,4 +128,6 @@ FAMILIES: dict[str, Callable[[], Step]] = {
     "failing samples": _failing,
     "executor": _executed,
     "new layers": _constructed,
+    "batch shapes": _shapes,
+    "inline losses": _losses,
 }
