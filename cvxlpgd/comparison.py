@@ -168,7 +168,7 @@ def compare(
         rows = tuple(judge.row(derivative, expected) for derivative in bar)
     size = sum(domain.size for domain in layer.domains)
     samples = call.batch.samples
-    return Comparison(rows, name, noise, call.solver.name, samples, size)
+    return Comparison(rows, name, noise, call.record.solver, samples, size)
 
 
 def _tau(row: Row) -> str:

@@ -25,7 +25,7 @@ class Record:
     ----------
     solver : str
         The solver that was asked; an option that only another one has can change it. With
-        solver=None, the names of those that solved what the first one could not follow.
+        solver=None, the names of those whose answers these are.
     status : array of str
         "solved", "inaccurate", "infeasible", "unbounded" or "failed".
     ok : bool array
@@ -190,9 +190,11 @@ class Record:
 
 
 def _solvers(first: str, solution: Solution) -> str:
-    """The solver's name; where others came to its help, theirs too."""
-    others = [] if solution.solvers is None else sorted(set(solution.solvers) - {first, ""})
-    return ", ".join([first, *others])
+    """The names of the solvers whose answers these are; the first one's where nobody says so."""
+    used = set() if solution.solvers is None else set(solution.solvers) - {""}
+    others = sorted(used - {first})
+    return ", ".join(([first] if first in used or not used else []) + others)
+
 
 
 def _nothing() -> None:
