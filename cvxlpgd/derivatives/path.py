@@ -185,13 +185,16 @@ def _follow(
     motions = _Motions.of(systems, here, side)
     step, rounded = motions.point("step"), motions.point("rounded")
     then = here + step
-    after = Pairs.of(structure, then, t, shift)
-    at = Point(then.x, after.y, after.s)
     v_step = np.abs(step.y / t) + np.abs(step.s * t)
     v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
+    settled = np.zeros_like(t) if shift is None else shift
+    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
+    kept = np.where(unsure & (settled == 0), np.where(systems.held, 1.0, -1.0), settled)
+    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    at = Point(then.x, after.y, after.s)
     flipped = np.isfinite(after.compliance) != systems.held
     flipped |= (after.compliance == 0) != (pairs.compliance == 0)
-    flipped &= np.abs(after.y / t - after.s * t) > v_rounded  # others are weakly active
+    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
     same = ~flipped.any(axis=1)
     final = motions.moved(systems.like(after), side, direction.sides(program, at))
     dot = final.point("dot")

@@ -90,10 +90,6 @@ class Motions(NamedTuple):
         solved = (residual <= CONSISTENT * size) & ~self.drifts[:, column]
         return np.asarray(solved | (residual <= floor))
 
-    def column(self, k: int) -> Motions:
-        """One of them, as a stack of one."""
-        return Motions(*(v[:, k : k + 1] for v in self))
-
 
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
