@@ -143,25 +143,30 @@ def _looked_at(
 ) -> tuple[Values, np.ndarray]:
     """The values with those of some samples judged entry by entry, and these samples' errors.
 
-    They are 0 where they are below their rounding, or that of the terms that add up to them.
+    A value is 0 where each entry is below the rounding of the terms that add up to it; or where it
+    is below the rounding that its system shows, and each entry near to 0 beside what it is solved
+    with. An entry's unit is its own: no other entry's size makes it small.
     """
-    *changes, terms = evidence.changes(samples)
+    *changes, terms, least = evidence.changes(samples)
     own = type(fields)(**{
         k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields._items()
     })  # fmt: skip
     parts = [mapping.values(change, samples) for change in changes]
-    limits = mapping.magnitudes(own, samples)
+    limits = [mapping.magnitudes(v, samples) for v in (own, least)]
     error, kept = np.zeros(len(samples)), []
-    for value, limit, moved, rounded in zip(values, limits, *parts, strict=True):
+    for value, limit, near, moved, rounded in zip(values, *limits, *parts, strict=True):
         if value is None or limit is None:
             kept.append(value)
             continue
-        size, rounding = norm(value[samples]), norm(rounded)
-        zero = (size <= BELOW * rounding) | (size <= NEAR_ZERO * norm(limit))
+        entries, rounding = np.abs(value[samples]), norm(rounded)
+        size = norm(entries)
+        zero = (entries <= NEAR_ZERO * limit).all(axis=1)
+        zero |= (size <= BELOW * rounding) & (entries <= NEAR_ZERO * near).all(axis=1)
         value = value.copy()
         value[samples[zero]] = 0.0
         kept.append(value)
-        error = np.maximum(error, np.where(zero, 0.0, _share(norm(moved) + rounding, size)))
+        off = norm(moved) + rounding + norm(limit)
+        error = np.maximum(error, np.where(zero, 0.0, _share(off, size)))
     return kept, error
 
 

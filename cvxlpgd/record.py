@@ -196,7 +196,6 @@ def _solvers(first: str, solution: Solution) -> str:
     return ", ".join(([first] if first in used or not used else []) + others)
 
 
-
 def _nothing() -> None:
     """The full solution of a copy."""
 

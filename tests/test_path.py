@@ -475,3 +475,19 @@ def test_what_has_no_derivative_is_said_whatever_the_other_entries_units(unit):
 @pytest.mark.filterwarnings("error")
 def test_a_cotangent_next_to_nothing():
     assert gradient(projection(-1.0, 1.0), 0.5, 1e-310) == 1e-310
+
+
+@BOTH
+@pytest.mark.parametrize("curvature", [1e4, 1e6, 1e8, 1e9])
+def test_a_small_entry_beside_another_ones_unit_is_right_or_said(curvature, derivative):
+    """x_0 = -q_0 / K, whose gradient -1 / K stands in one parameter with that of x_1 = 1e4 b."""
+    x, q, b = cp.Variable(2), cp.Parameter(2), cp.Parameter()
+    cost = 0.5 * curvature * cp.square(x[0]) + 0.5e-9 * cp.square(x[1]) + q @ x
+    problem = cp.Problem(cp.Minimize(cost), [1e-4 * x[1] == b])
+    layer = CvxpyLayer(problem, [q, b], [x], derivative=derivative)
+    _, pullback = layer.vjp(np.array([-1e-5 * curvature, 0.0]), 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InaccurateGradientWarning)
+        q_bar, b_bar = pullback(np.ones(2))
+    np.testing.assert_allclose(q_bar, [-1 / curvature, 0.0], rtol=1e-6, atol=1e-18)
+    np.testing.assert_allclose(b_bar, 1e4)

@@ -109,6 +109,28 @@ def test_a_simplex_of_large_numbers_is_feasible(seed):
     np.testing.assert_allclose(found.sum(), 1e7)
 
 
+@pytest.mark.parametrize("solver", [None, "SCS", "CLARABEL"])
+@pytest.mark.parametrize("kind", ["linear", "quadratic", "ball"])
+def test_an_objective_that_falls_forever_over_nothing_is_infeasible(kind, solver):
+    x, p = cp.Variable(2), cp.Parameter()
+    cost = cp.square(x[0]) if kind == "quadratic" else 0
+    rows = [cp.norm(x[0] - 2) <= 1, x[0] <= 0] if kind == "ball" else [x[0] >= 1, x[0] <= 0]
+    problem = cp.Problem(cp.Minimize(cost - p * x[1]), rows)
+    layer = CvxpyLayer(problem, [p], [x], solver=solver, on_failure="nan")
+    with pytest.warns(UserWarning, match="infeasible"):
+        layer(1.0)
+    assert layer.info.status == "infeasible"
+
+
+@pytest.mark.parametrize("solver", [None, "SCS", "CLARABEL", "ECOS", "PIQP", "OSQP", "HIGHS"])
+def test_a_solution_that_is_zero_is_accurate(solver):
+    z, a = cp.Variable(3), cp.Parameter(3)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(a @ z), [z >= 0]), [a], [z], solver=solver)
+    (found,) = layer(np.array([1.0, 2.0, 3.0]))
+    assert layer.info.status == "solved"
+    np.testing.assert_allclose(found, 0.0, atol=1e-6)
+
+
 def knapsack(**options) -> CvxpyLayer:
     """A knapsack with many constraints: half a second proves nothing."""
     rng, n = np.random.default_rng(0), 60

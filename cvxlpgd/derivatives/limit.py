@@ -124,9 +124,9 @@ class Limit:
                     getattr(out, name)[piece.samples, 0] += share * largest
         return total, floor
 
-    def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values]:
-        """Of some samples: what the last Newton step, and what rounding, do to the value; and the
-        sizes of the terms that add up to it.
+    def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values, Values]:
+        """Of some samples: what the last Newton step, and what rounding, do to the value; the sizes
+        of the terms that add up to it; and what is near to 0 beside what it is solved with.
         """
         of, linear = self.meaning
 
@@ -140,6 +140,7 @@ class Limit:
             self._summed(change, samples),
             self._summed(lambda v, where: linear(v.doubt, v.at, where), samples),
             self._summed(terms, samples),
+            self._summed(lambda v, where: linear(_size(v.least), _size(v.at), where), samples),
         )
 
     @property

@@ -236,7 +236,7 @@ class ConeProgram:
         asked = xp.maximum(q, P * x)  # 0 of a constant objective: f and the gap have no size
         f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
         terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
-        terms = xp.where(asked > 0, xp.maximum(terms, f * x), 0.0 * asked)
+        terms = xp.where((asked > 0) & (x > 0), xp.maximum(terms, f * x), 0.0 * x)
         own = xp.maximum(_over(primal, xp.maximum(b, A * x)), _over(dual, f))
         return Residuals(
             primal=primal / (1 + norm(w.b)),

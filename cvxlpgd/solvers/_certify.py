@@ -44,13 +44,17 @@ def certified(solution: Solution, program: ConeProgram) -> Solution:
         return solution
     part, rays = _on_host(program.take(claimed)), _point_on_host(solution.point.pick(claimed))
     status = _proved(part, rays)
-    left = np.flatnonzero(status == Status.FAILED)
-    point = solution.point
+    left, point = np.flatnonzero(status == Status.FAILED), solution.point
     if len(left):
         some = part.take(left)
         found = _rays(some)
         status[left] = _proved(some, found)
         point = _placed(point, claimed[left], found)
+    falling = np.flatnonzero(status == Status.UNBOUNDED)
+    if len(falling):  # where nothing is feasible the objective cannot fall
+        nothing = _without_objective(part.take(falling))
+        empty = _proved(nothing, _rays(nothing)) == Status.INFEASIBLE
+        status[falling[empty]] = Status.INFEASIBLE
     texts = list(solution.messages)
     new = solution.status.copy()
     for i, proved in zip(claimed, status, strict=True):
@@ -59,6 +63,12 @@ def certified(solution: Solution, program: ConeProgram) -> Solution:
             texts[i] = f"called {solution.status[i]}{said}, which no certificate confirms"
         new[i] = proved
     return replace(solution, status=new, messages=tuple(texts), point=point)
+
+
+def _without_objective(program: ConeProgram) -> ConeProgram:
+    """The programs with P = 0 and q = 0."""
+    w = program.data
+    return replace(program, data=replace(w, P=w.P * 0.0, q=w.q * 0.0))
 
 
 def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
