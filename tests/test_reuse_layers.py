@@ -94,8 +94,8 @@ def test_warm_calls_keep_what_still_fits(solver: str) -> None:
     layer, (S, q, b) = quadratic(solver)
     layer(S, q, b, warm_start=True)
     layer(S, q + 0.01, b, warm_start=True)
-    if solver != "SCS":
-        assert layer.info.setups.sum() == 0
+    if solver != "SCS":  # a thread that had no part in the first call sets up its own
+        assert layer.info.setups.sum() < workers()
     changes = [(1.5 * S, q, b), (S, q, b + 0.1), (S, -q, b), (S, q[:2], b), (S + 0.1, q, b)]
     for values in changes:
         (found,) = layer(*values, warm_start=True)
