@@ -95,11 +95,16 @@ class Judgement(NamedTuple):
     unique: np.ndarray
 
 
-def judged(values: Values, fields: Any, evidence: Any, mapping: Mapping) -> Judgement:
-    """Values made of `fields`, judged by the evidence that came with these."""
+def judged(
+    values: Values, fields: Any, evidence: Any, mapping: Mapping, settled: np.ndarray
+) -> Judgement:
+    """Values made of `fields`, judged by the evidence that came with these.
+
+    Where that is not `settled`, bool (batch,), it may be another value's: that one stays.
+    """
     batch = len(evidence.exists)
     clear, error = _clear(values, fields, evidence, mapping)
-    unclear = np.flatnonzero(~clear)
+    unclear = np.flatnonzero(~clear & settled)
     if len(unclear):
         values, error[unclear] = _looked_at(values, fields, evidence, mapping, unclear)
     unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)

@@ -259,7 +259,7 @@ def _judged(values: Values, fields: Any, info: Info, mapping: Mapping) -> tuple[
     """Values judged by the evidence, and their errors; the report, one's own, notes kinks and what
     is not unique.
     """
-    judgement = judged(values, fields, info.evidence, mapping)
+    judgement = judged(values, fields, info.evidence, mapping, info.settled)
     info.kink[:] = np.maximum(info.kink, judgement.kink)
     info.regular[(judgement.kink > 0) | ~judgement.unique] = False
     return judgement.values, np.where(info.settled, judgement.error, np.nan)

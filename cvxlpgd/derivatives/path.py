@@ -286,7 +286,7 @@ class _Motions:
         top[:, 1:], rows[:, 1:] = systems.product(*systems.random())
         first = self.columns["dot"]
         start = Motions(*(v[:, first : first + len(names)] for v in self.stack))
-        stack = systems.solve(top, rows, start=start, near=near)
+        stack = systems.solve(top, rows, start=(start, near))
         for mine, theirs in zip(stack, start, strict=True):  # not once more because of the others
             mine[same] = theirs[same]
         return _Motions(systems, stack, low, {name: k for k, name in enumerate(names)}, self.good)

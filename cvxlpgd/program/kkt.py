@@ -91,6 +91,9 @@ class Motions(NamedTuple):
         return np.asarray(solved | (residual <= floor))
 
 
+Start = tuple[Motions, np.ndarray]
+
+
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
@@ -211,14 +214,7 @@ class Systems:
             np.maximum(norm(top * factors.scale_x[:, None]), norm(low * factors.scale_u[:, None]))
         )
 
-    def solve(
-        self,
-        f: Stack,
-        g: Stack,
-        rough: int = 0,
-        start: Motions | None = None,
-        near: np.ndarray | None = None,
-    ) -> Motions:
+    def solve(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
         """The solutions for right-hand sides (f, g), g as `side` makes it.
 
         What K cannot reach of one is left: that is the least squares' solution.
@@ -227,10 +223,10 @@ class Systems:
         ----------
         rough : int
             So many of the last columns are solved nearly, without refinement.
-        start : Motions, optional
-            To begin with where they are `near`, bool (batch,).
+        start : (Motions, bool array (batch,)), optional
+            Those to begin with, and where they are near.
         """
-        motions = self._refined(f, g, rough, start, near)
+        motions = self._refined(f, g, rough, start)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
         if not beyond.any():
             return motions
@@ -253,14 +249,7 @@ class Systems:
                 break
         return motions._replace(x=x, u=u)
 
-    def _refined(
-        self,
-        f: Stack,
-        g: Stack,
-        rough: int = 0,
-        start: Motions | None = None,
-        near: np.ndarray | None = None,
-    ) -> Motions:
+    def _refined(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
         """The same, what K cannot reach not yet taken away.
 
         Each sample and column stops for itself: its bits do not depend on the others.
@@ -270,9 +259,9 @@ class Systems:
         size = self.size(f, g)
         x, u, top, low = f * 0.0, g * 0.0, f, g
         known = np.zeros_like(size, dtype=bool)
-        if start is not None and near is not None and near.any():
-            known[:] = near[:, None]
-            x, u = _where(known, start.x, x), _where(known, start.u, u)
+        if start is not None and start[1].any():
+            known[:] = start[1][:, None]
+            x, u = _where(known, start[0].x, x), _where(known, start[0].u, u)
             Kx, Ku = self.product(x, u)
             top, low = f - Kx, g - Ku
         best_x, best_u, last_x, last_u = x, u, x * 0.0, u * 0.0
@@ -289,10 +278,10 @@ class Systems:
             better = going & ((now < least) | rounded | (k == 0))
             best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
             last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            again = known | (k > 0)  # twice from 0: the first one's small entries may be rounding
+            enough = known | (k > 0)  # twice from 0: the first one's small entries may be rounding
             drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
-            drifts = np.where(going & again, drifting, drifts)
-            going = going & (((now < STAGNANT * least) & ~rounded) | ~again)
+            drifts = np.where(going & enough, drifting, drifts)
+            going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)
             going[:, going.shape[1] - rough :] = False
             least = np.where(better, now, least)
         least = np.where(np.isfinite(least), least, np.inf)

@@ -46,10 +46,10 @@ def certified(solution: Solution, program: ConeProgram) -> Solution:
     status = _proved(part, rays)
     left, point = np.flatnonzero(status == Status.FAILED), solution.point
     if len(left):
-        some = part.take(left)
-        found = _rays(some)
-        status[left] = _proved(some, found)
-        point = _placed(point, claimed[left], found)
+        unproved = part.take(left)
+        rays = _rays(unproved)
+        status[left] = _proved(unproved, rays)
+        point = _placed(point, claimed[left], rays)
     falling = np.flatnonzero(status == Status.UNBOUNDED)
     if len(falling):  # where nothing is feasible the objective cannot fall
         nothing = _without_objective(part.take(falling))
@@ -59,8 +59,8 @@ def certified(solution: Solution, program: ConeProgram) -> Solution:
     new = solution.status.copy()
     for i, proved in zip(claimed, status, strict=True):
         if proved == Status.FAILED:
-            said = f" ({texts[i]})" if texts[i] else ""
-            texts[i] = f"called {solution.status[i]}{said}, which no certificate confirms"
+            words = f" ({texts[i]})" if texts[i] else ""
+            texts[i] = f"called {solution.status[i]}{words}, which no certificate confirms"
         new[i] = proved
     return replace(solution, status=new, messages=tuple(texts), point=point)
 

@@ -165,7 +165,8 @@ class _Model:
                 solver.setBasis(state.basis)
             self._run(solver)
             status, message = self._status(solver)
-            if structure.P.size and status == Status.FAILED:  # a singular P, mostly: HiGHS' own way
+            unset = solver.getModelStatus() == self.highspy.HighsModelStatus.kNotset
+            if structure.P.size and unset:  # it gave up, mostly at a singular P: its own way
                 put("qp_regularization_value", REGULARIZED)
                 solver.clearSolver()
                 self._run(solver)

@@ -70,15 +70,15 @@ class Division:
         whole = bound.sum(axis=1) + owner.sum(axis=1) < worth
         bound &= ~whole[:, None]
         owner &= ~whole[:, None]
-        found = []
+        parts = []
         for chosen in (bound, owner):
             entry_of = np.zeros((batch, m), dtype=int)
             sample, entry = np.nonzero(chosen)
             entry_of[sample, row_of[entry]] = entry
             of_rows, of_columns = np.zeros((batch, m), dtype=bool), np.zeros((batch, n), dtype=bool)
             of_rows[sample, row_of[entry]] = of_columns[sample, col_of[entry]] = True
-            found.append((of_rows, of_columns, entry_of))
-        (bounds, fixed, bound_entry), (owners, peeled, owner_entry) = found
+            parts.append((of_rows, of_columns, entry_of))
+        (bounds, fixed, bound_entry), (owners, peeled, owner_entry) = parts
         left = rows & ~bounds & ~owners & (rigid | (entries > 0))  # rows of zeros say nothing
         return cls(bounds, owners, left, fixed, peeled, ~fixed & ~peeled, bound_entry, owner_entry)
 
