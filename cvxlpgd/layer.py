@@ -228,9 +228,11 @@ class Layer:
             For solver_args that the solver does not have.
         """
         args = as_mapping(solver_args)
-        solver, derivative = self._setting
-        if args or (warm_start is not False and self._solver is None):
-            solver, derivative = self._resolve(args, warm_start is not False)
+        warm = warm_start is not False
+        if args:
+            solver, derivative = self._resolve(args, warm)
+        else:
+            solver, derivative = self._warm_setting if warm else self._setting
         batch = batched(self.domains, values)
         derivative = derivative.fixed(batch.shape)
         faults = self._compiled.faults(batch)
@@ -250,8 +252,7 @@ class Layer:
         objective = np.full(batch.samples, np.nan)
         value = program.objective(solution.point.x) + offset
         objective[samples] = self._compiled.objective(value)
-        lasting = warm_start is not False
-        record = Record.of(solver.name, full, objective, batch.shape, lasting)
+        record = Record.of(solver.name, full, objective, batch.shape, warm)
         self._local.record = record
         failure.say_solutions(full, faults, batch.shape, self._on_failure)
         if along is None:  # else it is another objective
@@ -293,6 +294,15 @@ class Layer:
         derivative = self._derivative if args.derivative is None else args.derivative
         derivative.require(structure, solver)
         return solver, derivative
+
+    @property
+    def _warm_setting(self) -> tuple[Solver, Derivative]:
+        """The setting of calls that start from earlier solutions; worked out once for a thread."""
+        if not hasattr(self._local, "warm"):
+            warm = self._setting if self._solver is not None else self._resolve({}, warm=True)
+            self._local.warm = warm
+        setting: tuple[Solver, Derivative] = self._local.warm
+        return setting
 
     @property
     def _starts(self) -> dict[tuple[int, ...], Solution]:

@@ -50,10 +50,7 @@ def factored(systems: Systems) -> Factors:
     structure = systems.program.structure
     if not (structure.polyhedral and structure.P.size):
         return _general(systems)
-    memory = structure.memory
-    if "elimination" not in memory:
-        memory["elimination"] = Elimination.of(structure)
-    elimination: Elimination = memory["elimination"]
+    elimination = Elimination.of(structure)
     if max(len(elimination.kept), len(elimination.rows) // 2) > CONDENSED:
         return _general(systems)
     condensed = Condensed(systems, elimination)

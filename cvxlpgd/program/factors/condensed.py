@@ -34,7 +34,15 @@ class Elimination:
 
     @classmethod
     def of(cls, structure: Structure) -> Elimination:
-        """What can be eliminated: columns that canonicalization added, whose entry is constant."""
+        """What can be eliminated, worked out once for a structure."""
+        if "elimination" not in structure.memory:
+            structure.memory["elimination"] = cls._made(structure)
+        elimination: Elimination = structure.memory["elimination"]
+        return elimination
+
+    @classmethod
+    def _made(cls, structure: Structure) -> Elimination:
+        """Columns that canonicalization added, whose entry is constant."""
         A = structure.A
         equalities = np.zeros(structure.m, dtype=bool)
         for cone, first, count in structure.blocks:
