@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.families import Instance
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives._perturb import cotangent_step, without_slack
+from cvxlpgd.derivatives.perturbation import cotangent_step, without_slack
 from cvxlpgd.schedules import Relative
 from cvxlpgd.torch import CvxpyLayer
 

@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.engines import relative_tau
 from benchmarks.families import Instance
-from cvxlpgd.derivatives._perturb import along_cotangent, without_slack
+from cvxlpgd.derivatives.perturbation import along_cotangent, without_slack
 from cvxlpgd.program import ConeProgram
+from cvxlpgd.program.rows import scs_cones, upper_triangle
 from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers._bounds import Bounds
-from cvxlpgd.solvers._layout import scs_cones, upper_triangle
-from cvxlpgd.solvers._reduce import Reduction
+from cvxlpgd.solvers.translate.bounds import Bounds
+from cvxlpgd.solvers.translate.reduction import Reduction
 from cvxlpgd.torch import CvxpyLayer
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

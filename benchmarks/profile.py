@@ -17,13 +17,16 @@ from benchmarks.families import FAMILIES
 ROUNDS = 15
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
-    "solver loop": ("cvxlpgd.solvers._prepared.solve_each",),
-    "Newton's method": ("cvxlpgd.solvers.refined.refine",),
-    "residuals": ("cvxlpgd.solvers._protocol.judged",),
-    "maps": ("cvxlpgd.maps.ParameterMap.data", "cvxlpgd.maps.ParameterMap.cotangents"),
-    "domains": ("cvxlpgd.compiled.Compiled.faults", "cvxlpgd.compiled.Compiled.flat"),
+    "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
+    "Newton's method": ("cvxlpgd.solvers.refine.refined.refine",),
+    "residuals": ("cvxlpgd.solvers.protocol.judged",),
+    "maps": (
+        "cvxlpgd.canonical.maps.ParameterMap.data",
+        "cvxlpgd.canonical.maps.ParameterMap.cotangents",
+    ),
+    "domains": ("cvxlpgd.layer.compiled.Compiled.faults", "cvxlpgd.layer.compiled.Compiled.flat"),
     "differences": (
-        "cvxlpgd.derivatives._perturb.is_noise",
+        "cvxlpgd.derivatives.perturbation.is_noise",
         "cvxlpgd.program.ConeProgram.lagrangian_gradient",
     ),
 }

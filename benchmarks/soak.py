@@ -29,7 +29,7 @@ from tqdm import tqdm
 from benchmarks.report import machine
 from benchmarks.soaked import FAMILIES, Step
 from benchmarks.traps.report import written
-from cvxlpgd.threads import one_thread_each, pool, workers
+from cvxlpgd.program.threads import one_thread_each, pool, workers
 
 GROWTH = 0.02  # of the resident memory
 OBJECTS = 50  # that Python's collector knows

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._choose import named, resolved
-from cvxlpgd.solvers._protocol import missing_cones, solve
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.solvers.choose.choice import named, resolved
+from cvxlpgd.solvers.protocol import missing_cones, solve
 
 KINDS = ("infeasible", "unbounded", "solved")
 CONES: dict[str, tuple[Cone, ...]] = {

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from cvxlpgd.comparison import Comparison, compare
+from cvxlpgd.analysis.compare import Comparison, compare
 from cvxlpgd.derivatives import LPGD, Exact, FiniteDifference, Implicit
 
 __version__ = version("cvxlpgd")

@@ -117,7 +117,7 @@ def _guarded(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] 
 
 
 def _solvers() -> int:
-    from cvxlpgd.solvers._choose import known
+    from cvxlpgd.solvers.choose.choice import known
 
     rows = [
         [
@@ -137,8 +137,8 @@ def _solvers() -> int:
 
 def _chosen(chosen: argparse.Namespace) -> int:
     """Which solver the problem of a file gets; with --tune, a ranking of the installed ones."""
-    from cvxlpgd.layer import Layer
-    from cvxlpgd.tuning import explanation, table, tuned
+    from cvxlpgd.analysis.tuning import explanation, table, tuned
+    from cvxlpgd.layer.layer import Layer
 
     given = _executed(chosen.file)
     problem = given["problem"], given["parameters"], given["variables"]

@@ -16,13 +16,13 @@ from array_api_compat import is_array_api_obj, is_numpy_array
 
 from cvxlpgd.checks import is_one_of, is_positive
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
-from cvxlpgd.inputs import real
+from cvxlpgd.layer.inputs import real
 
 Reduction = Literal["mean", "sum", "none"]
 
 
 class _Layer(Protocol):
-    """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
+    """What a loss asks of a layer; those of `cvxlpgd.torch.layer` and `cvxlpgd.numpy` have it."""
 
     @property
     def _layer(self) -> Any:

@@ -10,20 +10,20 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from cvxlpgd.call import Call
-from cvxlpgd.degeneracy import WeaklyActive, weakly_active
+from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.differences import lagrangian_difference
-from cvxlpgd.envelopes import Weighted, checked, of_loss
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.inputs import real, spread
-from cvxlpgd.layer import Layer
-from cvxlpgd.record import Record
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._processes import Processes
-from cvxlpgd.solvers._protocol import Solver
-from cvxlpgd.spellings import DEFAULT
-from cvxlpgd.values import envelope, listed, optimal_value, own, refuse_integer_rows
+from cvxlpgd.layer.call import Call
+from cvxlpgd.layer.inputs import real, spread
+from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.values.differences import lagrangian_difference
+from cvxlpgd.values.envelopes import Weighted, checked, of_loss
+from cvxlpgd.values.optimal import envelope, listed, optimal_value, own, refuse_integer_rows
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -154,7 +154,7 @@ class CvxpyLayer:
     def envelope(self, *values: Any, **options: Any) -> np.ndarray:
         """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape).
 
-        Arguments are those of `cvxlpgd.torch.CvxpyLayer.envelope`: cotangents= or loss= and
+        Arguments are those of `cvxlpgd.torch.layer.CvxpyLayer.envelope`: cotangents= or loss= and
         loss_values=, tau=, side=, rho=.
         """
         return self.envelope_vjp(*values, **options)[0]
@@ -193,7 +193,7 @@ class CvxpyLayer:
     def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> np.ndarray:
         """How much worse targets are than the solution, (*batch shape), >= 0.
 
-        Arguments are those of `cvxlpgd.torch.CvxpyLayer.lagrangian_difference`.
+        Arguments are those of `cvxlpgd.torch.layer.CvxpyLayer.lagrangian_difference`.
         """
         return self.lagrangian_difference_vjp(*values, targets=targets, margin=margin)[0]
 

@@ -8,9 +8,9 @@ import numpy as np
 from zoo_row import Row
 
 from cvxlpgd import LPGD
-from cvxlpgd.call import Call
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.layer import Layer
+from cvxlpgd.layer.call import Call
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers import SCS, Clarabel
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from cvxlpgd import _operators
+from cvxlpgd.torch import _operators
 
 MARKS = [
     # torch's own, when it first traces

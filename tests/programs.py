@@ -4,7 +4,7 @@ import numpy as np
 
 from cvxlpgd.cones import Cone, NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Data, Structure
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.program.pattern import Pattern
 
 
 def dense(

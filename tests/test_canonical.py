@@ -6,12 +6,12 @@ import pytest
 from zoo import ROWS, Row, assign, canonical, flattened, program, row_named, solved_by_cvxpy
 
 from cvxlpgd.canonical import canonicalize, substituted
+from cvxlpgd.canonical.maps import FIELDS
 from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.layer import Layer
-from cvxlpgd.maps import FIELDS
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
-from cvxlpgd.solvers._protocol import Solver, solve
+from cvxlpgd.solvers.protocol import Solver, solve
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 CONTINUOUS = [row for row in ROWS if not row.build()[0].is_mixed_integer()]

@@ -12,18 +12,18 @@ from programs import dense, orthant
 from zoo import ROWS, canonical, program
 
 from cvxlpgd.__main__ import main
+from cvxlpgd.analysis.tuning import table, tuned
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers._choose import named, names, resolved
-from cvxlpgd.solvers._first import FirstOf
-from cvxlpgd.solvers._protocol import is_installed, missing_cones, solve
-from cvxlpgd.solvers._rules import DENSE, RULES, rule_for
-from cvxlpgd.solvers.daqp import strictly_convex
+from cvxlpgd.solvers.choose.choice import named, names, resolved
+from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
+from cvxlpgd.solvers.daqp.solver import strictly_convex
+from cvxlpgd.solvers.protocol import is_installed, missing_cones, solve
+from cvxlpgd.solvers.run.ladder import FirstOf
 from cvxlpgd.torch import CvxpyLayer
-from cvxlpgd.tuning import table, tuned
 
 
 def test_every_rule_names_solvers_that_take_its_programs() -> None:

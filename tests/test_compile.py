@@ -11,7 +11,8 @@ from compiling import MARKS, alone, compiled
 from layers import copies, gradients, layer_of, loss, same, tensors
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from cvxlpgd import LPGD, _operators
+from cvxlpgd import LPGD
+from cvxlpgd.torch import _operators
 
 QUADRATIC = "quadratic_constrained"
 ROWS = [QUADRATIC, "scalars", "sparse", "second_order_cone", "log_log_convex", "many_axes"]

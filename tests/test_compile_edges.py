@@ -16,7 +16,7 @@ from layers import copies, gradients, layer_of, loss, same, tensors
 from torch.autograd import forward_ad
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 
-from cvxlpgd import LPGD, _operators
+from cvxlpgd import LPGD
 from cvxlpgd.errors import (
     CvxlpgdError,
     DegenerateGradientWarning,
@@ -24,7 +24,7 @@ from cvxlpgd.errors import (
     InvalidInput,
     SolveFailed,
 )
-from cvxlpgd.torch import CvxpyLayer
+from cvxlpgd.torch import CvxpyLayer, _operators
 
 QUADRATIC = "quadratic_constrained"
 

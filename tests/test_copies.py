@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from cvxlpgd import LPGD
-from cvxlpgd.solvers import _each
+from cvxlpgd.solvers.run import each as _each
 
 QUADRATIC = "quadratic_constrained"
 FORK = pytest.mark.skipif(

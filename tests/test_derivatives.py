@@ -12,13 +12,13 @@ from zoo_row import symmetric_quadratic
 
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.cones import Pow
-from cvxlpgd.derivatives import _perturb
+from cvxlpgd.derivatives import perturbation as _perturb
 from cvxlpgd.errors import DegenerateGradientWarning
 from cvxlpgd.layer import Layer
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import Data, Point
 from cvxlpgd.solvers import CVXPY
-from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.solvers.protocol import solve
 
 JUDGE = FiniteDifference(step=1e-3)
 COARSE = FiniteDifference(step=1e-2)  # where smaller steps drown in the solver's noise

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from programs import dense, orthant
 
-from cvxlpgd import LPGD, Implicit, compare, judge
+from cvxlpgd import LPGD, Implicit, compare
+from cvxlpgd.analysis import score
 from cvxlpgd.cones import NonNeg
 from cvxlpgd.errors import (
     CvxlpgdError,
@@ -22,8 +23,9 @@ from cvxlpgd.errors import (
 )
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.solution import Status
-from cvxlpgd.solvers import OSQP, PIQP, Clarabel, HiGHS, _choose
-from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.solvers import OSQP, PIQP, Clarabel, HiGHS
+from cvxlpgd.solvers.choose import choice
+from cvxlpgd.solvers.protocol import solve
 
 a, x = cp.Parameter(3, name="a"), cp.Variable(3, name="x")
 SQUARE = cp.Problem(cp.Minimize(cp.sum_squares(x - a)), [cp.sum(x) == 1, x >= 0])
@@ -40,7 +42,7 @@ def test_a_loss_is_differentiated_without_torch_too(monkeypatch):
         return [(row.derivative, row.error_fd, row.cosine_fd) for row in rows]
 
     with_torch = compared()
-    monkeypatch.setattr(judge, "find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr(score, "find_spec", lambda name: None if name == "torch" else name)
     for one, other in zip(with_torch, compared(), strict=True):
         assert one[0] == other[0]
         assert one[1:] == pytest.approx(other[1:], rel=1e-3, abs=1e-6)
@@ -92,7 +94,7 @@ def test_highs_that_is_stopped_at_a_feasible_point_has_it():
 
 
 def test_no_installed_solver_suits(monkeypatch):
-    monkeypatch.setattr(_choose, "is_installed", lambda solver: False)
+    monkeypatch.setattr(choice, "is_installed", lambda solver: False)
     with pytest.raises(UnsuitableSolver, match="no installed solver"):
         CvxpyLayer(SQUARE, [a], [x])
 

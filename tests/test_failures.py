@@ -11,7 +11,7 @@ import pytest
 import torch
 from layers import copies, same
 
-from cvxlpgd import LPGD, FiniteDifference, Implicit, failure
+from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.errors import (
     CvxlpgdError,
     DegenerateGradientWarning,
@@ -19,6 +19,7 @@ from cvxlpgd.errors import (
     InvalidInput,
     SolveFailed,
 )
+from cvxlpgd.layer import failure
 from cvxlpgd.numpy import CvxpyLayer as NumpyLayer
 from cvxlpgd.torch import CvxpyLayer
 
@@ -273,7 +274,7 @@ def test_failed_samples_under_transforms():
         ("<eval_with_key>.3", True),
         ("/tmp/torchinductor_me/ab/cab.py", True),
         ("/home/me/torch/train.py", False),
-        (str(Path(failure.__file__).parent) + "_project/train.py", False),
+        (str(Path(failure.__file__).parent.parent) + "_project/train.py", False),
     ],
 )
 def test_warnings_point_at_the_callers_code(filename, inside):

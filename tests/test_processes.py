@@ -115,7 +115,7 @@ def test_processes_are_a_value(workers):
 
 
 def test_processes_without_pebble(monkeypatch):
-    monkeypatch.setattr("cvxlpgd.solvers._processes.find_spec", lambda name: None)
+    monkeypatch.setattr("cvxlpgd.solvers.run.processes.find_spec", lambda name: None)
     with pytest.raises(SolverNotInstalled, match="pip install pebble"):
         Processes()
 

@@ -7,11 +7,11 @@ import pytest
 from programs import dense
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
-from cvxlpgd.derivatives._perturb import is_noise, solved_ends
+from cvxlpgd.derivatives.perturbation import is_noise, solved_ends
 from cvxlpgd.program import Data, Point, Residuals, norm, outer
+from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solvers import Clarabel
-from cvxlpgd.solvers._protocol import solve
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.solvers.protocol import solve
 
 BATCH, N, CONES = 3, 4, (Zero(2), NonNeg(2), SOC(3))
 M = sum(cone.rows for cone in CONES)

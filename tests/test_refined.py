@@ -18,11 +18,11 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
-from cvxlpgd.solvers import _refine as refinement
-from cvxlpgd.solvers import _systems as systems
-from cvxlpgd.solvers._protocol import solve
-from cvxlpgd.solvers._refine import is_refinable, refine
-from cvxlpgd.solvers._scales import Scales
+from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.refine import newton as refinement
+from cvxlpgd.solvers.refine import systems
+from cvxlpgd.solvers.refine.newton import is_refinable, refine
+from cvxlpgd.solvers.refine.scales import Scales
 
 BATCH = 4
 TIGHT = SCS(eps=1e-10)

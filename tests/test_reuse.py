@@ -17,7 +17,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
-from cvxlpgd.solvers._protocol import Solver, is_installed, solve
+from cvxlpgd.solvers.protocol import Solver, is_installed, solve
 
 BATCH = 4
 KEEPS = (Clarabel(), HiGHS(), DAQP(), OSQP(), Moreau())  # their set-up for later calls

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cvxlpgd import LPGD
-from cvxlpgd.threads import workers
+from cvxlpgd.program.threads import workers
 from cvxlpgd.torch import CvxpyLayer
 
 SOLVERS = ("DAQP", "HIGHS", "CLARABEL", "SCS", "OSQP")

@@ -16,7 +16,8 @@ import torch
 from benchmarks import soak as soaking
 from benchmarks.soaked import FAMILIES
 from cvxlpgd.errors import SolveFailed
-from cvxlpgd.solvers import SCS, _each
+from cvxlpgd.solvers import SCS
+from cvxlpgd.solvers.run import each
 from cvxlpgd.torch import CvxpyLayer
 
 STEPS = 200
@@ -74,9 +75,9 @@ def test_the_command_says_what_is_left(monkeypatch, tmp_path, capsys):
 
 def test_failing_batches_leave_no_thread(monkeypatch):
     """Neither in the pool, which is made once, nor in the caller's executor."""
-    monkeypatch.setattr(_each, "workers", lambda: 2)
-    monkeypatch.setattr(_each, "WORTH", 0.0)
-    monkeypatch.setattr(_each, "WORTH_EACH", 0.0)
+    monkeypatch.setattr(each, "workers", lambda: 2)
+    monkeypatch.setattr(each, "WORTH", 0.0)
+    monkeypatch.setattr(each, "WORTH_EACH", 0.0)
     low, x = cp.Parameter(), cp.Variable()
     problem = cp.Problem(cp.Minimize(cp.square(x)), [x >= low, x <= 1])
     values = torch.tensor([0.5, 2.0] * 4, dtype=torch.float64)

@@ -12,8 +12,8 @@ from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
-from cvxlpgd.solvers._cvxpy_problem import Written
-from cvxlpgd.solvers._protocol import is_installed, require, solve
+from cvxlpgd.solvers.cvxpy.problem import Written
+from cvxlpgd.solvers.protocol import is_installed, require, solve
 
 
 def test_unknown_options_are_refused() -> None:
@@ -111,7 +111,7 @@ def test_samples_with_the_same_matrices_share_one_compiled_problem(
             made.append(1)
             super().__init__(*arguments)
 
-    monkeypatch.setattr("cvxlpgd.solvers.cvxpy.Written", Counted)
+    monkeypatch.setattr("cvxlpgd.solvers.cvxpy.solver.Written", Counted)
     row = row_named("linear_program")
     c, A, b = row.inputs(3)
     assert solve(CVXPY("HIGHS"), program(row, [c, A[:1], b])).ok.all()

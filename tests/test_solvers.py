@@ -18,9 +18,9 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
-from cvxlpgd.solvers._first import FirstOf
-from cvxlpgd.solvers._protocol import Solver, is_installed, missing_cones, solve
-from cvxlpgd.solvers.daqp import strictly_convex
+from cvxlpgd.solvers.daqp.solver import strictly_convex
+from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones, solve
+from cvxlpgd.solvers.run.ladder import FirstOf
 
 
 @dataclass(frozen=True)

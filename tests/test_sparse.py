@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from cvxlpgd import threads
-from cvxlpgd.sparse import Linear, Pattern, product, transposed_product
+from cvxlpgd.program import threads
+from cvxlpgd.program.pattern import Linear, Pattern, product, transposed_product
 
 MATRICES = {
     "identity": np.eye(4),

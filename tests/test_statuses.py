@@ -18,9 +18,9 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import Clarabel, HiGHS
-from cvxlpgd.solvers._certify import certified
-from cvxlpgd.solvers._first import FirstOf
-from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.certify import certified
+from cvxlpgd.solvers.run.ladder import FirstOf
 
 
 @pytest.mark.parametrize("solver", [None, "SCS", "CLARABEL"])

@@ -15,8 +15,8 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers._choose import resolved
-from cvxlpgd.solvers._protocol import Solver, missing_cones, solve
+from cvxlpgd.solvers.choose.choice import resolved
+from cvxlpgd.solvers.protocol import Solver, missing_cones, solve
 
 HAVE: tuple[Solver, ...] = (Clarabel(), SCS(), OSQP(), DAQP(), HiGHS())
 HAVE += tuple(CVXPY(name) for name in ("CLARABEL", "SCS", "OSQP", "HIGHS", "SCIPY"))

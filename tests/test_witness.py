@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from zoo_row import MISCOMPILED
 
+from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.errors import CvxlpgdError, InaccurateSolutionWarning
 from cvxlpgd.layer import Layer
 from cvxlpgd.solvers import SCS
-from cvxlpgd.witness import Witness
 
 x, b = cp.Variable(3, nonneg=True), cp.Parameter(3)
 LOOSE = cp.Problem(cp.Minimize(cp.sum_squares(x - b)), [cp.sum(x) <= 10])

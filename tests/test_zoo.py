@@ -8,7 +8,7 @@ from zoo_row import MOST
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solvers import Clarabel
-from cvxlpgd.solvers._protocol import solve
+from cvxlpgd.solvers.protocol import solve
 
 
 def test_the_zoo_covers_what_it_should() -> None:

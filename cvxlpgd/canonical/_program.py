@@ -13,11 +13,11 @@ import scipy.sparse as sp
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compiled
 from cvxlpgd.canonical._theta import Theta
+from cvxlpgd.canonical.maps import Block, Output, ParameterMap, VariableMap
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import CvxlpgdError, InvalidProblem
-from cvxlpgd.maps import Block, Output, ParameterMap, VariableMap
 from cvxlpgd.program import Data, Structure
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.program.pattern import Pattern
 
 
 @dataclass(frozen=True, eq=False)

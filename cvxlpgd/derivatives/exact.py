@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvxlpgd.derivatives import limit, path
-from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives.protocol import Info
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._protocol import Solver
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.solvers.protocol import Solver
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import is_positive
-from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives import tau as taus
-from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives.protocol import Info
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._first import is_plain
-from cvxlpgd.solvers._protocol import Solver, require
-from cvxlpgd.solvers._refine import is_refinable
-from cvxlpgd.solvers.refined import Refined
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.solvers.protocol import Solver, require
+from cvxlpgd.solvers.refine.newton import is_refinable
+from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.run.ladder import is_plain
 
 WITHIN = 0.25  # of the way to the next breakpoint: the stencil goes to 2 h
 STENCIL = {1.0: 8 / 12, -1.0: -8 / 12, 2.0: -1 / 12, -2.0: 1 / 12}

@@ -15,15 +15,15 @@ import scipy.sparse.linalg as sla
 from cvxlpgd.checks import is_one_of
 from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives import limit, path
-from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.derivatives._settings import check_rho
+from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._each import sample
-from cvxlpgd.solvers._layout import Lift, lift, scs_cones
-from cvxlpgd.solvers._protocol import Solver
-from cvxlpgd.sparse import product, transposed_product
+from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program.rows import Lift, lift, scs_cones
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.each import sample
 
 MODES = ("lsqr", "lsmr", "dense")
 SOLVED = 1e-6  # relative residual up to which a linear system counts as solved

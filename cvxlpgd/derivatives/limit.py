@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.derivatives import _perturb as perturb
 from cvxlpgd.derivatives import path
-from cvxlpgd.derivatives._protocol import Info
+from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.path import Direction, Velocity
+from cvxlpgd.derivatives.protocol import Info
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
 

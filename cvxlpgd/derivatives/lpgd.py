@@ -14,18 +14,17 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.derivatives import _perturb as perturb
-from cvxlpgd.derivatives import _settings as settings
-from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives import limit, path, settings
+from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives import tau as taus
-from cvxlpgd.derivatives._integer import refuse_rows, with_multipliers
-from cvxlpgd.derivatives._protocol import Info
-from cvxlpgd.derivatives._retry import enlarged, placed, reduced
+from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
+from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives.retry import enlarged, placed, reduced
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
+from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
-from cvxlpgd.solution import Solution
-from cvxlpgd.solvers._choose import given
-from cvxlpgd.solvers._protocol import Solver, require
+from cvxlpgd.solvers.choose.choice import given
+from cvxlpgd.solvers.protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
 ENLARGED = 6  # how often an informative tau may grow tenfold

@@ -22,8 +22,8 @@ import numpy as np
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Motions, Systems, conditions, rounding
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
-from cvxlpgd.sparse import picked, product, products, transposed_product
-from cvxlpgd.threads import one_thread_each
+from cvxlpgd.program.pattern import picked, product, products, transposed_product
+from cvxlpgd.program.threads import one_thread_each
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle

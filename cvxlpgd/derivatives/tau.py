@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
-from cvxlpgd.sparse import product, transposed_product
+from cvxlpgd.program.pattern import product, transposed_product
 
 SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round number, so that a
 # cotangent along the cost itself never cancels it exactly

@@ -19,7 +19,7 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.cones import Cone, NonNeg, Zero, distance, dual_distance
-from cvxlpgd.sparse import Array, Pattern, picked, product, transposed_product
+from cvxlpgd.program.pattern import Array, Pattern, picked, product, transposed_product
 
 
 class _Vector:

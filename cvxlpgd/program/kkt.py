@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 from cvxlpgd.program.data import ConeProgram, Point, norm
 from cvxlpgd.program.factors import Factors, Mixed, factored
 from cvxlpgd.program.pairs import Pairs, is_diagonal
-from cvxlpgd.sparse import product, products, transposed_product
+from cvxlpgd.program.pattern import product, products, transposed_product
 
 CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most

@@ -12,7 +12,7 @@ import numpy as np
 
 from cvxlpgd.cones import Linearization
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
-from cvxlpgd.sparse import product
+from cvxlpgd.program.pattern import product
 
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
 NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at

@@ -11,11 +11,11 @@ import numpy as np
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
-from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer
-from cvxlpgd.solvers._layout import upper_triangle
-from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
-from cvxlpgd.solvers._protocol import checked_options
+from cvxlpgd.program.rows import upper_triangle
+from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.run.each import Answer
+from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 
 _STATUS = {
     "Solved": Status.SOLVED,

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.program import ConeProgram
-from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._each import Answer, sample, solve_each
-from cvxlpgd.solvers._layout import exponential, lift, scs_cones
-from cvxlpgd.solvers._protocol import checked_options
+from cvxlpgd.program.rows import exponential, lift, scs_cones
+from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.run.each import Answer, sample, solve_each
 
 _STATUS = {
     0: Status.SOLVED,

@@ -15,11 +15,11 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers._bounds import Bounds
-from cvxlpgd.solvers._each import Answer
-from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
-from cvxlpgd.solvers._protocol import checked_options
+from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.run.each import Answer
+from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.translate.bounds import Bounds
 
 _TOLERANCES = ("primal_feasibility_tolerance", "dual_feasibility_tolerance")
 _DEFAULTS: dict[str, Any] = {

@@ -12,11 +12,11 @@ import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.solution import USABLE, Solution, Status
-from cvxlpgd.solvers._each import Answer
-from cvxlpgd.solvers._layout import scs_cones
-from cvxlpgd.solvers._prepared import Solve, Start, solve_prepared
-from cvxlpgd.solvers._protocol import checked_options
+from cvxlpgd.program.rows import scs_cones
+from cvxlpgd.program.solution import USABLE, Solution, Status
+from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.run.each import Answer
+from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 
 _STATUS = {
     1: Status.SOLVED,

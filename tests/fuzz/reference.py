@@ -9,7 +9,7 @@ import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.solvers._guard import is_failure
+from cvxlpgd.solvers.run.guard import is_failure
 
 from .problems import Case
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from cvxlpgd.program.data import Structure
-from cvxlpgd.sparse import Pattern
+from cvxlpgd.program.pattern import Pattern
 
 if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems

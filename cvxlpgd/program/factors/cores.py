@@ -20,7 +20,7 @@ import scipy.sparse.linalg as sla
 from scipy.linalg import lapack
 
 from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sparse_scale_of
-from cvxlpgd.threads import shared
+from cvxlpgd.program.threads import shared
 
 WORTH = 2e7  # multiplications from which a second thread pays
 SAFE = 1e-6  # of a square core's scaled pivots: it is regular if none is smaller

@@ -1,0 +1,1 @@
+"""What is asked of a problem beside its solution: comparisons, degeneracy, the fastest solver."""

@@ -1,0 +1,163 @@
+"""Which solver serves a problem, why, and which of the installed ones is fastest on it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from tabulate import tabulate
+from tqdm import tqdm
+
+from cvxlpgd.derivatives import LPGD
+from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
+from cvxlpgd.layer.inputs import real
+from cvxlpgd.layer.layer import Layer
+from cvxlpgd.solvers.choose.choice import known
+from cvxlpgd.solvers.choose.rules import rule_for
+from cvxlpgd.solvers.protocol import Solver, missing_cones
+
+
+def explanation(layer: Layer) -> str:
+    """Which solvers solver=None asks for a layer's programs, and the measurement behind it."""
+    structure = layer.structure
+    rule = rule_for(structure)
+    kinds = ", ".join(sorted({type(cone).__name__ for cone in structure.cones})) or "none"
+    return (
+        f"{structure.n} variables, {structure.m} rows, cones {kinds}, "
+        f"{structure.A.size} entries in A, {structure.P.size} in P\n"
+        f"rule: {rule.kind}: {', '.join(rule.solvers)} ({rule.measured})\n"
+        f"taken: {', '.join(layer.solvers)}"
+        + ("; solutions are refined by Newton's method" if rule.refined else "")
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One solver's median seconds, and how accurate it was.
+
+    Attributes
+    ----------
+    solver : str
+    forward, backward : float
+        Median seconds of a batch; NaN where it failed.
+    residual : float
+        The largest relative KKT residual of its solutions.
+    error : float
+        Of its gradients, relative to those of the most accurate solver of the run.
+    note : str
+        Why there are no times.
+    """
+
+    solver: str
+    forward: float
+    backward: float
+    residual: float
+    error: float
+    note: str = ""
+
+
+def tuned(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[cp.Variable],
+    values: Sequence[Any],
+    *,
+    gp: bool = False,
+    rounds: int = 5,
+    time_limit: float = 10.0,
+    progress: bool = False,
+) -> list[Row]:
+    """All installed solvers that take the problem, fastest first; the arguments are a layer's.
+
+    In each round every solver has one forward and one backward pass of `LPGD()`, with the same
+    random cotangents. One that takes longer than `time_limit` seconds for these has one round only.
+    """
+    arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
+    structure = Layer(problem, parameters, variables, gp=gp).structure
+    candidates = [s for s, _, installed in known() if installed]
+    candidates = [s for s in candidates if not missing_cones(s, structure)]
+    runs: dict[str, list[tuple[float, float]]] = {s.name: [] for s in candidates}
+    layers: dict[str, Layer] = {}
+    found: dict[str, tuple[float, np.ndarray]] = {}
+    notes: dict[str, str] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CvxlpgdWarning)
+        for _ in tqdm(range(rounds + 1), desc="tune", disable=not progress):
+            for solver in candidates:
+                name, times = solver.name, runs[solver.name]
+                if name in notes or (times and sum(times[0]) > time_limit):
+                    continue
+                try:
+                    layer = layers.get(name) or _made(problem, parameters, variables, solver, gp)
+                    layers[name] = layer
+                    seconds, found[name] = _timed(layer, arrays)
+                    times.append(seconds)
+                except CvxlpgdError as error:
+                    notes[name] = str(error).splitlines()[0][:100]
+    best = min(found, key=lambda name: found[name][0], default=None)
+    rows = []
+    for name, times in runs.items():
+        if name in notes:
+            rows.append(Row(name, np.nan, np.nan, np.nan, np.nan, notes[name]))
+            continue
+        # the first round imports and warms up
+        forward, backward = np.median(times[1:] or times, axis=0)
+        residual, gradient = found[name]
+        reference = found[best][1] if best else gradient
+        size = float(np.linalg.norm(reference)) or 1.0
+        distance = float(np.linalg.norm(gradient - reference)) / size
+        rows.append(Row(name, float(forward), float(backward), residual, distance))
+    return sorted(rows, key=lambda row: (np.isnan(row.forward), row.forward + row.backward))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A readable ranking."""
+    body = [
+        [
+            row.solver,
+            *(
+                ["failed"] * 2
+                if row.note
+                else [f"{1e3 * t:.1f}" for t in (row.forward, row.backward)]
+            ),
+            f"{row.residual:.0e}",
+            f"{row.error:.0e}",
+            row.note,
+        ]
+        for row in rows
+    ]
+    head = ["solver", "forward (ms)", "backward (ms)", "KKT residual", "gradient error", ""]
+    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+
+
+def _made(
+    problem: cp.Problem,
+    parameters: Sequence[cp.Parameter],
+    variables: Sequence[cp.Variable],
+    solver: Solver,
+    gp: bool,
+) -> Layer:
+    return Layer(problem, parameters, variables, solver, gp, derivative=LPGD())
+
+
+def _timed(
+    layer: Layer, arrays: Sequence[np.ndarray]
+) -> tuple[tuple[float, float], tuple[float, np.ndarray]]:
+    """Seconds of a forward and a backward pass; the largest residual, and all gradients."""
+    begin = perf_counter()
+    call = layer.forward(arrays)
+    middle = perf_counter()
+    random = np.random.default_rng(0)
+    bars = [random.standard_normal(output.shape) for output in call.outputs]
+    start = perf_counter()
+    gradients = call.vjp(bars, [True] * len(arrays))
+    end = perf_counter()
+    info = layer.info
+    worst = np.nanmax([info.primal_residual, info.dual_residual, info.gap])
+    flat = np.concatenate([g.ravel() for g in gradients if g is not None] or [np.zeros(0)])
+    return (middle - begin, end - start), (float(worst), flat)

@@ -1,0 +1,335 @@
+"""The two affine maps of a layer, as sparse matrices: parameters -> data, point -> variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from array_api_compat import array_namespace
+
+from cvxlpgd.program import Data, Point
+from cvxlpgd.program.pattern import Array, Linear
+
+FIELDS = ("P", "q", "A", "b")
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """One field of the data: value = base, with base + M theta at the varying entries.
+
+    Parameters
+    ----------
+    base : array (1, entries)
+    varying : int array
+        The entries that theta reaches, one for each row of M.
+    matrix : sparse (varying entries, columns of theta)
+    """
+
+    base: np.ndarray
+    varying: np.ndarray
+    matrix: sp.csr_array
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether theta alone makes the field: it reaches every entry, and the base is 0."""
+        return len(self.varying) == self.base.shape[1] and not self.base.any()
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterMap:
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+
+    Parameters
+    ----------
+    blocks : dict field -> Block
+        For P, q, A, b and "offset", the objective's constant term.
+    sources : tuple of (parameter, logarithm?)
+        What each part of theta is made of.
+    starts : tuple of int
+        Where each part begins in theta, and theta's length.
+    """
+
+    blocks: dict[str, Block]
+    sources: tuple[tuple[int, bool], ...]
+    starts: tuple[int, ...]
+
+    def data(self, values: Sequence[Array]) -> tuple[Data, Array]:
+        """(data, offset) for parameter values (batch or 1, size), flattened row by row.
+
+        A field is of length 1 unless a parameter of full batch length reaches it.
+        """
+        parts = [_source(values[i], log) for i, log in self.sources]
+        fields = {name: self._affine(name, parts) for name in self.blocks}
+        offset = fields.pop("offset")
+        return Data(**fields), offset[:, 0]
+
+    def tangent(self, values: Sequence[Array], tangents: Sequence[Array]) -> Data:
+        """The data's tangent at the varying entries, for parameter tangents (batch or 1, size)."""
+        parts = [tangents[i] / values[i] if log else tangents[i] for i, log in self.sources]
+        linear = {name: self._linear(name, parts) for name in FIELDS}
+        return Data(**linear)
+
+    def cotangents(
+        self,
+        values: Sequence[Array],
+        data_bar: Data,
+        entries: Data,
+        needed: Sequence[bool],
+        magnitudes: bool = False,
+    ) -> list[Array | None]:
+        """Parameters' cotangents (batch, size) for the data's cotangent at these entries; with
+        `magnitudes` the sums of their terms' absolute values.
+        """
+        out: list[Array | None] = [None] * len(values)
+        for name in FIELDS:
+            block, rows = self.blocks[name], getattr(entries, name)
+            if len(rows) == 0:
+                continue
+            bar = getattr(data_bar, name)
+            if len(rows) < len(block.varying):
+                xp = array_namespace(bar)
+                shape = (bar.shape[0], len(block.varying))
+                whole = xp.zeros(shape, dtype=bar.dtype, device=bar.device)
+                whole[:, np.searchsorted(block.varying, rows)] = bar
+                bar = whole
+            self._pull(name, abs(bar) if magnitudes else bar, values, needed, out, magnitudes)
+        return out
+
+    def bounds(
+        self, values: Sequence[np.ndarray], most: Data, entries: Data, needed: Sequence[bool]
+    ) -> list[np.ndarray | None]:
+        """What no entry of a parameter's cotangent exceeds, (batch,), where no entry of the data's
+        fields exceeds `most`, fields (batch, 1).
+        """
+        out: list[np.ndarray | None] = [None] * len(values)
+        for name in FIELDS:
+            if not len(getattr(entries, name)):
+                continue
+            for k, gain in zip(self._reaching[name], self._gains[name], strict=True):
+                i, log = self.sources[k]
+                if needed[i]:
+                    part = gain * getattr(most, name)[:, 0]
+                    part = part / abs(values[i]).min(axis=1) if log else part
+                    out[i] = part if out[i] is None else out[i] + part
+        return out
+
+    @cached_property
+    def _gains(self) -> dict[str, list[float]]:
+        """For each block, and each part of theta that reaches it, the largest sum of a column of
+        |M|.
+        """
+        gains = {}
+        for name, parts in self._reaching.items():
+            sums = np.asarray(abs(self.blocks[name].matrix).sum(axis=0)).ravel()
+            gains[name] = [
+                float(sums[self.starts[k] : self.starts[k + 1]].max(initial=0.0)) for k in parts
+            ]
+        return gains
+
+    def offset_cotangents(
+        self, values: Sequence[Array], bar: Array, needed: Sequence[bool], out: list[Array | None]
+    ) -> None:
+        """Add to `out` the parameters' cotangents for that of the objective's constant term."""
+        if len(self.blocks["offset"].varying):
+            self._pull("offset", bar[:, None], values, needed, out)
+
+    def _pull(
+        self,
+        name: str,
+        bar: Array,
+        values: Sequence[Array],
+        needed: Sequence[bool],
+        out: list[Array | None],
+        magnitudes: bool = False,
+    ) -> None:
+        """Add to `out` the parameters' cotangents for that of a block's varying entries."""
+        linear = self._maps[name]
+        theta_bar, start = (linear.magnitudes if magnitudes else linear).transposed(bar), 0
+        for k in self._reaching[name]:
+            i, log = self.sources[k]
+            end = start + self.starts[k + 1] - self.starts[k]
+            if needed[i]:
+                part = theta_bar[:, start:end]
+                part = part / values[i] if log else part
+                part = abs(part) if magnitudes else part
+                out[i] = part if out[i] is None else out[i] + part
+            start = end
+
+    def entries(self, needed: Sequence[bool]) -> Data:
+        """The varying entries that the needed parameters reach."""
+        if all(needed):
+            return Data(**{name: self.blocks[name].varying for name in FIELDS})
+        key = tuple(needed)
+        if key not in self._entries:
+            columns = np.zeros(self.starts[-1], dtype=bool)
+            for k, (i, _) in enumerate(self.sources):
+                columns[self.starts[k] : self.starts[k + 1]] = needed[i]
+            reached = {name: _reached(self.blocks[name], columns) for name in FIELDS}
+            self._entries[key] = Data(**reached)
+        return self._entries[key]
+
+    def fields(self, parameter: int) -> str:
+        """The names of the data's fields that a parameter reaches, one after the other."""
+        return "".join(
+            name for name in FIELDS
+            if any(self.sources[k][0] == parameter for k in self._reaching[name])
+        )  # fmt: skip
+
+    @cached_property
+    def _entries(self) -> dict[tuple[bool, ...], Data]:
+        """What was found for some needed parameters; adding to it is atomic."""
+        return {}
+
+    @cached_property
+    def _reaching(self) -> dict[str, tuple[int, ...]]:
+        """For each block, the parts of theta that reach it."""
+        reaching = {}
+        for name, block in self.blocks.items():
+            reached = np.zeros(self.starts[-1] + 1, dtype=bool)
+            reached[block.matrix.indices] = True
+            parts = range(len(self.sources))
+            reaching[name] = tuple(
+                k for k in parts if reached[self.starts[k] : self.starts[k + 1]].any()
+            )
+        return reaching
+
+    @cached_property
+    def _maps(self) -> dict[str, Linear]:
+        """For each block, M with the columns of the parts that reach it."""
+        maps = {}
+        for name, parts in self._reaching.items():
+            matrix = self.blocks[name].matrix
+            if len(parts) < len(self.sources):
+                spans = [np.arange(self.starts[k], self.starts[k + 1]) for k in parts]
+                matrix = matrix[:, np.concatenate([np.zeros(0, dtype=int), *spans])]
+            maps[name] = Linear(sp.csr_array(matrix))
+        return maps
+
+    def _affine(self, name: str, parts: Sequence[Array]) -> Array:
+        base, varying = self.blocks[name].base, self.blocks[name].varying
+        if not self._reaching[name]:
+            return _like(parts, base)
+        linear = self._linear(name, parts)
+        if self.blocks[name].whole:
+            return linear
+        out = _like(parts, np.repeat(base, linear.shape[0], axis=0))
+        out[:, varying] += linear
+        return out
+
+    def _linear(self, name: str, parts: Sequence[Array]) -> Array:
+        """M theta, of batch length only where a part of that length reaches the block."""
+        reaching = [parts[k] for k in self._reaching[name]]
+        if not reaching:
+            return _like(parts, np.zeros((1, 0)))
+        xp = array_namespace(*reaching)
+        batch = max(part.shape[0] for part in reaching)
+        if any(part.shape[0] == 0 for part in reaching):
+            batch = 0
+        wide = [xp.broadcast_to(part, (batch, part.shape[1])) for part in reaching]
+        return self._maps[name](wide[0] if len(wide) == 1 else xp.concat(wide, axis=1))
+
+
+def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
+    if not parts:
+        return values
+    xp = array_namespace(*parts)
+    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device)
+
+
+def _source(value: Array, log: bool) -> Array:
+    return array_namespace(value).log(value) if log else value
+
+
+def _reached(block: Block, columns: np.ndarray) -> np.ndarray:
+    reached = np.add.reduceat(
+        np.append(columns[block.matrix.indices], False), block.matrix.indptr[:-1]
+    )
+    return block.varying[reached > 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """One returned variable: value = M x or M y, its exponential in a geometric program.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    dual : bool
+        Whether it is read from y instead of x.
+    exponential : bool
+    matrix : sparse (size, n or m)
+        Rows in row-major order of the variable.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dual: bool
+    exponential: bool
+    matrix: sp.csr_array
+
+    @cached_property
+    def linear(self) -> Linear:
+        """X or y -> M x or M y."""
+        return Linear(self.matrix)
+
+    @cached_property
+    def gain(self) -> float:
+        """The largest sum of a row of |M|."""
+        return float(np.asarray(abs(self.matrix).sum(axis=1)).max(initial=0.0))
+
+    def value(self, z: Point) -> Array:
+        """The variable, (batch, size)."""
+        linear = self.linear(z.y if self.dual else z.x)
+        return array_namespace(linear).exp(linear) if self.exponential else linear
+
+    def tangent(self, value: Array, z_dot: Point) -> Array:
+        """Its tangent, (batch, size)."""
+        linear = self.linear(z_dot.y if self.dual else z_dot.x)
+        return value * linear if self.exponential else linear
+
+
+@dataclass(frozen=True, eq=False)
+class VariableMap:
+    """Point -> the returned variables."""
+
+    outputs: tuple[Output, ...]
+
+    def values(self, z: Point) -> list[Array]:
+        """Each variable, (batch, size)."""
+        return [output.value(z) for output in self.outputs]
+
+    def tangents(self, values: Sequence[Array], z_dot: Point) -> list[Array]:
+        """Each variable's tangent."""
+        return [o.tangent(v, z_dot) for o, v in zip(self.outputs, values, strict=True)]
+
+    def magnitudes(self, values: Sequence[Array], z_dot: Point) -> list[Array]:
+        """The sums of the absolute values of the tangents' terms."""
+        sizes = []
+        for output, value in zip(self.outputs, values, strict=True):
+            size = output.linear.magnitudes(abs(z_dot.y if output.dual else z_dot.x))
+            sizes.append(abs(value) * size if output.exponential else size)
+        return sizes
+
+    def bounds(self, values: Sequence[np.ndarray], most: Point) -> list[np.ndarray]:
+        """What no entry of a variable's tangent exceeds, (batch,), where no entry of x and of y
+        exceeds `most`, (batch, 1).
+        """
+        sizes = []
+        for output, value in zip(self.outputs, values, strict=True):
+            size = output.gain * (most.y if output.dual else most.x)[:, 0]
+            sizes.append(size * abs(value).max(axis=1, initial=0.0) if output.exponential else size)
+        return sizes
+
+    def cotangent(self, values: Sequence[Array], bars: Sequence[Array], z: Point) -> Point:
+        """The point's cotangent for the variables' cotangents (batch, size)."""
+        bar: dict[str, Any] = {"x": z.x * 0.0, "y": z.y * 0.0, "s": z.s * 0.0}
+        for output, value, value_bar in zip(self.outputs, values, bars, strict=True):
+            linear_bar = value_bar * value if output.exponential else value_bar
+            field = "y" if output.dual else "x"
+            bar[field] = bar[field] + output.linear.transposed(linear_bar)
+        return Point(**bar)

@@ -1,0 +1,90 @@
+"""Differences taken again: at a smaller tau where programs failed, at a larger one for noise.
+
+difference(samples, tau) -> (value, Info),   tau (samples,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.program import Data, Point
+
+REDUCED = 3  # how often tau may be divided by ten
+
+Value = TypeVar("Value", Data, Point)
+Difference = Callable[[np.ndarray, np.ndarray], tuple[Value, Info]]
+
+
+def reduced(
+    difference: Difference[Value], tau: np.ndarray, times: int = REDUCED
+) -> tuple[Value, Info]:
+    """The difference at tau; where no perturbed program has a solution, at tau / 10, tau / 100, ...
+
+    `times` is how often. What fails to the end keeps its first message.
+    """
+    value, info = difference(np.arange(len(tau)), np.array(tau))
+    messages = list(info.messages)
+    failed = np.flatnonzero(~info.ok)
+    for k in range(1, times + 1):
+        if not len(failed):
+            break
+        again, its = difference(failed, tau[failed] / 10.0**k)
+        info.retries[failed] += 1 + its.retries
+        _place(value, info, failed, again, its)
+        failed = failed[~its.ok]
+    for i in failed:
+        messages[i] += f", and so it is down to tau = {tau[i] / 10.0**times:.3g}" if times else ""
+    return value, replace(info, messages=tuple(messages))
+
+
+def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple[Data, Info]:
+    """The same, and where it is noise at 10 tau, 100 tau, ... as often as `times`."""
+    w_bar, info = reduced(difference, tau)
+    whole = info.tau == tau  # a larger one failed for the others
+    samples = np.flatnonzero(info.unresolved & info.ok & whole)
+    for k in range(1, times + 1):
+        if not len(samples):
+            break
+        larger, its = difference(samples, tau[samples] * 10.0**k)
+        info.retries[samples[its.ok]] += 1
+        _place(w_bar, info, samples, larger, its)
+        samples = samples[its.ok & its.unresolved]
+    return w_bar, info
+
+
+def placed(
+    value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
+) -> tuple[Value, Info]:
+    """The value and report with those of some samples in their places, where they succeeded; where
+    they did not, the value stays.
+    """
+    info.retries[samples] += its.retries
+    info.settled[samples] = False
+    _place(value, info, samples, other, its)
+    return value, info
+
+
+def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Info) -> None:
+    """Write what succeeded over the samples' values and reports; what it cost is added for all."""
+    info.setups[samples] += its.setups
+    info.iterations[samples] += its.iterations
+    where = samples[its.ok]
+    for name, entries in value._items():
+        entries[where] = getattr(again, name)[its.ok]
+    for report in (
+        "ok",
+        "tau",
+        "side",
+        "unresolved",
+        "inaccurate",
+        "bend",
+        "method",
+        "regular",
+        "kink",
+    ):
+        getattr(info, report)[where] = getattr(its, report)[its.ok]

@@ -1,0 +1,179 @@
+"""How far a derivative's values may be off: error bars, zeros, kinks, and what is not unique.
+
+Bounds of whole fields settle most samples; only the others' errors are mapped entry by entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cvxlpgd.canonical.maps import ParameterMap, VariableMap
+from cvxlpgd.layer.compiled import taken
+from cvxlpgd.program import Data, Point, norm
+
+SEEN = 1e-6  # of a random motion: a value that moves by no more than that is unique
+NEAR_ZERO = 100.0  # times the unit of rounding of its terms: a value that is smaller is 0
+BELOW = 4.0  # times its rounding: what is smaller is 0
+EXACT = 1e-9  # a relative error whose bound is smaller is not looked at closer
+UNIT = np.finfo(float).eps
+
+Values = list[Any]  # arrays (samples, size), or None
+
+
+class Mapping(Protocol):
+    """What is returned, made of a derivative's fields: linear, sample by sample."""
+
+    def values(self, fields: Any, samples: np.ndarray) -> Values:
+        """Of some samples' fields."""
+
+    def magnitudes(self, fields: Any, samples: np.ndarray) -> Values:
+        """The sums of the terms' absolute values."""
+
+    def bounds(self, most: Any) -> Values:
+        """What no entry exceeds, (batch,), where no entry of a field exceeds `most` (batch, 1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Parameters' cotangents, of the data's."""
+
+    parameters: ParameterMap
+    flat: Sequence[np.ndarray]
+    entries: Data
+    needed: Sequence[bool]
+    batch: int
+
+    def values(self, fields: Data, samples: np.ndarray) -> Values:
+        """Of some samples' fields."""
+        flat = [taken(v, samples, self.batch) for v in self.flat]
+        return self.parameters.cotangents(flat, fields, self.entries, self.needed)
+
+    def magnitudes(self, fields: Data, samples: np.ndarray) -> Values:
+        """The sums of the terms' absolute values."""
+        flat = [taken(v, samples, self.batch) for v in self.flat]
+        return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes=True)
+
+    def bounds(self, most: Data) -> Values:
+        """What no entry exceeds."""
+        return self.parameters.bounds(self.flat, most, self.entries, self.needed)
+
+
+@dataclass(frozen=True, eq=False)
+class Tangents:
+    """Variables' tangents, of the point's."""
+
+    variables: VariableMap
+    outputs: Sequence[np.ndarray]
+
+    def values(self, fields: Point, samples: np.ndarray) -> Values:
+        """Of some samples' fields."""
+        return self.variables.tangents([v[samples] for v in self.outputs], fields)
+
+    def magnitudes(self, fields: Point, samples: np.ndarray) -> Values:
+        """The sums of the terms' absolute values."""
+        return self.variables.magnitudes([v[samples] for v in self.outputs], fields)
+
+    def bounds(self, most: Point) -> Values:
+        """What no entry exceeds."""
+        return self.variables.bounds(self.outputs, most)
+
+
+class Judgement(NamedTuple):
+    """Values, those that are nothing but rounding set to 0, and what is known of each sample.
+
+    `error` (batch,) is the largest relative error of a value; `kink` (batch,) how far the two
+    pieces are apart whose mean it is, next to their size; `unique`, bool (batch,).
+    """
+
+    values: Values
+    error: np.ndarray
+    kink: np.ndarray
+    unique: np.ndarray
+
+
+def judged(
+    values: Values, fields: Any, evidence: Any, mapping: Mapping, settled: np.ndarray
+) -> Judgement:
+    """Values made of `fields`, judged by the evidence that came with these.
+
+    Where that is not `settled`, bool (batch,), it may be another value's: that one stays.
+    """
+    batch = len(evidence.exists)
+    clear, error = _clear(values, fields, evidence, mapping)
+    unclear = np.flatnonzero(~clear & settled)
+    if len(unclear):
+        values, error[unclear] = _looked_at(values, fields, evidence, mapping, unclear)
+    unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
+    ambiguous = np.flatnonzero(~evidence.sees_everything)
+    if len(ambiguous):
+        hidden, random = evidence.hidden(ambiguous)
+        motions = mapping.values(hidden, ambiguous), mapping.magnitudes(random, ambiguous)
+        for moved, usual in zip(*motions, strict=True):  # entry by entry: each has its own unit
+            if moved is not None:
+                unique[ambiguous] &= (np.abs(moved) <= SEEN * usual).all(axis=1)
+    if evidence.split is not None:
+        every, (half, size) = np.arange(batch), evidence.split
+        pairs = zip(mapping.values(half, every), mapping.magnitudes(size, every), strict=True)
+        for apart, whole in pairs:
+            if apart is not None:
+                share = _share(norm(apart), norm(whole))
+                kink = np.maximum(kink, np.where(share > SEEN, share, 0.0))
+    return Judgement(values, error, kink, unique)
+
+
+def _clear(
+    values: Values, fields: Any, evidence: Any, mapping: Mapping
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where all values are far from rounding and known well, bool (batch,), and their error."""
+    total, floor = evidence.bounds()
+    for name, v in fields._items():
+        getattr(floor, name)[:] += UNIT * norm(v)[:, None]
+    clear, error = np.ones(len(evidence.exists), dtype=bool), np.zeros(len(evidence.exists))
+    triples = zip(values, mapping.bounds(total), mapping.bounds(floor), strict=True)
+    for value, off, rounding in triples:
+        if value is not None and off is not None:
+            size = norm(value)
+            known = (size > NEAR_ZERO * rounding) & (off <= EXACT * size)
+            clear &= known | (size == 0)
+            error = np.maximum(error, _share(off, size) * (size > 0))
+    return clear, error
+
+
+def _looked_at(
+    values: Values, fields: Any, evidence: Any, mapping: Mapping, samples: np.ndarray
+) -> tuple[Values, np.ndarray]:
+    """The values with those of some samples judged entry by entry, and these samples' errors.
+
+    A value is 0 where each entry is below the rounding of the terms that add up to it; or where it
+    is below the rounding that its system shows, and each entry near to 0 beside what it is solved
+    with. An entry's unit is its own: no other entry's size makes it small.
+    """
+    *changes, terms, least = evidence.changes(samples)
+    own = type(fields)(**{
+        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields._items()
+    })  # fmt: skip
+    parts = [mapping.values(change, samples) for change in changes]
+    limits = [mapping.magnitudes(v, samples) for v in (own, least)]
+    error, kept = np.zeros(len(samples)), []
+    for value, limit, near, moved, rounded in zip(values, *limits, *parts, strict=True):
+        if value is None or limit is None:
+            kept.append(value)
+            continue
+        entries, rounding = np.abs(value[samples]), norm(rounded)
+        size = norm(entries)
+        zero = (entries <= NEAR_ZERO * limit).all(axis=1)
+        zero |= (size <= BELOW * rounding) & (entries <= NEAR_ZERO * near).all(axis=1)
+        value = value.copy()
+        value[samples[zero]] = 0.0
+        kept.append(value)
+        off = norm(moved) + rounding + norm(limit)
+        error = np.maximum(error, np.where(zero, 0.0, _share(off, size)))
+    return kept, error
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.where(whole > 0, whole, 1.0)

@@ -1,0 +1,72 @@
+"""A compiled problem: parameter values in, cone programs out, and the values' cotangents back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxlpgd.canonical import Canonical
+from cvxlpgd.layer.inputs import Batch, Domain
+from cvxlpgd.program import ConeProgram, Data
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What all calls of a layer share.
+
+    Parameters
+    ----------
+    canonical : Canonical
+    domains : list of Domain
+        Of the listed parameters.
+    """
+
+    canonical: Canonical
+    domains: list[Domain]
+
+    def faults(self, batch: Batch) -> list[str]:
+        """What is wrong with each sample's values; empty where nothing is."""
+        faults = [""] * batch.samples
+        for domain, value in zip(self.domains, batch.values, strict=True):
+            for i, text in enumerate(domain.violations(value)):
+                if text:
+                    touched = range(batch.samples) if len(value) == 1 else [i]
+                    for k in touched:
+                        faults[k] = faults[k] or f"parameter {domain.name} {text}"
+        return faults
+
+    def flat(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Arrays (samples or 1, *shape) as (samples or 1, size), symmetric where they must be."""
+        pairs = zip(self.domains, values, strict=True)
+        return [
+            domain.symmetrized(value).reshape(len(value), domain.size) for domain, value in pairs
+        ]
+
+    def program(self, flat: list[np.ndarray], count: int) -> tuple[ConeProgram, np.ndarray]:
+        """The cone programs of flat values, and the constant terms of their objectives."""
+        data, offset = self.canonical.parameters.data(flat)
+        q = np.broadcast_to(data.q, (count, data.q.shape[1]))  # the batch's length, if nowhere else
+        return ConeProgram(self.canonical.structure, Data(data.P, q, data.A, data.b)), offset
+
+    def objective(self, value: np.ndarray) -> np.ndarray:
+        """The user's objective for that of the cone program, its constant term included."""
+        signed = self.canonical.sign * value
+        return np.exp(signed) if self.canonical.exponential else signed
+
+    def gathered(self, k: int, full: np.ndarray, batch: Batch) -> np.ndarray:
+        """The cotangent of parameter k in its own shape, from those of all samples, flat."""
+        domain = self.domains[k]
+        shaped = domain.symmetrized(full.reshape(batch.samples, *domain.shape))
+        return batch.gathered(k, shaped, domain.shape)
+
+
+def taken(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """These samples of `count`, or values that they all share."""
+    return values if len(values) == 1 or len(index) == count else values[index]
+
+
+def some(program: ConeProgram, index: np.ndarray) -> ConeProgram:
+    """These samples' programs; the same object where they are all."""
+    return program if len(index) == program.batch else program.take(index)

@@ -1,0 +1,217 @@
+"""What is said of failed samples: which, why, and what to try."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvxlpgd.errors import (
+    DegenerateGradientWarning,
+    FailedSampleWarning,
+    InaccurateGradientWarning,
+    InaccurateSolutionWarning,
+    InvalidInput,
+    IrregularGradientWarning,
+    SolveFailed,
+)
+from cvxlpgd.program.solution import Solution, Status
+
+_TRY = {
+    Status.INFEASIBLE: "check that the parameter values leave a feasible point, and that the data "
+    "are well scaled",
+    Status.UNBOUNDED: "bound the variables, or check the sign of the objective",
+    Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
+}
+_LISTED = 8
+_INSIDE = str(Path(__file__).parent.parent)
+
+
+@dataclass
+class Once:
+    """Whether it was said already that gradients are zero, which is to be said once."""
+
+    degenerate: bool = False
+
+
+def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
+    """Raise InvalidInput if a sample's values are outside their domains.
+
+    Parameters
+    ----------
+    faults
+        What is wrong with each sample of the batch flattened from `shape`; empty for nothing.
+    """
+    bad = [i for i, fault in enumerate(faults) if fault]
+    if bad:
+        listed = _listed(bad, [faults[i] for i in bad], shape)
+        raise InvalidInput(f"{_counted(np.array(bad), shape)} cannot be solved: {listed}")
+
+
+def say_solutions(
+    solution: Solution, faults: Sequence[str], shape: tuple[int, ...], policy: str
+) -> None:
+    """Raise for failed samples, or warn of them if the policy is "nan"; warn of inaccurate ones.
+
+    Raises
+    ------
+    SolveFailed
+        For samples without a solution.
+    """
+    inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
+    if len(inaccurate):
+        _warn(
+            f"{_counted(inaccurate, shape)} solved short of the accuracy asked for "
+            f"({_shortfall(solution, inaccurate)})",
+            InaccurateSolutionWarning,
+        )
+    failed = [int(i) for i in np.flatnonzero(~solution.ok)]
+    if not len(failed):
+        return
+    listed = _listed(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
+    statuses = tuple(str(solution.status[i]) for i in failed)
+    tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
+    text = f"{_counted(np.array(failed), shape)} failed: {listed}."
+    if tries:
+        text += f" What to try: {'; '.join(sorted(tries))}."
+    if policy == "nan":
+        text += ' Their rows are NaN and their gradients 0 (on_failure="nan").'
+        _warn(text, FailedSampleWarning)
+    else:
+        text += ' With on_failure="nan" the other samples go on.'
+        raise SolveFailed(text, tuple(int(i) for i in failed), statuses)
+
+
+def _shortfall(solution: Solution, inaccurate: np.ndarray) -> str:
+    """By how much solutions are inaccurate, and what to try."""
+    residuals = solution.residuals
+    if residuals is None:
+        return "residual unknown; try another solver"
+    if np.isnan(np.asarray(residuals.dual)[inaccurate]).all():  # integers
+        gap = np.asarray(residuals.gap)[inaccurate]
+        known = gap[np.isfinite(gap)]
+        size = f"gap up to {known.max():.1e}" if len(known) else "gap unknown"
+        return f"stopped before the optimum was proved, {size}; allow more time"
+    worst = float(np.max(np.asarray(residuals.largest)[inaccurate]))
+    tries = "loosen eps, allow more iterations or try another solver"
+    return f"relative KKT residual up to {worst:.1e}; {tries}"
+
+
+def say_gradients(
+    ok: np.ndarray, messages: Sequence[str], samples: np.ndarray, shape: tuple[int, ...],
+    policy: str,
+) -> None:  # fmt: skip
+    """Raise SolveFailed for samples without a derivative, or warn of them if the policy is "nan".
+
+    Parameters
+    ----------
+    ok, messages
+        For each of the `samples`, positions in the batch flattened from `shape`.
+    """
+    bad = [int(i) for i in np.flatnonzero(~ok)]
+    if not len(bad):
+        return
+    listed = _listed(samples[bad].tolist(), [messages[i] for i in bad], shape)
+    text = f"no gradient for {_counted(samples[bad], shape)}: {listed}. What to try: "
+    text += 'both sides (side="average"), rho > 0 where it is unbounded, or a much smaller tau.'
+    if policy == "nan":
+        text += ' Their gradients are 0 (on_failure="nan").'
+        _warn(text, FailedSampleWarning)
+    else:
+        raise SolveFailed(
+            text, tuple(int(i) for i in samples[bad]), tuple(messages[i] for i in bad)
+        )
+
+
+def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn that linear systems or re-solves stayed short of their accuracy."""
+    _warn(
+        f"the gradient of {_counted(samples, shape)} rests on systems or programs that were not "
+        "solved to their accuracy; the solution may be degenerate: allow the solver more "
+        "iterations, try another one, or compare with another derivative",
+        InaccurateGradientWarning,
+    )
+
+
+def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn of gradients that may be off by more than 1 %, or by an unknown share (NaN)."""
+    known = errors[np.isfinite(errors)]
+    by = f"by up to {known.max():.0%}" if len(known) == len(errors) else "by an unknown share"
+    _warn(
+        f"the gradient of {_counted(samples, shape)} may be off {by} (info.gradient_error): the "
+        "solution is known too little for its sensitivity. Remedy: better scaled data, or a solver "
+        "with a tighter tolerance",
+        InaccurateGradientWarning,
+    )
+
+
+def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Warn of solutions that are not differentiable."""
+    kinked = int((kinks > 0).sum())
+    text = f"the solution of {_counted(samples, shape)} is not differentiable there"
+    if kinked:
+        text += (
+            f": {kinked} with a kink, where a constraint only just holds, and the gradient is the "
+            f"mean of both sides', which differ by up to {kinks.max():.0%} of their sum"
+        )
+    if kinked < len(samples):
+        text += (
+            f": {len(samples) - kinked} whose gradient is not unique or does not exist, as at "
+            "degenerate vertices or duplicate constraints, and the least one is returned"
+        )
+    text += ". info.regular says which; layer.weakly_active() names constraints."
+    _warn(text, IrregularGradientWarning)
+
+
+def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:
+    """Warn that gradients are zero, or nothing but the solver's noise."""
+    _warn(
+        f"the gradient of {_counted(samples, shape)} is zero, or below what the solver's accuracy "
+        "resolves, although the cotangent is not: the solution does not move with the parameters, "
+        f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
+        DegenerateGradientWarning,
+    )
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn at the caller's line: the first frame outside of this package, torch and its graphs."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _is_inside(filename: str) -> bool:
+    torch = sys.modules.get("torch")
+    within = [_INSIDE] if torch is None else [_INSIDE, str(Path(str(torch.__file__)).parent)]
+    compiled = filename.startswith("<eval_with_key>") or "torchinductor_" in filename
+    return compiled or any(filename.startswith(folder + os.sep) for folder in within)
+
+
+def _reason(solution: Solution, i: int) -> str:
+    message = f" ({solution.messages[i]})" if solution.messages[i] else ""
+    return f"{solution.status[i]}{message}"
+
+
+def _listed(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
+    """The first samples, each with its text, and how many more there are."""
+    pairs = list(zip(samples, texts, strict=True))
+    more = f" and {len(pairs) - _LISTED} more" if len(pairs) > _LISTED else ""
+    return "; ".join(f"{_sample(i, shape)}{text}" for i, text in pairs[:_LISTED]) + more
+
+
+def _sample(i: int, shape: tuple[int, ...]) -> str:
+    """Which one, as in "sample 3: "; nothing where there is no batch."""
+    if not shape:
+        return ""
+    index = tuple(int(k) for k in np.unravel_index(i, shape))
+    return f"sample {index[0] if len(shape) == 1 else index}: "
+
+
+def _counted(samples: np.ndarray, shape: tuple[int, ...]) -> str:
+    return f"{len(samples)} of {int(np.prod(shape))} samples" if shape else "the sample"

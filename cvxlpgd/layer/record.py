@@ -1,0 +1,203 @@
+"""What a forward pass, and later its backward pass, report: the layer's `info`."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.derivatives import Info
+from cvxlpgd.program.solution import Solution
+
+
+@dataclass(eq=False)
+class Record:
+    """One forward pass, sample by sample; its backward pass adds `tau`, `side` and more.
+
+    All but `solver` and `solution` are NumPy arrays of the batch shape; all are read as attributes
+    or by name.
+
+    Attributes
+    ----------
+    solver : str
+        The solver that was asked; an option that only another one has can change it. With
+        solver=None, the names of those whose answers these are.
+    status : array of str
+        "solved", "inaccurate", "infeasible", "unbounded" or "failed".
+    ok : bool array
+        Whether the sample has a usable solution.
+    objective : array
+        The problem's value, as the user wrote it.
+    iterations, seconds : arrays
+        The solver's iterations, and the wall time of the sample's solve.
+    primal_residual, dual_residual, gap : arrays
+        The relative KKT residuals.
+    tau : array
+        The perturbation that the newest backward pass used: 0 for the limit, NaN before it and for
+        a derivative without one.
+    method : array of str
+        How the newest gradient came about: "path" (the limit, in closed form), "differences" (of
+        perturbed programs' solutions), "path and differences", "embedding" (diffcp's); else empty.
+    regular : object array
+        True where the solution is differentiable as far as the newest gradient is concerned, False
+        where it is not, None where that is unknown.
+    kink : array
+        Where the gradient is the mean of both sides of a kink, g+ and g-: |g+ - g-| / (|g+| +
+        |g-|); 0 elsewhere.
+    gradient_error : array
+        How far the newest gradient may be off, relative to the largest entry of each parameter's;
+        NaN where that is unknown.
+    breakpoints : array (*batch shape, 2)
+        How far the solutions move straight along the newest cotangent, for tau > 0 and tau < 0:
+        until an inequality becomes active or inactive, or a curved cone's pair has moved by 1e-3 of
+        its size. NaN where that is unknown.
+    retries : int array
+        How often the perturbation was tried anew: enlarged where the difference was noise, on one
+        side only where the other end had no solution, or reduced where neither had.
+    side : array of str
+        The side that the newest backward pass took, "average", "lower" or "upper"; empty before it.
+    informative : bool array
+        Whether the newest backward pass found a gradient above the solver's noise; `tau` is NaN
+        where there was nothing to differentiate.
+    differentiated : bool array
+        False where the newest backward pass failed (and was not asked to raise).
+    setups : array
+        How often matrices were set up (factored, scaled, ...) for the sample, by the forward pass
+        and all of its backward passes.
+    resolve_iterations : array
+        The iterations of the newest backward pass, over all of its re-solves.
+    solution : Solution
+        To start another call from, as `warm_start=`. What the solver keeps for that, such as
+        factorizations, is in it as long as the call's graph exists, or the call was warm-started.
+    """
+
+    solver: str
+    status: np.ndarray
+    ok: np.ndarray
+    objective: np.ndarray
+    iterations: np.ndarray
+    seconds: np.ndarray
+    primal_residual: np.ndarray
+    dual_residual: np.ndarray
+    gap: np.ndarray
+    tau: np.ndarray
+    method: np.ndarray
+    regular: np.ndarray
+    kink: np.ndarray
+    gradient_error: np.ndarray
+    breakpoints: np.ndarray
+    retries: np.ndarray
+    side: np.ndarray
+    informative: np.ndarray
+    differentiated: np.ndarray
+    setups: np.ndarray
+    resolve_iterations: np.ndarray
+    bare: Solution
+    full: Callable[[], Solution | None]
+
+    @property
+    def solution(self) -> Solution:
+        """To start another call from."""
+        full = self.full()
+        return self.bare if full is None else full
+
+    @classmethod
+    def of(
+        cls,
+        solver: str,
+        solution: Solution,
+        objective: np.ndarray,
+        shape: tuple[int, ...],
+        lasting: bool = False,
+    ) -> Record:
+        """The record of a solution whose batch is flattened from `shape`.
+
+        With `lasting`, what the solver keeps lives as long as the record.
+        """
+        r = solution.residuals
+        assert r is not None
+        count = len(solution.status)
+        return cls(
+            solver=_solvers(solver, solution),
+            status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
+            ok=solution.ok.reshape(shape),
+            objective=objective.reshape(shape),
+            iterations=np.asarray(solution.iterations).reshape(shape),
+            seconds=np.asarray(solution.seconds).reshape(shape),
+            primal_residual=np.asarray(r.primal).reshape(shape),
+            dual_residual=np.asarray(r.dual).reshape(shape),
+            gap=np.asarray(r.gap).reshape(shape),
+            tau=np.full(count, np.nan).reshape(shape),
+            method=np.full(shape, "", dtype="<U20"),
+            regular=np.full(shape, None),
+            kink=np.zeros(shape),
+            gradient_error=np.full(shape, np.nan),
+            breakpoints=np.full((*shape, 2), np.nan),
+            retries=np.zeros(count, dtype=int).reshape(shape),
+            side=np.full(shape, "", dtype="<U7"),
+            informative=np.zeros(count, dtype=bool).reshape(shape),
+            differentiated=np.ones(count, dtype=bool).reshape(shape),
+            setups=(np.zeros(count) if solution.setups is None else solution.setups).reshape(shape),
+            resolve_iterations=np.zeros(count).reshape(shape),
+            bare=replace(solution, workspace=None),
+            full=(lambda: solution) if lasting else weakref.ref(solution),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what the solver keeps, as solutions are copied too."""
+        return self.__dict__ | {"full": _nothing}
+
+    def add(self, samples: np.ndarray, info: Info) -> None:
+        """Note what a backward pass did for some samples of the flattened batch."""
+        with _adding:
+            self.tau.reshape(-1)[samples] = info.tau
+            self.retries.reshape(-1)[samples] = info.retries
+            self.side.reshape(-1)[samples] = info.side
+            self.method.reshape(-1)[samples] = info.method
+            self.regular.reshape(-1)[samples] = info.regular
+            self.kink.reshape(-1)[samples] = info.kink
+            self.breakpoints.reshape(-1, 2)[samples] = info.breakpoints
+            self.differentiated.reshape(-1)[samples] = info.ok
+            self.setups.reshape(-1)[samples] += info.setups
+            self.resolve_iterations.reshape(-1)[samples] = info.iterations
+
+    def bound(self, samples: np.ndarray, errors: np.ndarray) -> None:
+        """Note how far gradients may be off."""
+        with _adding:
+            self.gradient_error.reshape(-1)[samples] = errors
+
+    def inform(self, samples: np.ndarray, informative: np.ndarray) -> None:
+        """Note where a backward pass found a gradient above the noise."""
+        with _adding:
+            self.informative.reshape(-1)[samples] = informative
+
+    def __repr__(self) -> str:
+        """A line: which solver, how many samples of each status, how accurate."""
+        counts = ", ".join(f"{np.sum(self.status == s)} {s}" for s in np.unique(self.status))
+        residuals = np.ravel([self.primal_residual, self.dual_residual, self.gap])
+        worst = np.max(residuals[np.isfinite(residuals)], initial=0.0)
+        return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
+
+    def __getitem__(self, name: str) -> Any:
+        names = [*(k for k in self.__dataclass_fields__ if k not in ("bare", "full")), "solution"]
+        if name not in names:
+            raise KeyError(f"{name!r}; there are {', '.join(names)}")
+        return getattr(self, name)
+
+
+def _solvers(first: str, solution: Solution) -> str:
+    """The names of the solvers whose answers these are; the first one's where nobody says so."""
+    used = set() if solution.solvers is None else set(solution.solvers) - {""}
+    others = sorted(used - {first})
+    return ", ".join(([first] if first in used or not used else []) + others)
+
+
+def _nothing() -> None:
+    """The full solution of a copy."""
+
+
+_adding = threading.Lock()

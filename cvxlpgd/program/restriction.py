@@ -1,0 +1,106 @@
+"""Programs in which some columns of x are fixed: what is left to solve, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.cones import Cone, NonNeg, Zero, distance
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program.pattern import Array, Pattern, product
+
+TOLERATED = 1e-5  # of fixed values: violation relative to 1 + |b|, as of values in single precision
+
+
+@dataclass(frozen=True, eq=False)
+class Restriction:
+    """The programs over the other columns when some are fixed.
+
+        minimize ½f'P_FF f + (q_F + P_FJ x_J)'f   subject to  A_F f + s = b - A_J x_J,  s in K
+
+    Parameters
+    ----------
+    fixed, free : int arrays
+        The columns J and F of x.
+    left : Structure
+        Of the programs over F: the same rows and cones.
+    P, A : int arrays
+        Which entries of the whole patterns those of `left` are.
+    unreached : bool array (m,)
+        Rows that no free column reaches: they hold or they do not.
+    """
+
+    fixed: np.ndarray
+    free: np.ndarray
+    left: Structure
+    P: np.ndarray
+    A: np.ndarray
+    unreached: np.ndarray
+
+    @classmethod
+    def of(cls, structure: Structure, columns: np.ndarray) -> Restriction:
+        """Fix these columns."""
+        is_free = np.ones(structure.n, dtype=bool)
+        is_free[columns] = False
+        free, place = np.flatnonzero(is_free), np.cumsum(is_free) - 1
+        whole_P, whole_A = structure.P, structure.A
+        P = np.flatnonzero(is_free[whole_P.rows] & is_free[whole_P.cols])
+        A = np.flatnonzero(is_free[whole_A.cols])
+        nothing = np.zeros(0, dtype=np.int64)
+        shape = (structure.m, len(free))
+        left = replace(
+            structure,
+            P=Pattern((len(free),) * 2, place[whole_P.rows[P]], place[whole_P.cols[P]]),
+            A=Pattern(shape, whole_A.rows[A], place[whole_A.cols[A]]),
+            integer=place[structure.integer[is_free[structure.integer]]],
+            boolean=place[structure.boolean[is_free[structure.boolean]]],
+            varying=Data(nothing, nothing, nothing, nothing),
+            user=structure.user[free],
+        )
+        reached = np.zeros(structure.m, dtype=bool)
+        reached[whole_A.rows[A]] = True
+        for cone, rows in _cones(structure):
+            if not isinstance(cone, Zero | NonNeg):  # a curved cone holds as a whole
+                reached[rows] = reached[rows].any()
+        return cls(np.flatnonzero(~is_free), free, left, P, A, ~reached)
+
+    def program(self, program: ConeProgram, x: Array) -> tuple[ConeProgram, np.ndarray]:
+        """What is left at x (batch, n), and how far unreached rows are from holding, (batch,).
+
+        Those rows are then made to hold exactly, so that rounding does not make them infeasible.
+        """
+        structure, w = program.structure, program.data
+        xp = array_namespace(x)
+        held = x * 1.0
+        held[:, self.free] = 0.0
+        q = (w.q + product(structure.P, w.P, held))[:, self.free]
+        b = w.b - product(structure.A, w.A, held)
+        violation = xp.zeros(len(x), dtype=x.dtype)
+        for cone, rows in _cones(structure):
+            if isinstance(cone, Zero | NonNeg):
+                rows = rows[self.unreached[rows]]
+                cone = type(cone)(len(rows))
+            if not len(rows) or not self.unreached[rows[0]]:
+                continue
+            violation = xp.maximum(violation, distance(cone, b[:, rows]))
+            b[:, rows] = cone.project(b[:, rows])
+        left = ConeProgram(self.left, Data(w.P[:, self.P], q, w.A[:, self.A], b))
+        size = 1 + norm(w.b) + norm(w.b - b)
+        return left, np.asarray(to_device(violation / size, "cpu"))
+
+    def point(self, z: Point, x: Array) -> Point:
+        """The whole point, from that of what was left."""
+        whole = x * 1.0
+        whole[:, self.free] = z.x
+        return replace(z, x=whole)
+
+
+def _cones(structure: Structure) -> list[tuple[Cone, np.ndarray]]:
+    """Each cone with its rows."""
+    return [
+        (cone, np.arange(first + k * cone.rows, first + (k + 1) * cone.rows))
+        for cone, first, count in structure.blocks
+        for k in range(count)
+    ]

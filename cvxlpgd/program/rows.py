@@ -1,0 +1,149 @@
+"""Rows in a solver's order and the way back, and the lift of P to a second-order cone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
+from cvxlpgd.cones.psd import triangle
+from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.program.pattern import Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The rows of a program in another order: new row k is old row `rows[k]`."""
+
+    rows: np.ndarray
+
+    def program(self, program: ConeProgram) -> ConeProgram:
+        """The program with its rows in this order; its cones are left as they were."""
+        if np.array_equal(self.rows, np.arange(len(self.rows))):
+            return program
+        w = program.data
+        entries, pattern = self.pattern(program.structure.A)
+        structure = replace(program.structure, A=pattern)
+        return ConeProgram(structure, replace(w, A=w.A[:, entries], b=w.b[:, self.rows]))
+
+    def pattern(self, A: Pattern) -> tuple[np.ndarray, Pattern]:
+        """A's pattern with its rows in this order, and where its entries stand in A."""
+        rows = self.places[A.rows]
+        entries = np.lexsort((rows, A.cols))
+        return entries, Pattern(A.shape, rows[entries], A.cols[entries])
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where each old row went: v_old = v_new[places]."""
+        return np.argsort(self.rows)
+
+
+def upper_triangle(structure: Structure) -> Order:
+    """Semidefinite rows as the upper triangle column by column, as some solvers want them."""
+    rows = np.arange(structure.m)
+    for cone, first, count in structure.blocks:
+        if isinstance(cone, PSD):
+            i, j = triangle(cone.order)  # entry (i, j), i >= j, stands for (j, i) of the upper one
+            order = np.lexsort((j, i))
+            for k in range(first, first + count * cone.rows, cone.rows):
+                rows[k : k + cone.rows] = k + order
+    return Order(rows)
+
+
+def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
+    """Exponential rows in another order than x, y, z."""
+    rows = np.arange(structure.m)
+    for cone, first, count in structure.blocks:
+        if isinstance(cone, Exp):
+            starts = first + 3 * np.arange(count)[:, None]
+            rows[first : first + 3 * count] = (starts + np.array(order)).ravel()
+    return Order(rows)
+
+
+def scs_cones(structure: Structure) -> dict[str, object]:
+    """The cones as the dictionary that SCS and its relatives read."""
+    cones = structure.cones
+    return {
+        "z": sum(c.rows for c in cones if isinstance(c, Zero)),
+        "l": sum(c.rows for c in cones if isinstance(c, NonNeg)),
+        "q": [c.rows for c in cones if isinstance(c, SOC)],
+        "s": [c.order for c in cones if isinstance(c, PSD)],
+        "ep": sum(isinstance(c, Exp) for c in cones),
+        "p": [c.alpha for c in cones if isinstance(c, Pow)],
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Lift:
+    """A program without P: ½x'Px = ½|Rx|² <= t, as (t + ½, t - ½, Rx) in a second-order cone.
+
+    The variables are (x, t); the new rows stand where second-order rows end. At a solution
+    t = ½x'Px, the new slack is (t + ½, t - ½, Rx) and its dual (t + ½, ½ - t, -Rx).
+
+    Parameters
+    ----------
+    program : ConeProgram
+        The lifted programs, one more variable.
+    rows : int array
+        Where the original rows are among the lifted ones.
+    lifted : int array
+        Where the new rows are.
+    roots : array (batch or 1, k, n)
+        R of each sample, P = R'R.
+    """
+
+    program: ConeProgram
+    rows: np.ndarray
+    lifted: np.ndarray
+    roots: np.ndarray
+
+
+def lift(program: ConeProgram) -> Lift:
+    """Lift P of each sample to one second-order cone."""
+    structure, w = program.structure, program.data
+    n, m = structure.n, structure.m
+    active = np.unique(structure.P.cols)
+    k = len(active)
+    dense = np.zeros((len(w.P), k, k))
+    place = np.searchsorted(active, structure.P.rows), np.searchsorted(active, structure.P.cols)
+    dense[:, place[0], place[1]] = w.P
+    values, vectors = np.linalg.eigh(dense)
+    roots = np.zeros((len(w.P), k, n))
+    # the symmetric root: it is continuous in P, and diagonal where P is
+    weighted = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    roots[:, :, active] = weighted @ np.swapaxes(vectors, 1, 2)
+
+    kinds = (Zero, NonNeg, SOC)
+    first = sum(cone.rows for cone in structure.cones if isinstance(cone, kinds))
+    before = sum(isinstance(cone, kinds) for cone in structure.cones)
+    cones = (*structure.cones[:before], SOC(k + 2), *structure.cones[before:])
+    rows = np.concatenate([np.arange(first), np.arange(first, m) + k + 2])
+    lifted = first + np.arange(k + 2)
+
+    batch = max(len(w.A), len(w.P))
+    new_rows = np.concatenate([rows[structure.A.rows], lifted[:2], np.repeat(lifted[2:], k)])
+    new_cols = np.concatenate([structure.A.cols, [n, n], np.tile(active, k)])
+    pattern = Pattern.of((m + k + 2, n + 1), new_rows, new_cols)
+    entries = np.concatenate(
+        [
+            np.broadcast_to(w.A, (batch, structure.A.size)),
+            np.full((batch, 2), -1.0),
+            np.broadcast_to(-roots[:, :, active].reshape(len(w.P), -1), (batch, k * k)),
+        ],
+        axis=1,
+    )
+    order = np.argsort(new_cols * (m + k + 2) + new_rows)
+    b = np.zeros((len(w.b), m + k + 2))
+    b[:, rows] = w.b
+    b[:, lifted[:2]] = 0.5, -0.5
+    empty = Pattern.of((n + 1, n + 1), [], [])
+    none = np.zeros(0, dtype=int)
+    lifted_structure = Structure(
+        empty, pattern, cones, structure.integer, structure.boolean,
+        Data(none, none, none, none), np.append(structure.user, 0.0),
+    )  # fmt: skip
+    q = np.concatenate([w.q, np.ones((len(w.q), 1))], axis=1)
+    data = Data(np.zeros((1, 0)), q, entries[:, order], b)
+    return Lift(ConeProgram(lifted_structure, data), rows, lifted, roots)

@@ -1,0 +1,1 @@
+"""Newton refinement of a solver's point on the optimality conditions."""

@@ -1,0 +1,164 @@
+"""A solver whose solutions are refined by Newton's method, to rounding where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+
+from cvxlpgd.errors import InvalidOption
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, answered, is_solver, solve
+from cvxlpgd.solvers.refine.newton import Kept, is_refinable, refine
+from cvxlpgd.solvers.run.wrapper import Around
+
+
+@dataclass(frozen=True, init=False)
+class Refined(Around):
+    """`solver`, whose solutions are refined: its name, its options, its cones.
+
+    A re-solve is Newton's method from the solution that it starts from. Another solve is Newton's
+    method from the points of `rough`, if there are any, one solver after the other, and then from
+    that of `solver`. A sample that none of them brings to rounding, such as a degenerate one, stays
+    at the point with the least residual; one that is at the solver's accuracy is good enough not to
+    ask the others. Programs of more than a few hundred variables, and integer ones, are left to
+    `solver`.
+
+    Parameters
+    ----------
+    solver : Solver
+    rough : Solver or sequence of Solver, optional
+        Faster ones, or the same with a loose tolerance.
+
+    Raises
+    ------
+    InvalidOption
+        For anything but solvers.
+    """
+
+    solver: Solver
+    rough: tuple[Solver, ...]
+
+    def __init__(self, solver: Solver, rough: Solver | Sequence[Solver] | None = None) -> None:
+        if rough is None:
+            rough = ()
+        several = tuple(rough) if isinstance(rough, list | tuple) else (rough,)
+        for name, one in (("solver", solver), *(("rough", one) for one in several)):
+            if not is_solver(one):
+                raise InvalidOption(f"{name} must be a solver such as Clarabel(), not {one!r}")
+        object.__setattr__(self, "solver", solver)
+        object.__setattr__(self, "rough", several)
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """What all of them require."""
+        all_of_them = (name for s in (self.solver, *self.rough) for name in s.requires)
+        return tuple(dict.fromkeys(all_of_them))
+
+    def with_options(self, options: Mapping[str, Any]) -> Self:
+        """The same with more options for the solver; rough ones take part of them.
+
+        Those of no rough solver, such as a number of iterations, are to be obeyed: without it.
+        """
+        passed = {k: v for k, v in options.items() if k in ("verbose", "time_limit")}
+        rough = self.rough if options.keys() <= {*passed, "eps"} else ()
+        return replace(
+            self,
+            solver=self.solver.with_options(options),
+            rough=tuple(one.with_options(passed) for one in rough),
+        )
+
+    def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
+        """Newton's method from `start`, then from the rough solvers' points, then the solver's."""
+        if not is_refinable(program.structure):
+            return solve(self.solver, program, start)
+        found = None if start is None else _newton(program, start, spent=False)
+        doubt = np.where(np.zeros(program.batch) if found is None else found.ok, 0.0, np.inf)
+        start = start and _unwrapped(start)
+        for solver in (*self.rough, self.solver):
+            left = np.flatnonzero(doubt > self.accuracy)
+            if not len(left):
+                break
+            some = program if len(left) == program.batch else program.take(left)
+            answer = _wrapped(answered(solver, some, start and start.take(left)))
+            again = _newton(some, answer, spent=True)
+            doubts = self._doubt(answer, some, again.ok)
+            answer = answer.replaced(np.arange(len(left)), again, again.ok)
+            better = doubts <= doubt[left]
+            found = answer if found is None else found.replaced(left, answer, better)
+            doubt[left] = np.minimum(doubt[left], doubts)
+        assert found is not None
+        return replace(found, residuals=None)
+
+    def _doubt(self, answer: Solution, program: ConeProgram, refined: np.ndarray) -> np.ndarray:
+        """How much to doubt an answer: nothing that is refined, a point as much as its residual.
+
+        That there is no point is an answer too, preferred to a point that would be inaccurate.
+        """
+        if refined.all():
+            return np.zeros(program.batch)
+        with np.errstate(all="ignore"):
+            residual = np.nan_to_num(program.residuals(answer.point).largest, nan=np.inf)
+        inaccurate = JUDGED_AT * max(self.accuracy, FINEST)
+        none = np.where(answer.status == Status.FAILED, np.inf, inaccurate)
+        return np.where(refined, 0.0, np.where(answer.ok, residual, none))
+
+
+def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
+    """Newton's method from a solution; what it does not refine has failed.
+
+    `spent` says whether that solution's own seconds and iterations are a part of this solve.
+    """
+    begin = perf_counter()
+    wrapped = _wrapped(start).workspace
+    assert wrapped is not None
+    kept = np.array([None, *(entry.kept for entry in wrapped)], dtype=object)[1:]
+    found = refine(program, start.point, kept)
+    workspace = np.full(program.batch, None)
+    workspace[:] = [
+        replace(entry, kept=newest or entry.kept)
+        for entry, newest in zip(wrapped, found.kept, strict=True)
+    ]
+    status = np.where(found.ok, Status.SOLVED, Status.FAILED).astype(object)
+    setups = found.factored.astype(float)
+    return replace(
+        start,
+        point=found.point,
+        status=status,
+        iterations=found.steps + start.iterations * spent,
+        seconds=(perf_counter() - begin) / program.batch + start.seconds * spent,
+        messages=("",) * program.batch,
+        residuals=None,
+        workspace=workspace,
+        setups=setups + (0.0 if start.setups is None or not spent else start.setups),
+        solvers=None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """What a solution keeps of a sample: what its solver does, and an inverse."""
+
+    slot: Any = None
+    kept: Kept | None = None
+
+
+def _wrapped(solution: Solution) -> Solution:
+    """The solution with such entries."""
+    entries = [None] * len(solution.status) if solution.workspace is None else solution.workspace
+    workspace = np.full(len(entries), None)
+    workspace[:] = [entry if isinstance(entry, _Entry) else _Entry(entry) for entry in entries]
+    return replace(solution, workspace=workspace)
+
+
+def _unwrapped(solution: Solution) -> Solution:
+    """The solution as its solver left it."""
+    entries = _wrapped(solution).workspace
+    assert entries is not None
+    workspace = np.full(len(entries), None)
+    workspace[:] = [entry.slot for entry in entries]
+    return replace(solution, workspace=workspace)

@@ -1,0 +1,1 @@
+"""Running a solver on a batch: each sample, guarded, certified, in parallel, one after another."""

@@ -1,0 +1,206 @@
+"""Certificates of programs without a solution: what a solver calls so is checked before it is told.
+
+    infeasible: y in K*, A'y = 0, b'y < 0        then b'y = y'(Ax + s) >= 0 for feasible (x, s)
+    unbounded:  Pd = 0, -Ad in K, q'd < 0        then q'd = -x'Pd - y'Ad >= 0 for optimal (x, y)
+
+A ray is known to some digits. Of the data's own size an entry of x is X_j, one of y is Y_i:
+
+    X_j = max(|b_i / A_ij|, |q_j / P_jj|),    Y_i = max |q_j / A_ij|
+
+and a ray counts if it excludes all points up to a large multiple of that:
+
+    -b'y > EXCLUDES Σ |A'y|_j X_j,    -q'd > EXCLUDES (Σ |Pd|_j X_j + Σ |Ad + s|_i Y_i)
+
+Boyd and Vandenberghe, "Convex Optimization", 2004, section 5.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.program import ConeProgram, Data, Point, norm
+from cvxlpgd.program.pattern import Array, product, transposed_product
+from cvxlpgd.program.solution import Solution, Status
+
+EXCLUDES = 1e3  # times the data's own size: a solution must be larger than that
+ROUNDING = 64 * np.finfo(float).eps  # of the terms that add up to b'y or q'd
+SMALL = 1e-7  # of the largest: a ray's entries below are not its support
+POLISHED = 4_000_000  # entries of A's full matrix, up to which a ray is polished
+
+
+def certified(solution: Solution, program: ConeProgram) -> Solution:
+    """The solution, its "infeasible" and "unbounded" samples without a certificate failed.
+
+    A solver leaves a ray where it has one, in y or in x; otherwise an interior point that finds
+    rays is asked. Integer programs have none: their solvers are believed.
+    """
+    claims = (Status.INFEASIBLE, Status.UNBOUNDED)
+    claimed = np.flatnonzero([status in claims for status in solution.status])
+    if not len(claimed) or program.structure.mixed_integer:
+        return solution
+    part, rays = _on_host(program.take(claimed)), _point_on_host(solution.point.pick(claimed))
+    status = _proved(part, rays)
+    left, point = np.flatnonzero(status == Status.FAILED), solution.point
+    if len(left):
+        unproved = part.take(left)
+        rays = _rays(unproved)
+        status[left] = _proved(unproved, rays)
+        point = _placed(point, claimed[left], rays)
+    falling = np.flatnonzero(status == Status.UNBOUNDED)
+    if len(falling):  # where nothing is feasible the objective cannot fall
+        nothing = _without_objective(part.take(falling))
+        empty = _proved(nothing, _rays(nothing)) == Status.INFEASIBLE
+        status[falling[empty]] = Status.INFEASIBLE
+    texts = list(solution.messages)
+    new = solution.status.copy()
+    for i, proved in zip(claimed, status, strict=True):
+        if proved == Status.FAILED:
+            words = f" ({texts[i]})" if texts[i] else ""
+            texts[i] = f"called {solution.status[i]}{words}, which no certificate confirms"
+        new[i] = proved
+    return replace(solution, status=new, messages=tuple(texts), point=point)
+
+
+def _without_objective(program: ConeProgram) -> ConeProgram:
+    """The programs with P = 0 and q = 0."""
+    w = program.data
+    return replace(program, data=replace(w, P=w.P * 0.0, q=w.q * 0.0))
+
+
+def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
+    """The points, rays in some samples' places: who checks again finds them there."""
+    fields = {}
+    for name, v in point._items():
+        xp = array_namespace(v)
+        fields[name] = xp.asarray(v, copy=True)
+        fields[name][index] = xp.asarray(getattr(rays, name), dtype=v.dtype, device=v.device)
+    return Point(**fields)
+
+
+def _rays(program: ConeProgram) -> Point:
+    """What Clarabel leaves of the programs; NaN where it finds a solution."""
+    from cvxlpgd.solvers.clarabel import Clarabel
+    from cvxlpgd.solvers.run.guard import guarded
+
+    solution = guarded(Clarabel(), program)
+    nothing = solution.ok[:, None]
+    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point._items()))
+
+
+def _proved(program: ConeProgram, rays: Point) -> np.ndarray:
+    """Which status the rays prove, (batch,), FAILED where they prove none."""
+    status = np.full(program.batch, Status.FAILED, dtype=object)
+    with np.errstate(all="ignore"):
+        status[_is_unbounded(program, rays.x)] = Status.UNBOUNDED
+        status[_is_infeasible(program, rays.y)] = Status.INFEASIBLE
+    return status
+
+
+def _is_infeasible(program: ConeProgram, y: np.ndarray) -> np.ndarray:
+    """Where y proves that there is no feasible point, bool (batch,)."""
+    w, structure = program.data, program.structure
+    y = _projected(program, y / _positive(norm(y)), dual=True)
+    proved = np.zeros(program.batch, dtype=bool)
+    for ray in (y, _polished(program, y)):
+        rest = np.abs(transposed_product(structure.A, w.A, ray))
+        gain, terms = -np.sum(w.b * ray, axis=1), np.sum(np.abs(w.b * ray), axis=1)
+        excluded = EXCLUDES * np.sum(rest * _size_of_x(program), axis=1)
+        proved |= (gain > ROUNDING * terms) & (gain > excluded)
+    return proved
+
+
+def _is_unbounded(program: ConeProgram, d: np.ndarray) -> np.ndarray:
+    """Where the objective falls forever along d, bool (batch,)."""
+    w, structure = program.data, program.structure
+    d = d / _positive(norm(d))
+    Ad = product(structure.A, w.A, d)
+    outside = np.abs(Ad + _projected(program, -Ad, dual=False))
+    curvature = np.abs(product(structure.P, w.P, d))
+    gain, terms = -np.sum(w.q * d, axis=1), np.sum(np.abs(w.q * d), axis=1)
+    lost = np.sum(curvature * _size_of_x(program), axis=1)
+    lost = lost + np.sum(outside * _size_of_y(program), axis=1)
+    return np.asarray((gain > ROUNDING * terms) & (gain > EXCLUDES * lost))
+
+
+def _projected(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
+    """The nearest points of the cones, or of their duals: v + Π_K(-v)."""
+    out = np.empty_like(v)
+    for cone, first, count in program.structure.blocks:
+        rows = slice(first, first + cone.rows * count)
+        part = v[:, rows].reshape(len(v), count, cone.rows)
+        finite = np.isfinite(part).all(axis=-1, keepdims=True)
+        clean = np.where(finite, part, 0.0)
+        nearest = clean + cone.project(-clean) if dual else cone.project(clean)
+        out[:, rows] = np.where(finite, nearest, np.nan).reshape(len(v), -1)
+    return out
+
+
+def _polished(program: ConeProgram, y: np.ndarray) -> np.ndarray:
+    """Rays of linear rows without what A' does not send to 0, at the least relative change."""
+    structure, A = program.structure, program.data.A
+    if not structure.polyhedral or structure.m * structure.n > POLISHED:
+        return y
+    out = y.copy()
+    for i in np.flatnonzero(np.isfinite(y).all(axis=1)):
+        matrix = structure.A.matrix(A[i if len(A) > 1 else 0])
+        height = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+        size = np.abs(y[i]) * height
+        support = np.flatnonzero(size > SMALL * size.max(initial=0.0))
+        weight = np.abs(y[i, support])
+        scaled = (sp.diags_array(weight) @ sp.csr_array(matrix)[support]).toarray()
+        rest = matrix.T @ np.where(size > SMALL * size.max(initial=0.0), y[i], 0.0)
+        out[i] = 0.0
+        out[i, support] = y[i, support] - weight * np.linalg.lstsq(scaled.T, rest, rcond=None)[0]
+    return _projected(program, out, dual=True)
+
+
+def _size_of_x(program: ConeProgram) -> np.ndarray:
+    """X (batch, n); where a column's data say nothing, the largest of the others', or 1."""
+    w, structure = program.data, program.structure
+    A, P = structure.A, structure.P
+    size = _largest(np.abs(w.b)[:, A.rows] / np.abs(w.A), A.cols, structure.n, program.batch)
+    diagonal = np.flatnonzero(P.rows == P.cols)
+    own = np.abs(w.q)[:, P.cols[diagonal]] / np.abs(w.P[:, diagonal])
+    size = np.maximum(size, _largest(own, P.cols[diagonal], structure.n, program.batch))
+    return _filled(size)
+
+
+def _size_of_y(program: ConeProgram) -> np.ndarray:
+    """Y (batch, m)."""
+    w, A = program.data, program.structure.A
+    return _filled(
+        _largest(np.abs(w.q)[:, A.cols] / np.abs(w.A), A.rows, A.shape[0], program.batch)
+    )
+
+
+def _largest(values: np.ndarray, places: np.ndarray, size: int, batch: int) -> np.ndarray:
+    """The largest finite one of the values at each place, (batch, size), 0 where there is none."""
+    out = np.zeros((size, batch))
+    values = np.broadcast_to(values, (batch, values.shape[1]))
+    np.maximum.at(out, places, np.where(np.isfinite(values), values, 0.0).T)
+    return out.T
+
+
+def _filled(size: np.ndarray) -> np.ndarray:
+    largest = size.max(axis=1, initial=0.0)[:, None]
+    return np.where(size > 0, size, np.where(largest > 0, largest, 1.0))
+
+
+def _positive(size: np.ndarray) -> np.ndarray:
+    return np.where(size > 0, size, 1.0)[:, None]
+
+
+def _on_host(program: ConeProgram) -> ConeProgram:
+    return replace(program, data=Data(*(_host(v) for _, v in program.data._items())))
+
+
+def _point_on_host(z: Point) -> Point:
+    return Point(*(_host(v) for _, v in z._items()))
+
+
+def _host(v: Array) -> np.ndarray:
+    return np.asarray(to_device(v, "cpu"))

@@ -1,0 +1,175 @@
+"""Solvers that are set up for matrices once and then solve for many vectors.
+
+    prepare(P, A) -> solve;   solve(q, b, start) -> Answer
+
+What `prepare` returns knows nothing of q and b but what the newest call gave it: a sample's result
+is the same from an object that solved others before and from a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program.solution import USABLE, Solution
+from cvxlpgd.solvers.run.each import Answer, row, solve_each, together
+
+
+class Start(NamedTuple):
+    """A sample's earlier solution, and the state that its Answer left (None: from elsewhere)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+    state: Any
+
+
+Solve = Callable[[np.ndarray, np.ndarray, Start | None], Answer]
+Prepare = Callable[[np.ndarray, np.ndarray], Solve]
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """The prepared objects of one pair of matrices that nobody is using at the moment.
+
+    Parameters
+    ----------
+    solver : the solver's value
+    structure : Structure
+    P, A : arrays (entries,)
+    free : list of Solve
+        Taking from its end and putting back are atomic: an object is never in two hands.
+    """
+
+    solver: Hashable
+    structure: Structure
+    P: np.ndarray
+    A: np.ndarray
+    free: list[Solve] = field(default_factory=list)
+
+    def fits(self, solver: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
+        """Whether the objects are of this solver and set up for these very matrices."""
+        if self.structure is not structure or self.solver != solver:
+            return False
+        return _same(self.P, P) and _same(self.A, A)
+
+    def taken(self) -> Solve | None:
+        """A free object, no longer here; None where all are in use."""
+        try:
+            return self.free.pop()
+        except IndexError:
+            return None
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one is other or np.array_equal(one, other)
+
+
+class Slot(NamedTuple):
+    """What a solution keeps of one sample."""
+
+    home: Home
+    state: Any
+
+
+def solve_prepared(
+    solver: Hashable,
+    program: ConeProgram,
+    start: Solution | None,
+    prepare: Prepare,
+    parallel: bool = True,
+    lasting: bool = True,
+) -> Solution:
+    """Solve each sample with an object prepared for its matrices, kept from `start` where it fits.
+
+    Parameters
+    ----------
+    solver : the solver's value
+        Objects are kept for this solver with these options only.
+    prepare : (P's values, A's values) -> Solve
+        In the order of the structure's patterns, P's with both triangles.
+    parallel : bool
+        Whether `solve` releases the GIL.
+    lasting : bool
+        Whether what `prepare` returns serves later calls. Else it serves this call only, not even
+        one of another thread at the same time, and sets its matrices up in its solves, which say so
+        in their Answers.
+    """
+    w, structure, batch = program.data, program.structure, program.batch
+    slots = _kept(start, batch)
+    homes = _homes(solver, program, slots, lasting)
+    states: list[Any] = [None] * batch
+    setups = np.zeros(batch)
+    usable = np.zeros(batch, dtype=bool) if start is None else start.ok
+
+    def one(i: int) -> Answer:
+        begin = None
+        if start is not None and usable[i]:
+            z, slot = start.point, slots[i]
+            begin = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
+        home = homes[i]
+        solve = home.taken()
+        if solve is None:
+            setups[i] = lasting
+            solve = prepare(home.P, home.A)
+        answer = solve(row(w.q, i), row(w.b, i), begin)
+        setups[i] += answer.setups
+        if _trusted(answer, structure):  # what failed keeps nothing, and is given no other sample
+            states[i] = answer.state
+            home.free.append(solve)
+        return answer
+
+    solution = solve_each(program, one, parallel, together(start, batch))
+    if not lasting:
+        for home in homes:
+            home.free.clear()
+    workspace = np.empty(batch, dtype=object)
+    workspace[:] = [Slot(home, state) for home, state in zip(homes, states, strict=True)]
+    return replace(solution, workspace=workspace, setups=setups)
+
+
+def _trusted(answer: Answer, structure: Structure) -> bool:
+    """Whether there is a point of the right size, of numbers."""
+    sizes = ((answer.x, structure.n), (answer.y, structure.m), (answer.s, structure.m))
+    return (
+        answer.x is not None
+        and answer.status in USABLE
+        and all(v is None or (v.shape == (n,) and isfinite(v.sum())) for v, n in sizes)
+    )
+
+
+def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
+    """What this solver left in a slot for programs of this structure."""
+    if slot is None or slot.home.structure is not structure or slot.home.solver != solver:
+        return None
+    return slot.state
+
+
+def _kept(start: Solution | None, batch: int) -> Sequence[Slot | None]:
+    if start is None or start.workspace is None:
+        return [None] * batch
+    return [slot if isinstance(slot, Slot) else None for slot in start.workspace]
+
+
+def _homes(
+    solver: Hashable, program: ConeProgram, slots: Sequence[Slot | None], lasting: bool
+) -> list[Home]:
+    """Each sample's home: one for all that share matrices, a lasting one where it fits."""
+    w, structure = program.data, program.structure
+    shared = len(w.P) == len(w.A) == 1
+    found: dict[int, Home] = {}  # one for all, or by the earlier solution that samples start from
+    homes = []
+    for i, slot in enumerate(slots):
+        P, A = row(w.P, i), row(w.A, i)
+        old = slot and slot.home
+        key = 0 if shared else (id(slot) if slot else -1 - i)
+        if key not in found or not (shared or found[key].fits(solver, structure, P, A)):
+            fits = lasting and old is not None and old.fits(solver, structure, P, A)
+            found[key] = old if old and fits else Home(solver, structure, P, A)
+        homes.append(found[key])
+    return homes

@@ -1,0 +1,1 @@
+"""Cone programs in the forms that solvers of linear and quadratic programs read."""

@@ -1,0 +1,119 @@
+"""Zero and nonnegative rows as equalities, inequalities and bounds of variables, and the way back.
+
+    A_e x = b_e,   A_i x <= b_i,   lower <= x <= upper
+
+A nonnegative row a x_j <= b with one entry, a a constant other than 0, is a bound: b / a from above
+where a > 0, from below where a < 0. Each variable has one row for each bound; further ones stay
+inequalities, whose order their b decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cvxlpgd.cones import Zero
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.program.pattern import Pattern, product
+from cvxlpgd.program.solution import Solution
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch.
+
+    Parameters
+    ----------
+    equalities : int
+        How many of `rows`, the first ones, are equalities.
+    rows : int array
+        The rows that are not bounds.
+    entries : int array
+        Where the entries of these rows stand among A's.
+    pattern : Pattern (len(rows), n)
+        Of these rows.
+    lower_rows, lower_cols, lower_scale, upper_rows, upper_cols, upper_scale : arrays
+        Of each bound: its row, its variable, and a.
+    """
+
+    n: int
+    m: int
+    equalities: int
+    rows: np.ndarray
+    entries: np.ndarray
+    pattern: Pattern
+    lower_rows: np.ndarray
+    lower_cols: np.ndarray
+    lower_scale: np.ndarray
+    upper_rows: np.ndarray
+    upper_cols: np.ndarray
+    upper_scale: np.ndarray
+
+    @classmethod
+    def of(cls, program: ConeProgram, bounds: bool = True) -> Bounds:
+        """Of a program; with bounds=False every row stays a row. The same object as before where
+        the structure and the constants are.
+        """
+        values = program.data.A[0]
+        structure, A = program.structure, program.structure.A
+        name = "bounds" if bounds else "no bounds"
+        constant, before, found = structure.memory.get(name, (None, None, None))
+        if found is not None and np.array_equal(values[constant], before):
+            return found
+        zeros = sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
+        single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
+        single[structure.varying.A] = False
+        single &= (A.rows >= zeros) & bounds
+        constant = np.flatnonzero(single)
+        single &= values != 0
+        below = _first_of_each(np.flatnonzero(single & (values < 0)), A)
+        above = _first_of_each(np.flatnonzero(single & (values > 0)), A)
+        left = np.ones(structure.m, dtype=bool)
+        left[A.rows[below]] = left[A.rows[above]] = False
+        rows, place = np.flatnonzero(left), np.cumsum(left) - 1
+        entries = np.flatnonzero(left[A.rows])
+        pattern = Pattern((len(rows), structure.n), place[A.rows[entries]], A.cols[entries])
+        found = cls(
+            structure.n, structure.m, zeros, rows, entries, pattern,
+            A.rows[below], A.cols[below], values[below],
+            A.rows[above], A.cols[above], values[above],
+        )  # fmt: skip
+        structure.memory[name] = constant, values[constant], found
+        return found
+
+    def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(lower, upper) of the variables, infinite where there is no bound."""
+        lower, upper = np.full(self.n, -np.inf), np.full(self.n, np.inf)
+        lower[self.lower_cols] = b[self.lower_rows] / self.lower_scale
+        upper[self.upper_cols] = b[self.upper_rows] / self.upper_scale
+        return lower, upper
+
+    def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+        """The rows' y (m,) from multipliers of the rows and of the bounds.
+
+        Parameters
+        ----------
+        row_duals : array (rows,)
+            y of the rows: >= 0 for inequalities.
+        lower, upper : arrays (n,), >= 0
+            With Px + q + A'y - lower + upper = 0.
+        """
+        y = np.zeros(self.m)
+        y[self.rows] = row_duals
+        y[self.lower_rows] = -lower[self.lower_cols] / self.lower_scale
+        y[self.upper_rows] = upper[self.upper_cols] / self.upper_scale
+        return y
+
+    def with_slack(self, solution: Solution, program: ConeProgram) -> Solution:
+        """The solution with s = b - Ax, 0 in the equalities and not negative elsewhere."""
+        x = solution.point.x
+        with np.errstate(invalid="ignore"):
+            s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
+        s[:, : self.equalities] *= 0.0  # NaN where there is no point
+        return replace(solution, point=replace(solution.point, s=s))
+
+
+def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:
+    """Of these entries, the first one in each column."""
+    return entries[np.unique(A.cols[entries], return_index=True)[1]]

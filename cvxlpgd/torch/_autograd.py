@@ -1,0 +1,237 @@
+"""A layer as functions of torch tensors: solve, pull back, push forward.
+
+Each has a vmap rule that turns the mapped axis into one more batch axis, so transforms nest in any
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from cvxlpgd.errors import CvxlpgdError
+from cvxlpgd.layer.call import Call
+from cvxlpgd.layer.layer import Layer
+from cvxlpgd.program import Point
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.torch._tensors import Tensor, double, eagerly, promoted
+from cvxlpgd.values.optimal import Values
+
+
+class Run:
+    """How one call of a layer is to be run, and what its forward pass found."""
+
+    def __init__(
+        self, layer: Layer, solver_args: Mapping[str, Any] | None, warm_start: bool | Solution
+    ) -> None:
+        self.layer, self.solver_args, self.warm_start = layer, solver_args, warm_start
+        self.call: Call | None = None
+
+    @property
+    def ranks(self) -> list[int]:
+        """The parameters' ranks without batch axes."""
+        return [len(domain.shape) for domain in self.layer.domains]
+
+    def solve(self, arrays: Sequence[np.ndarray]) -> Call:
+        """Solve for these values, and remember what was found."""
+        self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
+        return self.call
+
+    def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
+        """The call for these values: the forward's own, or made anew at its solution."""
+        assert self.call is not None
+        shapes = zip(values, self.call.batch.own, self.layer.domains, strict=True)
+        if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
+            return self.call
+        z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
+        return self.call.resumed([double(v) for v in values], z)
+
+
+def solved(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """The variables at the solution for these values, and the canonical point (x, y, s).
+
+    The variables are copies: the backward pass reads the call's, and the caller may write to them.
+    """
+    call = run.solve([double(v) for v in values])
+    dtype, device = promoted(values), values[0].device if values else None
+    outputs = [
+        torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
+        for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
+    ]
+    z = call.record.solution.point
+    point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
+    return outputs, point
+
+
+def pulled(
+    run: Run,
+    needed: Sequence[bool],
+    values: Sequence[Tensor],
+    point: Sequence[Tensor],
+    bars: Sequence[Tensor],
+) -> list[Tensor]:
+    """The variables' cotangents -> those of the values that need one."""
+    call = run.at(values, point)
+    sizes = [int(np.prod(shape)) for shape in run.layer.shapes]
+    flat = [
+        double(bar).reshape(call.batch.samples, size) for bar, size in zip(bars, sizes, strict=True)
+    ]
+    return [
+        torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
+        for v, g in zip(values, call.vjp(flat, needed), strict=True)
+        if g is not None
+    ]
+
+
+def pushed(
+    run: Run, values: Sequence[Tensor], point: Sequence[Tensor], dots: Sequence[Tensor]
+) -> list[Tensor]:
+    """The values' tangents -> the variables'."""
+    call = run.at(values, point)
+    found = call.jvp([double(dot) for dot in dots])
+    dtype, device = promoted(values), values[0].device
+    return [
+        torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
+        for v, shape in zip(found, run.layer.shapes, strict=True)
+    ]
+
+
+class Solve(torch.autograd.Function):
+    """values -> variables, and the canonical point (x, y, s) for the derivatives."""
+
+    @staticmethod
+    def forward(run: Run, *values: Tensor) -> tuple[Tensor, ...]:
+        outputs, point = solved(run, values)
+        return (*outputs, *point)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.run, values = inputs[0], inputs[1:]
+        ctx.count = len(values)
+        ctx.mark_non_differentiable(*output[-3:])
+        ctx.save_for_backward(*values, *output[-3:])
+        ctx.save_for_forward(*values, *output[-3:])
+        ctx.shapes = [(out.shape, out.dtype, out.device) for out in output[:-3]]
+
+    @staticmethod
+    @eagerly
+    def backward(ctx: Any, *bars: Tensor | None) -> tuple[Tensor | None, ...]:
+        needed = tuple(ctx.needs_input_grad[1:])
+        full = [
+            torch.zeros(shape, dtype=dtype, device=device) if bar is None else bar
+            for bar, (shape, dtype, device) in zip(bars, ctx.shapes, strict=False)
+        ]
+        found = PullBack.apply(ctx.run, needed, ctx.count, *ctx.saved_tensors, *full)
+        found = iter(found if isinstance(found, tuple) else (found,))
+        return None, *(next(found) if need else None for need in needed)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, *dots: Tensor | None) -> tuple[Tensor | None, ...]:
+        values = ctx.saved_tensors[: ctx.count]
+        full = [torch.zeros_like(v) if d is None else d for v, d in zip(values, dots, strict=True)]
+        found = PushForward.apply(ctx.run, ctx.count, *ctx.saved_tensors, *full)
+        return *found, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: Run, *values: Tensor) -> tuple[Any, Any]:
+        outputs = Solve.apply(run, *mapped(values, in_dims[1:], run.ranks, None))
+        return outputs, (0,) * len(outputs)
+
+
+def _kept_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """The context of a function that has no derivative of its own."""
+
+
+def _refused(ctx: Any, *tensors: Tensor) -> Any:
+    raise CvxlpgdError(
+        "a layer cannot be differentiated twice: its derivatives re-solve programs, which torch "
+        "does not see; drop create_graph=True, or detach the gradient or tangent"
+    )
+
+
+class PullBack(torch.autograd.Function):
+    """The variables' cotangents -> those of the values that need one."""
+
+    @staticmethod
+    def forward(
+        run: Run, needed: tuple[bool, ...], count: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        values, point, bars = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
+        return tuple(pulled(run, needed, values, point, bars))
+
+    setup_context = staticmethod(_kept_nothing)
+    backward = jvp = staticmethod(_refused)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: Run, needed: Any, count: int, *tensors: Tensor) -> Any:
+        ranks = [*run.ranks, 1, 1, 1, *(len(shape) for shape in run.layer.shapes)]
+        found = PullBack.apply(
+            run, needed, count, *mapped(tensors, in_dims[3:], ranks, info.batch_size)
+        )
+        return found, (0,) * len(found)
+
+
+class PushForward(torch.autograd.Function):
+    """The values' tangents -> the variables'."""
+
+    @staticmethod
+    def forward(run: Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
+        return tuple(pushed(run, values, point, dots))
+
+    setup_context = staticmethod(_kept_nothing)
+    backward = jvp = staticmethod(_refused)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: Run, count: int, *tensors: Tensor) -> Any:
+        ranks = [*run.ranks, 1, 1, 1, *run.ranks]
+        found = PushForward.apply(run, count, *mapped(tensors, in_dims[2:], ranks, info.batch_size))
+        return found, (0,) * len(found)
+
+
+def mapped(
+    tensors: Sequence[Tensor], in_dims: Sequence[int | None], ranks: Sequence[int], size: int | None
+) -> list[Tensor]:
+    """The tensors with the mapped axis first, before all batch axes of any of them.
+
+    A tensor that is not mapped keeps its shape, or is spread to `size` where that is given: then
+    its gradient is not summed over the mapped axis.
+    """
+    mapped = [d is not None for d in in_dims]
+    batch = max(t.ndim - m - r for t, m, r in zip(tensors, mapped, ranks, strict=True))
+    out = []
+    for tensor, dim, rank in zip(tensors, in_dims, ranks, strict=True):
+        if dim is None and size is None:
+            out.append(tensor)
+            continue
+        first = tensor.unsqueeze(0) if dim is None else tensor.movedim(dim, 0)
+        padding = (1,) * (batch - (first.ndim - 1 - rank))
+        first = first.reshape(first.shape[0], *padding, *first.shape[1:])
+        out.append(first if size is None else first.expand(size, *first.shape[1:]))
+    return out
+
+
+class Valued(torch.autograd.Function):
+    """values -> a sum of optimal values, by `make`, which solves for arrays."""
+
+    @staticmethod
+    def forward(ctx: Any, make: Callable[[list[np.ndarray]], Values], *values: Tensor) -> Tensor:
+        found = make([double(v) for v in values])
+        ctx.found, ctx.kinds = found, [(v.dtype, v.device) for v in values]
+        device = values[0].device if values else None
+        return torch.tensor(found.value.reshape(found.shape), dtype=promoted(values), device=device)
+
+    @staticmethod
+    @once_differentiable
+    @eagerly
+    def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
+        found = ctx.found.vjp(double(bar).reshape(-1), ctx.needs_input_grad[1:])
+        grads = [
+            None if g is None else torch.as_tensor(g).to(dtype=dtype, device=device)
+            for g, (dtype, device) in zip(found, ctx.kinds, strict=True)
+        ]
+        return None, *grads

@@ -1,0 +1,320 @@
+"""Layers for torch: modules with backward, forward mode and vmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from math import prod
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+
+from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
+from cvxlpgd.derivatives import Derivative
+from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.layer.inputs import real
+from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.program.solution import Solution
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.torch import _operators
+from cvxlpgd.torch._autograd import Run, Solve, Valued
+from cvxlpgd.torch._operators import numbered, refuse_lost_gradients, solve, transformed
+from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
+from cvxlpgd.values.differences import lagrangian_difference
+from cvxlpgd.values.envelopes import Weighted, checked, of_loss
+from cvxlpgd.values.optimal import envelope, listed, optimal_value, own, refuse_integer_rows
+
+
+class CvxpyLayer(torch.nn.Module):
+    """A parametrized CVXPY problem as a differentiable torch module.
+
+        theta -> the solution of the problem with the parameters set to theta
+
+    Parameters
+    ----------
+    problem : cp.Problem
+        DPP. It is read, never written to.
+    parameters : list of cp.Parameter
+        The inputs, in the order of the call. Parameters of the problem that are not listed keep
+        the values that they have now.
+    variables : list of cp.Variable
+        The outputs: variables of the problem, or dual variables of its constraints.
+    solver : None, str or Solver
+        None chooses one; a name is any of `cvxpy.installed_solvers()`.
+    gp : bool
+        Whether the problem is a geometric program.
+    verbose : bool
+        Whether the solver prints.
+    canon_backend : str, optional
+        CVXPY's canonicalization backend.
+    solver_args : dict, optional
+        The solver's own options, "eps" for all its tolerances, and the spellings of cvxpylayers.
+    derivative : Derivative
+        LPGD(), Implicit() or FiniteDifference().
+    on_failure : "raise" or "nan"
+        Whether a failed sample raises SolveFailed, or becomes a row of NaN with gradient 0.
+    fallback : None, str or Solver
+        Solves inaccurate and failed samples again, forward and backward.
+    time_limit : float, optional
+        Seconds for each sample's solve, by the solver's own option; one without it is refused.
+    executor : concurrent.futures.Executor or Processes, optional
+        Runs the solves, cut in pieces for its workers. An executor stays the caller's;
+        `cvxlpgd.solvers.Processes()` survives solvers that crash or hang.
+
+    Raises
+    ------
+    InvalidProblem, InvalidOption, SolverNotInstalled, UnsuitableSolver
+    """
+
+    __module__ = "cvxlpgd.torch"  # where users import it from
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | Solver | None = None,
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        *,
+        derivative: Derivative = DEFAULT,
+        on_failure: str = "raise",
+        fallback: str | Solver | None = None,
+        time_limit: float | None = None,
+        executor: Executor | Processes | None = None,
+    ) -> None:
+        super().__init__()
+        self._layer = Layer(
+            problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,
+            derivative, on_failure, fallback, time_limit, executor,
+        )  # fmt: skip
+        self._number_it()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy is another layer for compiled graphs."""
+        torch.nn.Module.__setstate__(self, state)
+        self._number_it()
+
+    def _number_it(self) -> None:
+        """Note as numbers what a compiled graph holds of a layer."""
+        shapes = self._layer.shapes
+        self._number = numbered(self._layer)
+        self._ranks = [len(domain.shape) for domain in self._layer.domains]
+        self._shapes, self._sizes = list(shapes), [prod(shape) for shape in shapes]
+
+    def extra_repr(self) -> str:
+        """What goes in, what comes out, and how."""
+        return repr(self._layer)
+
+    @property
+    @eagerly
+    def info(self) -> Record:
+        """This thread's newest call, sample by sample."""
+        return self._layer.info
+
+    def forward(
+        self,
+        *values: Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool | Solution = False,
+    ) -> tuple[Tensor, ...]:
+        """The variables' values at the solution, each (*batch shape, *shape).
+
+        They have the parameters' promoted floating dtype and the first parameter's device; solves
+        are in double precision.
+
+        Parameters
+        ----------
+        values : tensors (*batch axes, *parameter shape)
+            One for each parameter; batch axes broadcast.
+        solver_args : dict, optional
+            On top of the constructor's.
+        warm_start : bool or Solution
+            True: from this thread's previous warm-started call of the same batch shape; or from
+            the `info.solution` of a call.
+
+        Raises
+        ------
+        InvalidInput, SolveFailed, InvalidOption
+        """
+        none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
+        plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
+        if compiling and plain and not transformed():
+            return self._inside_of_graphs(values, warm_start is True)
+        within = False  # a compiled function; asked here, since what is called is not compiled
+        if _operators.LOSING and not compiling:
+            within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
+        return self._outside_of_graphs(values, solver_args, warm_start, within)
+
+    def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
+        tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
+        found = solve(tensors, self._number, self._ranks, self._sizes, _needed(tensors), warm_start)
+        pairs = zip(found[:-1], self._shapes, strict=True)  # the last one is the ticket
+        return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
+
+    @eagerly
+    def _outside_of_graphs(
+        self,
+        values: Sequence[Any],
+        solver_args: Mapping[str, Any] | None,
+        warm_start: bool | Solution,
+        within: bool,
+    ) -> tuple[Tensor, ...]:
+        if within:
+            refuse_lost_gradients()
+        tensors = [_tensor(i, value) for i, value in enumerate(values)]
+        self._layer.require_entries(_needed(tensors))
+        run = Run(self._layer, solver_args, warm_start)
+        outputs = Solve.apply(run, *tensors)
+        return tuple(outputs[: len(self._layer.shapes)])
+
+    @eagerly
+    def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
+        """The constraints that are weakly active at this thread's newest solutions.
+
+        They hold with equality though their dual variable is 0, both up to `tol`: the solution has
+        a kink there, and one-sided and averaged gradients differ.
+        """
+        return weakly_active(self._layer, tol)
+
+    def optimal_value(self, *values: Tensor) -> Tensor:
+        """The problem's optimal value (*batch shape), differentiable by Danskin's theorem.
+
+        Raises
+        ------
+        InvalidInput, SolveFailed
+        """
+        return self._valued(partial(optimal_value, self._layer), values)
+
+    def envelope(
+        self,
+        *values: Tensor,
+        cotangents: Sequence[Any] | Tensor | None = None,
+        tau: Any = None,
+        side: str | None = None,
+        rho: float = 0.0,
+        loss: cp.Expression | None = None,
+        loss_values: Mapping[cp.Parameter, Tensor] | None = None,
+    ) -> Tensor:
+        """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape), differentiable.
+
+            V(t) = min_x max_y  L(x, y; w) + t l(x, y)
+            lower [V(tau) - V(0)]/tau,  upper [V(0) - V(-tau)]/tau,  average: their mean
+
+        For losses of primal variables lower <= l(x*) <= upper. The gradient is LPGD's for the same
+        tau, side and cotangents.
+
+        Parameters
+        ----------
+        values : tensors (*batch axes, *parameter shape)
+        cotangents : one for each returned variable
+            The loss is l = sum of cotangent * variable; each is (*batch shape, *shape), or is
+            broadcast to that.
+        loss : cp.Expression
+            Instead: the loss itself, a scalar of the problem's variables: convex for "lower",
+            concave for "upper", affine for any side.
+        loss_values : {cp.Parameter: tensor}
+            Values of the loss's own parameters, with any batch axes. They get gradients too.
+        tau, side : as LPGD's; None takes those of the layer's own LPGD
+            With `loss`, tau must be a number or an array of the batch shape.
+        rho : float
+            Weight of a proximal term at x*, with `cotangents` only.
+
+        Raises
+        ------
+        InvalidInput, InvalidOption, SolveFailed
+        """
+        tau, side = own(self._layer, tau, side)
+        if (loss is None) == (cotangents is None):
+            raise InvalidOption("an envelope needs either cotangents= or loss=")
+        if loss is None:
+            bars = _constants(cotangents, "cotangents")
+            make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
+            return self._valued(make, values)
+        given = checked(self._layer, loss, loss_values, tau, side)
+
+        def of(arrays: list[np.ndarray]) -> Weighted:
+            first, rest = arrays[: len(values)], arrays[len(values) :]
+            mine = dict(zip(given, rest, strict=True))
+            return of_loss(self._layer, first, loss, mine, tau, side)
+
+        return self._valued(of, (*values, *given.values()))
+
+    def lagrangian_difference(
+        self,
+        *values: Tensor,
+        targets: Sequence[Any] | Tensor,
+        margin: Sequence[Any] | Tensor | None = None,
+    ) -> Tensor:
+        """How much worse targets are than the solution, (*batch shape), differentiable, >= 0.
+
+            D(v | w) = min_{x: variables = v} f(x; w) - min_x f(x; w)
+
+        Parameters
+        ----------
+        targets : one for each returned variable
+            Feasible values, (*batch shape, *shape) or broadcast to that.
+        margin : one for each returned variable, optional
+            Cotangents of a linear function that f is diminished by.
+
+        Raises
+        ------
+        InvalidInput
+            For a target that is not feasible.
+        InvalidOption, SolveFailed
+        """
+        fixed = _constants(targets, "targets")
+        along = None if margin is None else _constants(margin, "margin")
+        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        return self._valued(make, values)
+
+    @eagerly
+    def _valued(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
+        tensors = [_tensor(i, value) for i, value in enumerate(values)]
+        refuse_integer_rows(self._layer, _needed(tensors))
+        found: Tensor = Valued.apply(make, *tensors)
+        return found
+
+
+def _needed(tensors: Sequence[Tensor]) -> list[bool]:
+    """Which of them a backward pass would reach."""
+    return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+
+
+def _constants(values: Any, what: str) -> list[np.ndarray]:
+    """Cotangents or targets as arrays."""
+    given = listed(values, what, Tensor, np.ndarray)
+    return [_constant(value, f"{what} {i}") for i, value in enumerate(given)]
+
+
+def _constant(value: Any, what: str) -> np.ndarray:
+    """A cotangent or target as an array; it gets no gradient."""
+    if isinstance(value, Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            raise InvalidInput(
+                "cotangents, targets and margins get no gradient: detach them, and weight the "
+                "result instead"
+            )
+        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            raise InvalidInput(f"{what} is complex, meta or sparse; a dense real tensor is needed")
+        value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return real(value, what).astype(float)
+
+
+def _tensor(i: int, value: Any) -> Tensor:
+    """The i-th value as a dense real tensor; arrays are copied, lists and numbers converted."""
+    try:
+        own = value.copy() if isinstance(value, np.ndarray) else value
+        tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
+    require_dense(i, tensor)
+    return tensor

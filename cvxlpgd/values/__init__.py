@@ -1,0 +1,1 @@
+"""Optimal values, envelopes of losses, and differences of Lagrangians."""

@@ -1,0 +1,111 @@
+"""Differences of Lagrangians: how much worse given values are than the solution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cvxlpgd.derivatives import Info
+from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.layer.compiled import some
+from cvxlpgd.layer.inputs import batched
+from cvxlpgd.layer.layer import Layer
+from cvxlpgd.program import ConeProgram, Point
+from cvxlpgd.program.restriction import TOLERATED, Restriction
+from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.values.optimal import Values, spread_over
+
+
+def lagrangian_difference(
+    layer: Layer,
+    values: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    margin: Sequence[np.ndarray] | None = None,
+) -> Values:
+    """How much worse targets are than the solution: D(v | w) = min_{x: Mx = v} f(x; w) - V(w) >= 0.
+
+    Parameters
+    ----------
+    targets : arrays
+        A feasible value for each returned variable, (*batch shape, *shape) or broadcast to that.
+    margin : arrays, optional
+        Cotangents, likewise, of a linear function that the objective is diminished by.
+
+    Raises
+    ------
+    InvalidInput
+        For a target that is not feasible.
+    InvalidOption
+        For a layer that returns dual variables, or of a geometric program.
+    """
+    canonical = layer.canonical
+    if any(output.dual or output.exponential for output in canonical.variables.outputs):
+        raise InvalidOption(
+            "a difference of Lagrangians needs targets for primal variables: the layer must not "
+            "return dual variables, nor be of a geometric program"
+        )
+    shape = batched(layer.domains, values).shape
+    along = None if margin is None else spread_over(layer, margin, shape, "margin")
+    call = layer.forward(values, along=along)
+    active = np.flatnonzero(call.solution.ok)
+    samples = call.samples[active]
+    program, z = some(call.program, active), call.solution.point.pick(active)
+    rows = [v[samples] for v in spread_over(layer, targets, shape, "target")]
+    x, columns = _fixed(layer, rows, z)
+    restriction = Restriction.of(program.structure, columns)
+    left, violation = restriction.program(program, x)
+    found = _nothing_left(left) if not len(restriction.free) else solve(call.solver, left)
+    target = restriction.point(found.point, x)
+    infeasible = (violation > TOLERATED) | (found.status == Status.INFEASIBLE)
+    if infeasible.any():
+        i = int(np.flatnonzero(infeasible)[0])
+        raise InvalidInput(
+            f"{infeasible.sum()} of {len(samples)} targets are outside of the feasible set; the "
+            f"first is that of sample {samples[i]}, whose constraints are violated by "
+            f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
+        )
+    good = found.ok
+    value = np.full(len(call.full.status), np.nan)
+    gap = program.objective(target.x) - program.objective(z.x)
+    value[samples[good]] = gap[good]
+    if not good.all():
+        info = replace(Info.good(len(good)), ok=good, messages=found.messages)
+        call.note(info, samples)
+    one = np.ones(int(good.sum()))
+    terms = ((one, target.pick(good)), (-one, z.pick(good)))
+    return Values(call, samples[good], value, terms)
+
+
+def _fixed(layer: Layer, rows: Sequence[np.ndarray], z: Point) -> tuple[np.ndarray, np.ndarray]:
+    """The points x with the targets' columns set, and these columns."""
+    x, columns = z.x.copy(), []
+    for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
+        often = np.asarray(output.matrix.sum(axis=0)).ravel()
+        own = np.flatnonzero(often)
+        x[:, own] = output.linear.transposed(v)[:, own]
+        x[:, own] /= often[own]
+        off = np.abs(output.linear(x) - v).max(initial=0.0)
+        if not off <= TOLERATED * (1 + np.abs(v).max(initial=0.0)):
+            raise InvalidInput(
+                f"target {i} is not a value of variable {output.name}: it is NaN or infinite, not "
+                "symmetric, or has entries outside of the variable's pattern"
+            )
+        columns.append(own)
+    fixed = np.unique(np.concatenate(columns))
+    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), fixed)
+    if np.abs(x[:, whole] - np.rint(x[:, whole])).max(initial=0.0) > TOLERATED:
+        raise InvalidInput("a target of an integer variable is not an integer")
+    return x, fixed
+
+
+def _nothing_left(left: ConeProgram) -> Solution:
+    """The solution of programs without variables."""
+    b = left.data.b
+    nothing = np.zeros(len(b))
+    return Solution(
+        Point(np.zeros((len(b), 0)), b * 0.0, b * 1.0),
+        np.full(len(b), Status.SOLVED, dtype=object), nothing, nothing, ("",) * len(b),
+    )  # fmt: skip
