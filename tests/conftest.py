@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zoo
-from zoo_row import WHY
+from tests import zoo
+from tests.zoo.row import WHY
 
 
 def pytest_report_header() -> list[str]:

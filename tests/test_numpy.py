@@ -10,12 +10,12 @@ import sys
 import cvxpy as cp
 import numpy as np
 import pytest
-import zoo
-from at import dot
 
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.errors import FailedSampleWarning, InvalidInput
 from cvxlpgd.numpy import CvxpyLayer
+from tests import zoo
+from tests.helpers.at import dot
 
 QUADRATIC = "quadratic_constrained"
 ROWS = [QUADRATIC, "scalars", "many_axes", "sparse", "second_order_cone", "log_log_convex"]

@@ -1,0 +1,1 @@
+"""Steps repeated by the thousand: nothing may be left behind."""
