@@ -1,5 +1,7 @@
 """Everything cvxlpgd raises or warns with, so that one `except CvxlpgdError` catches it all."""
 
+import cvxpy as cp
+
 
 class CvxlpgdError(Exception):
     """Base of every error raised on purpose by cvxlpgd."""
@@ -25,8 +27,10 @@ class UnsuitableSolver(CvxlpgdError, ValueError):
     """The solver cannot take this program: its cones, its quadratic objective or its integers."""
 
 
-class SolveFailed(CvxlpgdError, RuntimeError):
+class SolveFailed(CvxlpgdError, RuntimeError, cp.SolverError):
     """A sample is infeasible, unbounded or was not solved; names the samples and what to try.
+
+    It is a CVXPY error too, so that code that catches those goes on working.
 
     Attributes
     ----------

@@ -12,6 +12,12 @@ import scipy.sparse as sp
 
 from cvxlpgd.errors import InvalidInput
 
+_ATTRIBUTES = {  # of CVXPY's parameters
+    "bounds": "nonneg pos nonpos neg boolean bounds",
+    "pattern": "diag sparsity",
+    "integral": "boolean integer",
+    "matrix": "PSD NSD symmetric",
+}
 ACCEPTED = 1e-5  # a domain may be violated by this much of a value's largest entry
 
 
@@ -24,6 +30,8 @@ class Domain:
     name : str
     shape : tuple of int
     lower, upper : arrays of that shape, or None
+    declared : {str: str}
+        The attribute behind each of these, as the user wrote it, such as {"bounds": "nonneg=True"}.
     strict : bool
         Whether 0 itself is outside, as for logarithms.
     definite : int
@@ -38,6 +46,7 @@ class Domain:
     shape: tuple[int, ...]
     lower: np.ndarray | None
     upper: np.ndarray | None
+    declared: dict[str, str]
     strict: bool
     definite: int
     symmetric: bool
@@ -68,8 +77,13 @@ class Domain:
         if has["sparsity"]:
             pattern = np.zeros(shape, dtype=bool)
             pattern[parameter.sparse_idx] = True
+        declared = {
+            kind: ", ".join(f"{name}=" if name in ("bounds", "sparsity") else f"{name}=True"
+                            for name in names.split() if has[name] not in (None, False))
+            for kind, names in _ATTRIBUTES.items()
+        }  # fmt: skip
         return cls(
-            parameter.name(), shape, lower, upper, logarithm,
+            parameter.name(), shape, lower, upper, declared, logarithm,
             int(bool(has["PSD"])) - int(bool(has["NSD"])),
             bool(has["symmetric"] or has["PSD"] or has["NSD"]), pattern,
             bool(has["boolean"] or has["integer"]),
@@ -77,7 +91,7 @@ class Domain:
 
     def violations(self, values: np.ndarray) -> list[str]:
         """What is wrong with each value (batch, *shape); empty where nothing is."""
-        words = [""] * len(values)
+        words, of = [""] * len(values), self.declared
 
         def note(bad: np.ndarray, text: str) -> None:
             for i in np.flatnonzero(bad):
@@ -94,24 +108,29 @@ class Domain:
         if self.strict:
             note(np.asarray((values <= 0).any(axis=axes)), "must be positive")
         if self.lower is not None:
-            note((values < self.lower - slack).any(axis=axes), "is below its lower bound")
+            note(
+                (values < self.lower - slack).any(axis=axes), f"is below what {of['bounds']} allows"
+            )
         if self.upper is not None:
-            note((values > self.upper + slack).any(axis=axes), "is above its upper bound")
+            note(
+                (values > self.upper + slack).any(axis=axes), f"is above what {of['bounds']} allows"
+            )
         if self.pattern is not None:
             outside = np.abs(values[:, ~self.pattern]) > ACCEPTED * size[:, None]
-            note(outside.any(axis=1), "has entries outside its sparsity pattern")
+            note(outside.any(axis=1), f"has entries outside of the pattern of {of['pattern']}")
         if self.integral:
-            note((np.abs(values - np.rint(values)) > slack).any(axis=axes), "must be integer")
+            whole = np.abs(values - np.rint(values)) <= slack
+            note(~whole.all(axis=axes), f"must be integer, as {of['integral']} says")
         if self.symmetric:
             skew = (values - np.swapaxes(values, -1, -2)).max(axis=axes, initial=0.0)
-            note(skew > ACCEPTED * size, "must be symmetric")
+            note(skew > ACCEPTED * size, f"must be symmetric, as {of['matrix']} says")
         if self.definite:
             sign = "positive" if self.definite > 0 else "negative"
             definite = _semidefinite(self.definite * values, ACCEPTED * size)
-            note(~definite, f"must be {sign} semidefinite")
+            note(~definite, f"must be {sign} semidefinite, as {of['matrix']} says")
         return words
 
-    def symmetrized(self, values: np.ndarray) -> np.ndarray:
+    def symmetrize(self, values: np.ndarray) -> np.ndarray:
         """(S + S')/2 for a symmetric parameter; its own adjoint, so gradients pass here too."""
         return (values + np.swapaxes(values, -1, -2)) / 2 if self.symmetric else values
 
@@ -186,7 +205,7 @@ class Batch:
             return value.reshape(1, *shape)
         return np.broadcast_to(value, self.shape + shape).reshape(self.samples, *shape)
 
-    def gathered(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def gather(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """The adjoint of `spread` from (samples, *shape): sums over what was shared."""
         own = self.own[k]
         value = value.reshape(self.shape + shape)
@@ -199,7 +218,7 @@ class Batch:
         return value.reshape(own + shape)
 
 
-def batched(domains: Sequence[Domain], values: Sequence[np.ndarray]) -> Batch:
+def form_batch(domains: Sequence[Domain], values: Sequence[np.ndarray]) -> Batch:
     """The batch that parameter values form, by NumPy's broadcasting of their leading axes.
 
     Raises

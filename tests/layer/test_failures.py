@@ -193,7 +193,7 @@ def test_a_cotangent_that_is_not_finite_spoils_its_own_sample_only(derivative, v
         ([BAD["infeasible"]] * 20, (20,), SolveFailed, ["20 of 20", "sample 7", "12 more"],
          ["infeasible"] * 20),
         ([GOOD[0], BAD["NaN"]], (2,), InvalidInput, ["sample 1", "low", "NaN"], None),
-        ([GOOD[0], BAD["outside"]], (2,), InvalidInput, ["sample 1", "high", "lower bound"], None),
+        ([GOOD[0], BAD["outside"]], (2,), InvalidInput, ["sample 1", "high", "nonneg=True"], None),
     ],
 )  # fmt: skip
 def test_failed_samples_are_named(rows, shape, error, parts, statuses):
@@ -206,6 +206,12 @@ def test_failed_samples_are_named(rows, shape, error, parts, statuses):
         assert list(caught.value.statuses) == statuses
         bad = [i for i, row in enumerate(rows) if row in list(BAD.values())]
         assert list(caught.value.samples) == bad
+
+
+def test_a_failure_is_a_solver_error_of_cvxpy():
+    """Code that catches CVXPY's own error goes on working."""
+    with pytest.raises(cp.SolverError, match="infeasible"):
+        fragile()(*columns([BAD["infeasible"]]))
 
 
 def unbounded_when_perturbed(**options) -> CvxpyLayer:

@@ -147,21 +147,21 @@ EYE, SKEW = np.eye(2), np.array([[0.0, 1.0], [-1.0, 0.0]])
 OFF = np.array([[0.0, 1.0], [0.0, 0.0]])
 # attributes, a value inside, a violation of it, what the message must contain
 DOMAINS = {
-    "nonneg": ({"nonneg": True}, EYE, -OFF, "lower bound"),
-    "pos": ({"pos": True}, EYE, -OFF, "lower bound"),
-    "nonpos": ({"nonpos": True}, -EYE, OFF, "upper bound"),
-    "neg": ({"neg": True}, -EYE, OFF, "upper bound"),
-    "bounds below": ({"bounds": [0, 2]}, EYE, -OFF, "lower bound"),
-    "bounds above": ({"bounds": [None, np.eye(2)]}, EYE, OFF, "upper bound"),
-    "symmetric": ({"symmetric": True}, EYE, SKEW, "symmetric"),
-    "PSD": ({"PSD": True}, np.diag([1.0, 0.0]), np.diag([0.0, -1.0]), "positive semidefinite"),
+    "nonneg": ({"nonneg": True}, EYE, -OFF, "what nonneg=True allows"),
+    "pos": ({"pos": True}, EYE, -OFF, "what pos=True allows"),
+    "nonpos": ({"nonpos": True}, -EYE, OFF, "what nonpos=True allows"),
+    "neg": ({"neg": True}, -EYE, OFF, "what neg=True allows"),
+    "bounds below": ({"bounds": [0, 2]}, EYE, -OFF, "below what bounds= allows"),
+    "bounds above": ({"bounds": [None, np.eye(2)]}, EYE, OFF, "above what bounds= allows"),
+    "symmetric": ({"symmetric": True}, EYE, SKEW, "symmetric, as symmetric=True"),
+    "PSD": ({"PSD": True}, np.diag([1.0, 0.0]), np.diag([0.0, -1.0]), "semidefinite, as PSD=True"),
     "PSD, skew": ({"PSD": True}, EYE, SKEW, "symmetric"),
-    "NSD": ({"NSD": True}, -np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), "negative semidefinite"),
-    "diag": ({"diag": True}, EYE, OFF, "sparsity pattern"),
-    "sparsity": ({"sparsity": ([0, 1], [0, 0])}, np.array([[1.0, 0], [2, 0]]), OFF, "pattern"),
-    "integer": ({"integer": True}, 3 * EYE, OFF / 3, "integer"),
-    "boolean": ({"boolean": True}, EYE, OFF / 2, "integer"),
-    "boolean above": ({"boolean": True}, EYE, EYE, "upper bound"),
+    "NSD": ({"NSD": True}, -np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), "semidefinite, as NSD=True"),
+    "diag": ({"diag": True}, EYE, OFF, "pattern of diag=True"),
+    "sparsity": ({"sparsity": ([0, 1], [0, 0])}, np.array([[1.0, 0], [2, 0]]), OFF, "of sparsity="),
+    "integer": ({"integer": True}, 3 * EYE, OFF / 3, "integer=True"),
+    "boolean": ({"boolean": True}, EYE, OFF / 2, "boolean=True"),
+    "boolean above": ({"boolean": True}, EYE, EYE, "what boolean=True allows"),
 }  # fmt: skip
 
 
