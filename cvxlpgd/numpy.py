@@ -12,18 +12,19 @@ import numpy as np
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import real, spread
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import DEFAULT
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
-from cvxlpgd.values.envelopes import Weighted, checked, of_loss
-from cvxlpgd.values.optimal import envelope, listed, optimal_value, own, refuse_integer_rows
+from cvxlpgd.values.envelopes import prepare_envelope
+from cvxlpgd.values.optimal import listed, optimal_value, refuse_integer_rows
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -53,10 +54,11 @@ class CvxpyLayer:
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
     ) -> None:
-        self._layer = Layer(
-            problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,
-            derivative, on_failure, fallback, time_limit, executor,
+        settings = Settings(
+            solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
+            time_limit, executor,
         )  # fmt: skip
+        self._layer = Layer(problem, parameters, variables, settings)
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer!r})"
@@ -154,7 +156,7 @@ class CvxpyLayer:
     def envelope(self, *values: Any, **options: Any) -> np.ndarray:
         """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape).
 
-        Arguments are those of `cvxlpgd.torch.layer.CvxpyLayer.envelope`: cotangents= or loss= and
+        Arguments are those of `cvxlpgd.torch.CvxpyLayer.envelope`: cotangents= or loss= and
         loss_values=, tau=, side=, rho=.
         """
         return self.envelope_vjp(*values, **options)[0]
@@ -174,26 +176,16 @@ class CvxpyLayer:
         With `loss`, the cotangents of the loss's own parameters follow, in the order of
         `loss.parameters()`.
         """
-        tau, side = own(self._layer, tau, side)
-        if (loss is None) == (cotangents is None):
-            raise InvalidOption("an envelope needs either cotangents= or loss=")
-        if loss is None:
-            bars = listed(cotangents, "cotangents", np.ndarray)
-            make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
-            return self._valued(make, values)
-        given = checked(self._layer, loss, loss_values, tau, side)
-
-        def of(arrays: list[np.ndarray]) -> Weighted:
-            first, rest = arrays[: len(values)], arrays[len(values) :]
-            mine = dict(zip(given, rest, strict=True))
-            return of_loss(self._layer, first, loss, mine, tau, side)
-
-        return self._valued(of, (*values, *given.values()))
+        bars = None if cotangents is None else listed(cotangents, "cotangents", np.ndarray)
+        make, inputs = prepare_envelope(
+            self._layer, values, bars, loss, loss_values, tau, side, rho
+        )
+        return self._valued(make, inputs)
 
     def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> np.ndarray:
         """How much worse targets are than the solution, (*batch shape), >= 0.
 
-        Arguments are those of `cvxlpgd.torch.layer.CvxpyLayer.lagrangian_difference`.
+        Arguments are those of `cvxlpgd.torch.CvxpyLayer.lagrangian_difference`.
         """
         return self.lagrangian_difference_vjp(*values, targets=targets, margin=margin)[0]
 

@@ -141,7 +141,7 @@ def compare(
         As a layer would.
     """
     _check(derivatives, reference, cotangents, loss, taus)
-    layer = Layer(problem, parameters, variables, solver, gp, on_failure="nan")
+    layer = Layer(problem, parameters, variables, solver=solver, gp=gp, on_failure="nan")
     if not isinstance(values, list | tuple):
         raise InvalidInput(f"values must be a list, one for each parameter, not {values!r}")
     arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
@@ -155,11 +155,8 @@ def compare(
     chosen, name = _reference(layer, call, reference)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        judge.gradient(LPGD(tau=Relative(SMOOTH)))
-        automatic = call.record.tau.copy()
-        judge.gradient(LPGD())
-        finite = call.record.tau > 0  # elsewhere it is the limit
-        automatic[finite] = call.record.tau[finite]
+        smooth, own = judge.taus(LPGD(tau=Relative(SMOOTH))), judge.taus(LPGD())
+        automatic = np.where(own > 0, own, smooth)  # where it is 0 the limit was taken
         expected = judge.gradient(chosen)
         if derivatives is None:
             derivatives = [chosen, *_exact(layer, call, chosen), LPGD(), *_grid(taus, automatic)]

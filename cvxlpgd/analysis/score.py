@@ -17,6 +17,7 @@ from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import spread
 from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer.record import Record
 
 DIRECTIONS = 32  # random directions along which finite differences are taken
 TINY = 1e-6  # of the automatic tau, where a difference is mostly the solver's noise
@@ -88,11 +89,20 @@ class Judge:
         self.slopes = np.array(slopes)[agreed]
 
     def gradient(self, derivative: Derivative) -> Gradient:
-        """The parameters' gradients; the record has what became of them, and of no earlier ones."""
-        self.call.record.tau[...], self.call.record.differentiated[...] = np.nan, True
-        call = replace(self.call, derivative=derivative.fixed(self.call.batch.shape))
-        found = call.vjp(self.bars, [True] * len(self.layer.domains))
-        return [g for g in found if g is not None]
+        """The parameters' gradients."""
+        return self._differentiate(derivative)[0]
+
+    def _differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
+        """The parameters' gradients, and what became of them."""
+        record = self.call.record.renewed()
+        fixed = derivative.fixed(self.call.batch.shape)
+        call = replace(self.call, derivative=fixed, record=record)
+        gradients = call.vjp(self.bars, [True] * len(self.layer.domains))
+        return [g for g in gradients if g is not None], record
+
+    def taus(self, derivative: Derivative) -> np.ndarray:
+        """The perturbations that a derivative takes, (*batch shape,)."""
+        return self._differentiate(derivative)[1].tau
 
     def row(self, derivative: Derivative, expected: Gradient) -> Row:
         """Time it and judge it."""
@@ -100,13 +110,13 @@ class Judge:
         tried = []
         for _ in range(3):
             begin = perf_counter()
-            found = self.gradient(derivative)
+            gradient, record = self._differentiate(derivative)
             tried.append(perf_counter() - begin)
             if sum(tried) > 1.0:
                 break
-        flat, wanted = _flat(found), _flat(expected)
-        along = np.array([_dot(found, direction) for direction in self.directions])
-        taus = self.call.record.tau[np.isfinite(self.call.record.tau)]
+        flat, wanted = _flat(gradient), _flat(expected)
+        along = np.array([_dot(gradient, direction) for direction in self.directions])
+        taus = record.tau[np.isfinite(record.tau)]
         return Row(
             derivative=named(derivative),
             tau=float(np.median(taus)) if taus.size else None,
@@ -119,7 +129,7 @@ class Judge:
             seconds=median(tried),
             size=float(np.linalg.norm(flat)),
             zeros=float(np.mean(flat == 0)) if flat.size else 0.0,
-            failed=int(np.sum(~(self.call.record.ok & self.call.record.differentiated))),
+            failed=int(np.sum(~(record.ok & record.differentiated))),
         )
 
     def noise(self, tau: float, expected: Gradient) -> float:

@@ -142,7 +142,7 @@ def _made(
     solver: Solver,
     gp: bool,
 ) -> Layer:
-    return Layer(problem, parameters, variables, solver, gp, derivative=LPGD())
+    return Layer(problem, parameters, variables, solver=solver, gp=gp, derivative=LPGD())
 
 
 def _timed(

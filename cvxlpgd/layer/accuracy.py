@@ -6,13 +6,14 @@ Bounds of whole fields settle most samples; only the others' errors are mapped e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from cvxlpgd.canonical.maps import ParameterMap, VariableMap
-from cvxlpgd.layer.compiled import taken
+from cvxlpgd.derivatives import Info
+from cvxlpgd.layer.selection import pick
 from cvxlpgd.program import Data, Point, norm
 
 SEEN = 1e-6  # of a random motion: a value that moves by no more than that is unique
@@ -49,12 +50,12 @@ class Gradients:
 
     def values(self, fields: Data, samples: np.ndarray) -> Values:
         """Of some samples' fields."""
-        flat = [taken(v, samples, self.batch) for v in self.flat]
+        flat = [pick(v, samples, self.batch) for v in self.flat]
         return self.parameters.cotangents(flat, fields, self.entries, self.needed)
 
     def magnitudes(self, fields: Data, samples: np.ndarray) -> Values:
         """The sums of the terms' absolute values."""
-        flat = [taken(v, samples, self.batch) for v in self.flat]
+        flat = [pick(v, samples, self.batch) for v in self.flat]
         return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes=True)
 
     def bounds(self, most: Data) -> Values:
@@ -95,7 +96,40 @@ class Judgement(NamedTuple):
     unique: np.ndarray
 
 
-def judged(
+def judge(
+    values: Values, fields: Any, info: Info, mapping: Mapping
+) -> tuple[Values, Info, np.ndarray]:
+    """Values without those that are nothing but rounding, the report, and the values' errors.
+
+    Parameters
+    ----------
+    values : arrays (batch, size), or None
+        What `mapping` makes of `fields`.
+    fields : Data or Point
+        The derivative.
+    info : Info
+        Its report; its evidence is of these very fields where it is settled.
+    mapping : Mapping
+
+    Returns
+    -------
+    tuple
+        Values, the report with kinks and with what is not unique, and relative errors (batch,), NaN
+        where they are not known.
+    """
+    if info.evidence is None:
+        return values, info, np.full(len(info.ok), np.nan)
+    judgement = _judge(values, fields, info.evidence, mapping, info.settled)
+    irregular = (judgement.kink > 0) | ~judgement.unique
+    info = replace(
+        info,
+        kink=np.maximum(info.kink, judgement.kink),
+        regular=np.where(irregular, False, info.regular),
+    )
+    return judgement.values, info, np.where(info.settled, judgement.error, np.nan)
+
+
+def _judge(
     values: Values, fields: Any, evidence: Any, mapping: Mapping, settled: np.ndarray
 ) -> Judgement:
     """Values made of `fields`, judged by the evidence that came with these.
@@ -106,7 +140,7 @@ def judged(
     clear, error = _clear(values, fields, evidence, mapping)
     unclear = np.flatnonzero(~clear & settled)
     if len(unclear):
-        values, error[unclear] = _looked_at(values, fields, evidence, mapping, unclear)
+        values, error[unclear] = _judge_entries(values, fields, evidence, mapping, unclear)
     unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
     ambiguous = np.flatnonzero(~evidence.sees_everything)
     if len(ambiguous):
@@ -143,7 +177,7 @@ def _clear(
     return clear, error
 
 
-def _looked_at(
+def _judge_entries(
     values: Values, fields: Any, evidence: Any, mapping: Mapping, samples: np.ndarray
 ) -> tuple[Values, np.ndarray]:
     """The values with those of some samples judged entry by entry, and these samples' errors.

@@ -10,10 +10,11 @@ import numpy as np
 
 from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.layer import failure
-from cvxlpgd.layer.accuracy import Gradients, Mapping, Tangents, Values, judged
-from cvxlpgd.layer.compiled import Compiled, some, taken
-from cvxlpgd.layer.inputs import Batch, batched
+from cvxlpgd.layer.accuracy import Gradients, Tangents, judge
+from cvxlpgd.layer.compiled import Compiled
+from cvxlpgd.layer.inputs import Batch, form_batch
 from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.selection import Selection
 from cvxlpgd.program import ConeProgram, Data, Point, Residuals
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import Solver
@@ -30,9 +31,9 @@ class Call:
     compiled : Compiled
     batch : Batch
         The parameters' values.
-    samples : int array
-        The samples that were handed to the solver: those whose values are in their domains.
-    flat : list of arrays (samples or 1, size)
+    handed : Selection
+        The samples that the solver was handed: those whose values are in their domains.
+    flat : list of arrays (handed or 1, size)
         Their values, flattened, and symmetric where they must be.
     program : ConeProgram
     solution : Solution
@@ -53,7 +54,7 @@ class Call:
 
     compiled: Compiled
     batch: Batch
-    samples: np.ndarray
+    handed: Selection
     flat: list[np.ndarray]
     program: ConeProgram
     solution: Solution
@@ -65,12 +66,17 @@ class Call:
     policy: str
     once: failure.Once
 
-    def resumed(self, values: Sequence[np.ndarray], z: Point) -> Call:
+    def at(self, values: Sequence[np.ndarray], z: Point) -> Call:
         """A call that led to this point, for derivatives with more batch axes than this one has.
 
         Its record is its own: nobody sees it.
+
+        Parameters
+        ----------
+        values : arrays (*batch axes, *parameter shape)
+        z : Point (batch, ...)
         """
-        batch = batched(self.compiled.domains, values)
+        batch = form_batch(self.compiled.domains, values)
         flat, count = self.compiled.flat(batch.values), batch.samples
         with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
             program, _ = self.compiled.program(flat, count)
@@ -81,7 +87,7 @@ class Call:
         return replace(
             self,
             batch=batch,
-            samples=np.arange(count),
+            handed=Selection.of(np.ones(count, dtype=bool)),
             flat=flat,
             program=program,
             solution=solution,
@@ -104,31 +110,29 @@ class Call:
         SolveFailed
             Where a sample's derivative cannot be computed, unless the policy is "nan".
         """
-        finite = self.solution.ok & _finite(bars, self.batch.samples)[self.samples]
-        active, lost = np.flatnonzero(finite), self.samples[self.solution.ok & ~finite]
-        where = self.samples[active]
-        variables = self.compiled.canonical.variables
-        outputs = [output[where] for output in self.outputs]
-        point_bar = variables.cotangent(
-            outputs, [bar[where] for bar in bars], self.solution.point.pick(active)
+        finite = _are_finite(bars, self.batch.samples)[self.handed.places]
+        active, lost = (self.handed.where(self.solution.ok & keep) for keep in (finite, ~finite))
+        point_bar = self.compiled.canonical.variables.cotangent(
+            [output[active.places] for output in self.outputs],
+            [bar[active.places] for bar in bars],
+            self.solution.point.pick(active.rows),
         )
-        moving = np.flatnonzero(point_bar.any())
-        active, where, point_bar = active[moving], where[moving], point_bar.pick(moving)
+        moving = point_bar.any()
+        active, point_bar = active.where(moving), point_bar.pick(np.flatnonzero(moving))
         gradients: list[Any] = [None] * len(needed)
         reports: list[Info] = []
         errors = np.zeros(len(active))
-        groups = self._groups(needed) if len(active) else []
-        for group in groups:
-            part, info, error = self._differentiate(active, where, point_bar, group)
+        for group in self._groups(needed) if len(active) else []:
+            part, info, error = self._differentiate(active, point_bar, group)
             gradients = [b if a is None else a for a, b in zip(gradients, part, strict=True)]
             reports.append(info)
             errors = np.maximum(errors, error)  # NaN where one is not known
         if reports:
             info = Info.merged(reports)
-            self.note(info, where)
-            self._inform(gradients, info, where)
-            self._judge(info, errors, where)
-        return self.gathered(gradients, where, lost, needed)
+            self.note(info, active)
+            self._inform(gradients, info, active)
+            self._report_accuracy(info, errors, active)
+        return self.gather(gradients, active, lost, needed)
 
     def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
         """The parameters that are differentiated together, those that reach no data in none."""
@@ -143,19 +147,18 @@ class Call:
         return [group for group in groups if any(len(v) for _, v in self.wanted(group)._items())]
 
     def _differentiate(
-        self, active: np.ndarray, where: np.ndarray, point_bar: Point, needed: Sequence[bool]
+        self, active: Selection, point_bar: Point, needed: Sequence[bool]
     ) -> tuple[list[Any], Info, np.ndarray]:
         """Some parameters' cotangents, the report, and how far they may be off, (active,)."""
         parameters, entries = self.compiled.canonical.parameters, self.wanted(needed)
-        w_bar, info = self.derivative.take(where).vjp(
-            some(self.program, active), self.solution.take(active), point_bar, entries, self.solver
+        program, solution = active.of_programs(self.program), self.solution.take(active.rows)
+        w_bar, info = self.derivative.take(active.places).vjp(
+            program, solution, point_bar, entries, self.solver
         )
-        flat = [taken(v, active, len(self.samples)) for v in self.flat]
+        flat = [active.of_handed(v) for v in self.flat]
         gradients = parameters.cotangents(flat, w_bar, entries, needed)
-        error = np.full(len(active), np.nan)
-        if info.evidence is not None:
-            mapping = Gradients(parameters, flat, entries, needed, len(active))
-            gradients, error = _judged(gradients, w_bar, info, mapping)
+        mapping = Gradients(parameters, flat, entries, needed, len(active))
+        gradients, info, error = judge(gradients, w_bar, info, mapping)
         if not info.ok.all():
             gradients = [
                 None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
@@ -170,104 +173,99 @@ class Call:
 
     def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
-        domains, count = self.compiled.domains, len(self.samples)
-        spread = [self.batch.spread(k, dot, domains[k].shape) for k, dot in enumerate(dots)]
-        tangents = [taken(v, self.samples, self.batch.samples) for v in self.compiled.flat(spread)]
-        finite = self.solution.ok & _finite(tangents, count)
-        active = np.flatnonzero(finite)
-        where = self.samples[active]
-        found = [output * 0.0 for output in self.outputs]
-        for out in found:
-            out[self.samples[~finite]] = np.nan
+        compiled, handed = self.compiled, self.handed
+        spread = [
+            self.batch.spread(k, dot, compiled.domains[k].shape) for k, dot in enumerate(dots)
+        ]
+        tangents = [handed.of_batch(v) for v in compiled.flat(spread)]
+        active = handed.where(self.solution.ok & _are_finite(tangents, len(handed)))
+        places = active.places
+        values: list[Any] = [output[places] * 0.0 for output in self.outputs]
         if len(active) and tangents:
-            w_dot = self.compiled.canonical.parameters.tangent(
-                [taken(v, active, count) for v in self.flat],
-                [taken(v, active, count) for v in tangents],
+            variables, outputs = compiled.canonical.variables, [v[places] for v in self.outputs]
+            w_dot = compiled.canonical.parameters.tangent(
+                [active.of_handed(v) for v in self.flat], [active.of_handed(v) for v in tangents]
             )
-            z_dot, info = self.derivative.take(where).jvp(
-                some(self.program, active), self.solution.take(active), w_dot, self.solver
-            )
-            outputs = [output[where] for output in self.outputs]
-            variables = self.compiled.canonical.variables
-            values: list[Any] = variables.tangents(outputs, z_dot)
-            errors = np.full(len(active), np.nan)
-            if info.evidence is not None:
-                values, errors = _judged(values, z_dot, info, Tangents(variables, outputs))
-            self.note(info, where)
-            self._judge(info, errors, where)
-            for out, value in zip(found, values, strict=True):
-                out[where] = np.where(info.ok[:, None], value, np.nan)
-        return found
+            program, solution = active.of_programs(self.program), self.solution.take(active.rows)
+            z_dot, info = self.derivative.take(places).jvp(program, solution, w_dot, self.solver)
+            values = variables.tangents(outputs, z_dot)
+            values, info, errors = judge(values, z_dot, info, Tangents(variables, outputs))
+            self.note(info, active)
+            self._report_accuracy(info, errors, active)
+            values = [np.where(info.ok[:, None], value, np.nan) for value in values]
+        return [active.into_batch(value, np.nan) for value in values]
 
-    def gathered(
+    def gather(
         self,
-        found: Sequence[np.ndarray | None],
-        where: np.ndarray,
-        lost: np.ndarray,
+        gradients: Sequence[np.ndarray | None],
+        active: Selection,
+        lost: Selection,
         needed: Sequence[bool],
     ) -> list[np.ndarray | None]:
-        """Parameters' cotangents, from those of the samples at `where`; NaN at `lost`."""
-        pairs = enumerate(zip(found, needed, strict=True))
-        return [self._gathered(k, v, where, lost) if need else None for k, (v, need) in pairs]
+        """Parameters' cotangents in their own shapes: sums over the samples that share a value.
 
-    def _gathered(
-        self, k: int, found: np.ndarray | None, where: np.ndarray, lost: np.ndarray
+        Parameters
+        ----------
+        gradients : arrays (active, size), None where all are 0
+        active, lost : Selection
+            The samples that they are of, and those whose cotangents are NaN; others have 0.
+        needed : which parameters' cotangents are wanted
+        """
+        return [
+            self._gather(k, gradient, active, lost) if need else None
+            for k, (gradient, need) in enumerate(zip(gradients, needed, strict=True))
+        ]
+
+    def _gather(
+        self, k: int, gradient: np.ndarray | None, active: Selection, lost: Selection
     ) -> np.ndarray:
-        if found is not None and len(where) == self.batch.samples:
-            full = found
-        else:
-            full = np.zeros((self.batch.samples, self.compiled.domains[k].size))
-            if found is not None:
-                full[where] = found
-            full[lost] = np.nan
-        return self.compiled.gathered(k, full, self.batch)
+        if gradient is None:
+            gradient = np.zeros((len(active), self.compiled.domains[k].size))
+        whole = active.into_batch(gradient, 0.0)
+        if len(lost):
+            whole[lost.places] = np.nan
+        return self.compiled.gather(k, whole, self.batch)
 
-    def note(self, info: Info, where: np.ndarray) -> None:
+    def note(self, info: Info, active: Selection) -> None:
         """Add a derivative to the record, and say what went wrong with it."""
-        self.record.add(where, info)
-        failure.say_gradients(info.ok, info.messages, where, self.batch.shape, self.policy)
+        places, shape = active.places, self.batch.shape
+        self.record.reports.put(lambda report: report.differentiated_by(places, info))
+        failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
         if info.inaccurate.any():
-            failure.say_inaccurate_gradients(where[info.inaccurate], self.batch.shape)
+            failure.say_inaccurate_gradients(places[info.inaccurate], shape)
 
-    def _inform(self, gradients: list[np.ndarray | None], info: Info, where: np.ndarray) -> None:
+    def _inform(
+        self, gradients: Sequence[np.ndarray | None], info: Info, active: Selection
+    ) -> None:
         """Note which gradients inform; warn, once, of those that are zero or noise though their
         cotangents are not zero.
         """
-        given = [v.any(axis=1) for v in gradients if v is not None]
-        zero = (info.unresolved | ~np.any(given or [info.ok], axis=0)) & info.ok
-        self.record.inform(where, info.ok & ~zero)
+        present = [v.any(axis=1) for v in gradients if v is not None]
+        zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
+        informative, places = info.ok & ~zero, active.places
+        self.record.reports.put(lambda report: report.at(places, informative=informative))
         if zero.any() and not self.once.degenerate:
             self.once.degenerate = True
-            failure.say_degenerate(where[zero], self.batch.shape, self.derivative.remedy)
+            failure.say_degenerate(places[zero], self.batch.shape, self.derivative.remedy)
 
-    def _judge(self, info: Info, errors: np.ndarray, where: np.ndarray) -> None:
+    def _report_accuracy(self, info: Info, errors: np.ndarray, active: Selection) -> None:
         """Note how far values may be off; warn where the solution is not differentiable, and of
         values that may be off by more than 1 %, or by nobody knows how much.
         """
-        self.record.bound(where, errors)
-        shape = self.batch.shape
+        places, shape = active.places, self.batch.shape
+        self.record.reports.put(lambda report: report.at(places, gradient_error=errors))
         irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
         if irregular.any():
-            failure.say_irregular(where[irregular], info.kink[irregular], shape)
+            failure.say_irregular(places[irregular], info.kink[irregular], shape)
         unknown = np.isnan(errors) & ~info.settled & ~irregular
         unsure = np.flatnonzero(((errors > UNSURE) & ~irregular) | (unknown & info.ok))
         if len(unsure):
-            failure.say_uncertain(where[unsure], errors[unsure], shape)
+            failure.say_uncertain(places[unsure], errors[unsure], shape)
 
 
-def _judged(values: Values, fields: Any, info: Info, mapping: Mapping) -> tuple[Values, np.ndarray]:
-    """Values judged by the evidence, and their errors; the report, one's own, notes kinks and what
-    is not unique.
-    """
-    judgement = judged(values, fields, info.evidence, mapping, info.settled)
-    info.kink[:] = np.maximum(info.kink, judgement.kink)
-    info.regular[(judgement.kink > 0) | ~judgement.unique] = False
-    return judgement.values, np.where(info.settled, judgement.error, np.nan)
-
-
-def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
+def _are_finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
     """Which samples have no NaN or infinity in (samples or 1, size) arrays, bool (count,)."""
-    found = np.ones(count, dtype=bool)
+    finite = np.ones(count, dtype=bool)
     for values in rows:
-        found &= np.isfinite(values).all(axis=1)
-    return found
+        finite &= np.isfinite(values).all(axis=1)
+    return finite

@@ -41,7 +41,7 @@ class Compiled:
         """Arrays (samples or 1, *shape) as (samples or 1, size), symmetric where they must be."""
         pairs = zip(self.domains, values, strict=True)
         return [
-            domain.symmetrized(value).reshape(len(value), domain.size) for domain, value in pairs
+            domain.symmetrize(value).reshape(len(value), domain.size) for domain, value in pairs
         ]
 
     def program(self, flat: list[np.ndarray], count: int) -> tuple[ConeProgram, np.ndarray]:
@@ -55,18 +55,8 @@ class Compiled:
         signed = self.canonical.sign * value
         return np.exp(signed) if self.canonical.exponential else signed
 
-    def gathered(self, k: int, full: np.ndarray, batch: Batch) -> np.ndarray:
+    def gather(self, k: int, full: np.ndarray, batch: Batch) -> np.ndarray:
         """The cotangent of parameter k in its own shape, from those of all samples, flat."""
         domain = self.domains[k]
-        shaped = domain.symmetrized(full.reshape(batch.samples, *domain.shape))
-        return batch.gathered(k, shaped, domain.shape)
-
-
-def taken(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
-    """These samples of `count`, or values that they all share."""
-    return values if len(values) == 1 or len(index) == count else values[index]
-
-
-def some(program: ConeProgram, index: np.ndarray) -> ConeProgram:
-    """These samples' programs; the same object where they are all."""
-    return program if len(index) == program.batch else program.take(index)
+        shaped = domain.symmetrize(full.reshape(batch.samples, *domain.shape))
+        return batch.gather(k, shaped, domain.shape)

@@ -19,22 +19,21 @@ import numpy as np
 
 from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, substituted
 from cvxlpgd.canonical.witness import Witness
-from cvxlpgd.checks import check_flag, is_one_of
-from cvxlpgd.derivatives import Derivative, check_derivative
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
+from cvxlpgd.layer.arguments import choose
 from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.compiled import Compiled, taken
-from cvxlpgd.layer.inputs import Batch, Domain, batched
+from cvxlpgd.layer.compiled import Compiled
+from cvxlpgd.layer.inputs import Batch, Domain, form_batch
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.spellings import DEFAULT, as_mapping, checked_limit, understood
-from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.layer.selection import Selection
+from cvxlpgd.layer.settings import Settings
+from cvxlpgd.layer.spellings import as_mapping
+from cvxlpgd.program import Data, Structure
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.choose.choice import names, resolved
+from cvxlpgd.solvers.choose.choice import names
 from cvxlpgd.solvers.protocol import Solver, solve
-from cvxlpgd.solvers.run.executor import OnExecutor
-from cvxlpgd.solvers.run.ladder import first_of
-from cvxlpgd.solvers.run.processes import Processes
 
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
 LOSSES = 8  # losses whose layers are kept
@@ -42,71 +41,59 @@ LOSSES = 8  # losses whose layers are kept
 _witnessing = threading.Lock()
 
 
+class _Memory(threading.local):
+    """What a thread remembers of its calls of a layer."""
+
+    def __init__(self) -> None:
+        self.record: Record | None = None
+        self.chosen: tuple[Solver, Derivative] | None = None  # for calls that start warm
+        self.starts: dict[tuple[int, ...], Solution] = {}  # of warm-started calls, by batch shape
+
+
 class Layer:
-    """A parametrized CVXPY problem as a differentiable function. See the adapters for arguments."""
+    """A parametrized CVXPY problem as a differentiable function.
+
+    Parameters
+    ----------
+    problem, parameters, variables : as the adapters'
+    settings : Settings, optional
+    options
+        Instead of `settings`: its fields by name, which are the adapters' other arguments.
+
+    Raises
+    ------
+    InvalidProblem, InvalidOption, SolverNotInstalled, UnsuitableSolver
+    """
 
     def __init__(
         self,
         problem: cp.Problem,
         parameters: Sequence[cp.Parameter],
         variables: Sequence[cp.Variable],
-        solver: str | Solver | None = None,
-        gp: bool = False,
-        verbose: bool = False,
-        canon_backend: str | None = None,
-        solver_args: Mapping[str, Any] | None = None,
-        derivative: Derivative = DEFAULT,
-        on_failure: str = "raise",
-        fallback: str | Solver | None = None,
-        time_limit: float | None = None,
-        executor: Executor | Processes | None = None,
+        settings: Settings | None = None,
+        **options: Any,
     ) -> None:
-        check_derivative("derivative", derivative)
-        check_flag("gp", gp)
-        check_flag("verbose", verbose)
-        if canon_backend is not None and not (isinstance(canon_backend, str) and canon_backend):
-            raise InvalidOption(f"canon_backend must be None or a name, not {canon_backend!r}")
-        if executor is not None and not isinstance(executor, Executor | Processes):
-            raise InvalidOption(
-                f"executor must be a concurrent.futures.Executor or Processes(), not {executor!r}"
-            )
-        if not is_one_of(on_failure, ("raise", "nan")):
-            raise InvalidOption(f'on_failure must be "raise" or "nan", not {on_failure!r}')
-        self._settings: dict[str, Any] = {
-            "solver": solver, "verbose": verbose, "canon_backend": canon_backend,
-            "solver_args": solver_args, "derivative": derivative, "on_failure": on_failure,
-            "time_limit": time_limit, "executor": executor, "fallback": fallback, "gp": gp,
-        }  # fmt: skip
-        parameters, variables = checked(problem, parameters, variables, gp)
+        self.settings = settings = Settings(**options) if settings is None else settings
+        parameters, variables = checked(problem, parameters, variables, settings.gp)
         own = substituted(problem, parameters)
-        check_dpp(own, gp)
-        canonical = canonicalize(own, parameters, variables, gp, canon_backend)
+        check_dpp(own, settings.gp)
+        canonical = canonicalize(own, parameters, variables, settings.gp, settings.canon_backend)
         logs = {i for i, logarithm in canonical.parameters.sources if logarithm}
         self.domains = [Domain.of(p, i in logs) for i, p in enumerate(parameters)]
         self.shapes = [output.shape for output in canonical.variables.outputs]
         self._compiled = Compiled(canonical, self.domains)
-        self._solver, self._derivative, self._executor = solver, derivative, executor
-        self._always: dict[str, Any] = {"verbose": True} if verbose else {}
-        if time_limit is not None:
-            self._always["time_limit"] = checked_limit(time_limit)
-        self._args = as_mapping(solver_args)
-        self._on_failure = on_failure
-        structure = canonical.structure
-        self._fallback = None
-        if fallback is not None:
-            self._fallback = resolved(fallback, structure, self._always, "fallback")
-        self._setting = self._resolve({})
+        self._chosen = choose(settings, canonical.structure)
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
         self.derived: dict[Any, Any] = {}  # layers made of this one's problem, by constraint
         self._of_losses: dict[Any, Any] = {}  # and by loss
         self._witness: Witness | None = Witness(own, parameters)
         self._once = failure.Once()
-        self._local = threading.local()
+        self._memory = _Memory()
 
     @property
     def info(self) -> Record:
         """This thread's newest record."""
-        record: Record | None = getattr(self._local, "record", None)
+        record = self._memory.record
         if record is None:
             raise CvxlpgdError("info is of a call, and this thread has not called the layer yet")
         return record
@@ -143,12 +130,12 @@ class Layer:
     @property
     def solver(self) -> Solver:
         """The solver that it asks."""
-        return self._setting[0]
+        return self._chosen[0]
 
     @property
     def derivative(self) -> Derivative:
         """Its derivative, as it was given."""
-        return self._setting[1]
+        return self._chosen[1]
 
     def entries(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that these parameters reach."""
@@ -162,29 +149,28 @@ class Layer:
     @property
     def solvers(self) -> tuple[str, ...]:
         """The solvers that it asks, in turn."""
-        return names(self._setting[0])
+        return names(self.solver)
 
     def __repr__(self) -> str:
         """What goes in, what comes out, and how."""
         ins = ", ".join(f"{d.name} {d.shape}" for d in self.domains)
         outs = ", ".join(f"{o.name} {o.shape}" for o in self._compiled.canonical.variables.outputs)
-        solver, derivative = self._setting
+        solver, derivative = self._chosen
         return f"parameters=[{ins}], variables=[{outs}], solver={solver.name}, {derivative}"
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
         state = self.__dict__ | {"_problem": None, "derived": {}, "_of_losses": {}}
-        del state["_local"]
-        if isinstance(self._executor, Executor):
-            solver, derivative = state["_setting"]
-            state["_setting"] = (solver.solver, derivative)
-            state["_executor"] = None
-            state["_settings"] = self._settings | {"executor": None}
+        del state["_memory"]
+        if isinstance(self.settings.executor, Executor):
+            solver, derivative = state["_chosen"]
+            state["_chosen"] = (solver.solver, derivative)
+            state["settings"] = replace(self.settings, executor=None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._local = threading.local()
+        self._memory = _Memory()
 
     def alike(
         self,
@@ -193,7 +179,7 @@ class Layer:
         variables: Sequence[cp.Variable],
     ) -> Layer:
         """A layer of another problem with the same settings."""
-        return Layer(problem, parameters, variables, **self._settings)
+        return Layer(problem, parameters, variables, self.settings)
 
     def of_loss(self, key: Any, make: Callable[[], Layer]) -> Layer:
         """The layer that was made for a loss; the last few are kept.
@@ -227,94 +213,62 @@ class Layer:
         InvalidOption
             For solver_args that the solver does not have.
         """
-        args = as_mapping(solver_args)
-        warm = warm_start is not False
+        args, warm = as_mapping(solver_args), warm_start is not False
         if args:
-            solver, derivative = self._resolve(args, warm)
+            solver, derivative = choose(self.settings, self.structure, args, warm)
         else:
-            solver, derivative = self._warm_setting if warm else self._setting
-        batch = batched(self.domains, values)
+            solver, derivative = self._warmly_chosen if warm else self._chosen
+        batch = form_batch(self.domains, values)
         derivative = derivative.fixed(batch.shape)
-        faults = self._compiled.faults(batch)
-        if self._on_failure == "raise":
+        faults, policy = self._compiled.faults(batch), self.settings.on_failure
+        if policy == "raise":
             failure.raise_faults(faults, batch.shape)
-        samples = np.flatnonzero([not fault for fault in faults])
-        flat = [taken(v, samples, batch.samples) for v in self._compiled.flat(batch.values)]
-        program, offset = self._compiled.program(flat, len(samples))
+        handed = Selection.of(np.array([not fault for fault in faults], dtype=bool))
+        flat = [handed.of_batch(v) for v in self._compiled.flat(batch.values)]
+        program, offset = self._compiled.program(flat, len(handed))
         if along is not None:
-            program = self._along(program, [taken(v, samples, batch.samples) for v in along])
+            x_bar = self._cotangent([handed.of_batch(v) for v in along])
+            program = replace(program, data=replace(program.data, q=program.data.q - x_bar))
         start = self._start(warm_start, batch)
-        solution = solve(solver, program, start and start.take(samples))
-        full = solution.scatter(samples, batch.samples, tuple(faults))
+        solution = solve(solver, program, start and start.take(handed.places))
+        full = solution.scatter(handed.places, batch.samples, tuple(faults))
         outputs = self._compiled.canonical.variables.values(full.point)
         for output in outputs:
             output[~full.ok] = np.nan
-        objective = np.full(batch.samples, np.nan)
         value = program.objective(solution.point.x) + offset
-        objective[samples] = self._compiled.objective(value)
+        objective = handed.into_batch(self._compiled.objective(value), np.nan)
         record = Record.of(solver.name, full, objective, batch.shape, warm)
-        self._local.record = record
-        failure.say_solutions(full, faults, batch.shape, self._on_failure)
+        self._memory.record = record
+        failure.say_solutions(full, faults, batch.shape, policy)
         if along is None:  # else it is another objective
             self._bear_witness(batch, full, objective)
         if warm_start is True:
-            _keep(self._starts, batch.shape, full, SHAPES)
+            _keep(self._memory.starts, batch.shape, full, SHAPES)
         return Call(
-            self._compiled, batch, samples, flat, program, solution, full, outputs, record, solver,
-            derivative, self._on_failure, self._once,
+            self._compiled, batch, handed, flat, program, solution, full, outputs, record, solver,
+            derivative, policy, self._once,
         )  # fmt: skip
 
-    def _along(self, program: ConeProgram, bars: Sequence[np.ndarray]) -> ConeProgram:
-        """The programs with -bar'v added to their objectives, v the returned variables."""
+    def _cotangent(self, bars: Sequence[np.ndarray]) -> np.ndarray:
+        """That of x (batch or 1, n) for those of the returned variables, all primal."""
         x_bar = np.zeros((1, self.structure.n))
         for output, bar in zip(self.canonical.variables.outputs, bars, strict=True):
             x_bar = x_bar + output.linear.transposed(bar)
-        return replace(program, data=replace(program.data, q=program.data.q - x_bar))
+        return x_bar
 
-    def _resolve(
-        self, solver_args: dict[str, Any], warm: bool = False
-    ) -> tuple[Solver, Derivative]:
-        """The solver and the derivative for these solver_args on top of the constructor's; if
-        `warm`, one that gains from an earlier solution is chosen.
-        """
-        structure = self._compiled.canonical.structure
-        args = understood(self._args | solver_args)
-        if args.derivative is not None and self._derivative is not DEFAULT:
-            raise InvalidOption('"mode" in solver_args contradicts the derivative= of the layer')
-        if args.solver is not None and self._solver is not None:
-            raise InvalidOption(
-                '"solve_method" in solver_args contradicts the solver= of the layer'
+    @property
+    def _warmly_chosen(self) -> tuple[Solver, Derivative]:
+        """Who serves calls that start from earlier solutions."""
+        if self._memory.chosen is None:
+            warm = self.settings.solver is None
+            self._memory.chosen = (
+                choose(self.settings, self.structure, warm=True) if warm else self._chosen
             )
-        wanted = self._solver if args.solver is None else args.solver
-        solver = resolved(wanted, structure, self._always | args.options, warm=warm)
-        if self._fallback is not None:
-            solver = first_of(solver, self._fallback)
-        if self._executor is not None:
-            solver = OnExecutor(solver, self._executor, self._always.get("time_limit"))
-        derivative = self._derivative if args.derivative is None else args.derivative
-        derivative.require(structure, solver)
-        return solver, derivative
-
-    @property
-    def _warm_setting(self) -> tuple[Solver, Derivative]:
-        """The setting of calls that start from earlier solutions; worked out once for a thread."""
-        if not hasattr(self._local, "warm"):
-            warm = self._setting if self._solver is not None else self._resolve({}, warm=True)
-            self._local.warm = warm
-        setting: tuple[Solver, Derivative] = self._local.warm
-        return setting
-
-    @property
-    def _starts(self) -> dict[tuple[int, ...], Solution]:
-        """This thread's solutions of its last calls with warm_start=True, by batch shape."""
-        if not hasattr(self._local, "starts"):
-            self._local.starts = {}
-        starts: dict[tuple[int, ...], Solution] = self._local.starts
-        return starts
+        return self._memory.chosen
 
     def _start(self, warm_start: bool | Solution, batch: Batch) -> Solution | None:
         if isinstance(warm_start, bool):
-            return self._starts.get(batch.shape) if warm_start else None
+            return self._memory.starts.get(batch.shape) if warm_start else None
         if not isinstance(warm_start, Solution):
             raise InvalidOption(
                 f"warm_start must be True, False or an info.solution, not {warm_start!r}"
@@ -337,13 +291,11 @@ class Layer:
         everything = self._compiled.canonical.everything
         point = solution.point.pick(np.array([i]))
         shapes = [output.shape for output in everything.outputs]
-        found = everything.values(point)
+        variables = [
+            v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)
+        ]
         with _witnessing:
-            witness.check(
-                values,
-                [v.reshape(shape) for v, shape in zip(found, shapes, strict=True)],
-                float(objective[i]),
-            )
+            witness.check(values, variables, float(objective[i]))
         self._witness = None
 
 

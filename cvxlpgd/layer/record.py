@@ -14,12 +14,89 @@ from cvxlpgd.derivatives import Info
 from cvxlpgd.program.solution import Solution
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What a call's backward passes report, arrays of the batch shape; see `Record`."""
+
+    tau: np.ndarray
+    method: np.ndarray
+    regular: np.ndarray
+    kink: np.ndarray
+    gradient_error: np.ndarray
+    breakpoints: np.ndarray
+    retries: np.ndarray
+    side: np.ndarray
+    informative: np.ndarray
+    differentiated: np.ndarray
+    setups: np.ndarray
+    resolve_iterations: np.ndarray
+
+    @classmethod
+    def none(cls, shape: tuple[int, ...], setups: np.ndarray | None) -> Report:
+        """That of no backward pass, after a forward pass with these set-ups, (batch,)."""
+        return cls(
+            tau=np.full(shape, np.nan),
+            method=np.full(shape, "", dtype="<U20"),
+            regular=np.full(shape, None),
+            kink=np.zeros(shape),
+            gradient_error=np.full(shape, np.nan),
+            breakpoints=np.full((*shape, 2), np.nan),
+            retries=np.zeros(shape, dtype=int),
+            side=np.full(shape, "", dtype="<U7"),
+            informative=np.zeros(shape, dtype=bool),
+            differentiated=np.ones(shape, dtype=bool),
+            setups=np.zeros(shape) if setups is None else setups.reshape(shape),
+            resolve_iterations=np.zeros(shape),
+        )
+
+    def at(self, places: np.ndarray, **values: np.ndarray) -> Report:
+        """The same with other values (selection, ...) at these places of the flattened batch."""
+        return replace(self, **{k: self._changed(k, places, v) for k, v in values.items()})
+
+    def _changed(self, name: str, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+        array = getattr(self, name).copy()
+        rest = (2,) if name == "breakpoints" else ()
+        array.reshape(-1, *rest)[places] = values
+        return array
+
+    def differentiated_by(self, places: np.ndarray, info: Info) -> Report:
+        """The same after a derivative of some samples of the flattened batch."""
+        return self.at(
+            places,
+            tau=info.tau,
+            retries=info.retries,
+            side=info.side,
+            method=info.method,
+            regular=info.regular,
+            kink=info.kink,
+            breakpoints=info.breakpoints,
+            differentiated=info.ok,
+            setups=self.setups.reshape(-1)[places] + info.setups,
+            resolve_iterations=info.iterations,
+        )
+
+
+class Reports:
+    """The newest report of a call: backward passes replace it, whichever threads run them."""
+
+    def __init__(self, first: Report) -> None:
+        self.newest = first
+
+    def put(self, change: Callable[[Report], Report]) -> None:
+        """Replace the newest one by what `change` makes of it."""
+        with _putting:
+            self.newest = change(self.newest)
+
+
+_putting = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
-    """One forward pass, sample by sample; its backward pass adds `tau`, `side` and more.
+    """One forward pass, sample by sample, and from its backward pass on `tau`, `side` and more.
 
     All but `solver` and `solution` are NumPy arrays of the batch shape; all are read as attributes
-    or by name.
+    or by name. A backward pass adds a report of its own and changes no array.
 
     Attributes
     ----------
@@ -84,20 +161,9 @@ class Record:
     primal_residual: np.ndarray
     dual_residual: np.ndarray
     gap: np.ndarray
-    tau: np.ndarray
-    method: np.ndarray
-    regular: np.ndarray
-    kink: np.ndarray
-    gradient_error: np.ndarray
-    breakpoints: np.ndarray
-    retries: np.ndarray
-    side: np.ndarray
-    informative: np.ndarray
-    differentiated: np.ndarray
-    setups: np.ndarray
-    resolve_iterations: np.ndarray
     bare: Solution
     full: Callable[[], Solution | None]
+    reports: Reports
 
     @property
     def solution(self) -> Solution:
@@ -114,13 +180,22 @@ class Record:
         shape: tuple[int, ...],
         lasting: bool = False,
     ) -> Record:
-        """The record of a solution whose batch is flattened from `shape`.
+        """The record of a solution.
 
-        With `lasting`, what the solver keeps lives as long as the record.
+        Parameters
+        ----------
+        solver : str
+            Who was asked.
+        solution : Solution
+            Of the whole batch, flattened from `shape`.
+        objective : array (batch,)
+        shape : tuple of int
+            The batch shape.
+        lasting : bool
+            If True, what the solver keeps lives as long as the record.
         """
-        r = solution.residuals
+        r, setups = solution.residuals, solution.setups
         assert r is not None
-        count = len(solution.status)
         return cls(
             solver=_solvers(solver, solution),
             status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
@@ -131,49 +206,28 @@ class Record:
             primal_residual=np.asarray(r.primal).reshape(shape),
             dual_residual=np.asarray(r.dual).reshape(shape),
             gap=np.asarray(r.gap).reshape(shape),
-            tau=np.full(count, np.nan).reshape(shape),
-            method=np.full(shape, "", dtype="<U20"),
-            regular=np.full(shape, None),
-            kink=np.zeros(shape),
-            gradient_error=np.full(shape, np.nan),
-            breakpoints=np.full((*shape, 2), np.nan),
-            retries=np.zeros(count, dtype=int).reshape(shape),
-            side=np.full(shape, "", dtype="<U7"),
-            informative=np.zeros(count, dtype=bool).reshape(shape),
-            differentiated=np.ones(count, dtype=bool).reshape(shape),
-            setups=(np.zeros(count) if solution.setups is None else solution.setups).reshape(shape),
-            resolve_iterations=np.zeros(count).reshape(shape),
             bare=replace(solution, workspace=None),
             full=(lambda: solution) if lasting else weakref.ref(solution),
+            reports=Reports(Report.none(shape, setups)),
         )
+
+    def __getattr__(self, name: str) -> Any:
+        """What the newest backward pass reported."""
+        if name not in Report.__dataclass_fields__:
+            raise AttributeError(f"{type(self).__name__} has no {name!r}")
+        return getattr(self.reports.newest, name)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what the solver keeps, as solutions are copied too."""
         return self.__dict__ | {"full": _nothing}
 
-    def add(self, samples: np.ndarray, info: Info) -> None:
-        """Note what a backward pass did for some samples of the flattened batch."""
-        with _adding:
-            self.tau.reshape(-1)[samples] = info.tau
-            self.retries.reshape(-1)[samples] = info.retries
-            self.side.reshape(-1)[samples] = info.side
-            self.method.reshape(-1)[samples] = info.method
-            self.regular.reshape(-1)[samples] = info.regular
-            self.kink.reshape(-1)[samples] = info.kink
-            self.breakpoints.reshape(-1, 2)[samples] = info.breakpoints
-            self.differentiated.reshape(-1)[samples] = info.ok
-            self.setups.reshape(-1)[samples] += info.setups
-            self.resolve_iterations.reshape(-1)[samples] = info.iterations
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
-    def bound(self, samples: np.ndarray, errors: np.ndarray) -> None:
-        """Note how far gradients may be off."""
-        with _adding:
-            self.gradient_error.reshape(-1)[samples] = errors
-
-    def inform(self, samples: np.ndarray, informative: np.ndarray) -> None:
-        """Note where a backward pass found a gradient above the noise."""
-        with _adding:
-            self.informative.reshape(-1)[samples] = informative
+    def renewed(self) -> Record:
+        """The same forward pass without any backward pass."""
+        report = Report.none(self.status.shape, self.bare.setups)
+        return replace(self, reports=Reports(report))
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""
@@ -183,7 +237,8 @@ class Record:
         return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
 
     def __getitem__(self, name: str) -> Any:
-        names = [*(k for k in self.__dataclass_fields__ if k not in ("bare", "full")), "solution"]
+        own = [k for k in self.__dataclass_fields__ if k not in ("bare", "full", "reports")]
+        names = [*own, *Report.__dataclass_fields__, "solution"]
         if name not in names:
             raise KeyError(f"{name!r}; there are {', '.join(names)}")
         return getattr(self, name)
@@ -198,6 +253,3 @@ def _solvers(first: str, solution: Solution) -> str:
 
 def _nothing() -> None:
     """The full solution of a copy."""
-
-
-_adding = threading.Lock()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cvxlpgd.checks import is_number
 from cvxlpgd.derivatives import LPGD, Derivative, Implicit
 from cvxlpgd.errors import InvalidOption
 
@@ -25,7 +24,7 @@ _THREADS = ("n_jobs_forward", "n_jobs_backward")
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Spelled:
     """solver_args taken apart: a solver's name or None, its options, a derivative or None."""
 
     solver: str | None
@@ -45,14 +44,7 @@ def as_mapping(solver_args: Any) -> dict[str, Any]:
     return dict(solver_args)
 
 
-def checked_limit(time_limit: Any) -> float:
-    """A time limit in seconds; InvalidOption unless it is a number > 0."""
-    if is_number(time_limit) and time_limit > 0:
-        return float(time_limit)
-    raise InvalidOption(f"time_limit must be a number of seconds > 0, not {time_limit!r}")
-
-
-def understood(solver_args: Mapping[str, Any]) -> Arguments:
+def take_apart(solver_args: Mapping[str, Any]) -> Spelled:
     """Take solver_args apart.
 
     "solve_method" names the solver, "mode" with "derivative_kwargs" the derivative; numbers of
@@ -73,7 +65,7 @@ def understood(solver_args: Mapping[str, Any]) -> Arguments:
     if mode is None:
         if settings is not None:
             raise InvalidOption('"derivative_kwargs" needs a "mode" beside it')
-        return Arguments(name, options, None)
+        return Spelled(name, options, None)
     if not isinstance(mode, str) or mode not in _MODES:
         raise InvalidOption(f'"mode" must be one of {", ".join(_MODES)}, not {mode!r}')
     try:
@@ -82,4 +74,4 @@ def understood(solver_args: Mapping[str, Any]) -> Arguments:
         derivative: Any = replace(_MODES[mode], **dict(settings or {}))
     except TypeError as error:
         raise InvalidOption(f'"derivative_kwargs" of mode {mode!r}: {error}') from None
-    return Arguments(name, options, derivative)
+    return Spelled(name, options, derivative)

@@ -48,7 +48,7 @@ class Run:
         if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
             return self.call
         z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.call.resumed([double(v) for v in values], z)
+        return self.call.at([double(v) for v in values], z)
 
 
 def solved(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

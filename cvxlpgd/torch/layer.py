@@ -14,10 +14,11 @@ import torch
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.inputs import real
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import DEFAULT
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
@@ -27,8 +28,8 @@ from cvxlpgd.torch._autograd import Run, Solve, Valued
 from cvxlpgd.torch._operators import numbered, refuse_lost_gradients, solve, transformed
 from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
 from cvxlpgd.values.differences import lagrangian_difference
-from cvxlpgd.values.envelopes import Weighted, checked, of_loss
-from cvxlpgd.values.optimal import envelope, listed, optimal_value, own, refuse_integer_rows
+from cvxlpgd.values.envelopes import prepare_envelope
+from cvxlpgd.values.optimal import listed, optimal_value, refuse_integer_rows
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -92,10 +93,11 @@ class CvxpyLayer(torch.nn.Module):
         executor: Executor | Processes | None = None,
     ) -> None:
         super().__init__()
-        self._layer = Layer(
-            problem, parameters, variables, solver, gp, verbose, canon_backend, solver_args,
-            derivative, on_failure, fallback, time_limit, executor,
+        settings = Settings(
+            solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
+            time_limit, executor,
         )  # fmt: skip
+        self._layer = Layer(problem, parameters, variables, settings)
         self._number_it()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -232,21 +234,11 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, InvalidOption, SolveFailed
         """
-        tau, side = own(self._layer, tau, side)
-        if (loss is None) == (cotangents is None):
-            raise InvalidOption("an envelope needs either cotangents= or loss=")
-        if loss is None:
-            bars = _constants(cotangents, "cotangents")
-            make = partial(envelope, self._layer, bars=bars, tau=tau, side=side, rho=rho)
-            return self._valued(make, values)
-        given = checked(self._layer, loss, loss_values, tau, side)
-
-        def of(arrays: list[np.ndarray]) -> Weighted:
-            first, rest = arrays[: len(values)], arrays[len(values) :]
-            mine = dict(zip(given, rest, strict=True))
-            return of_loss(self._layer, first, loss, mine, tau, side)
-
-        return self._valued(of, (*values, *given.values()))
+        bars = None if cotangents is None else _constants(cotangents, "cotangents")
+        make, inputs = prepare_envelope(
+            self._layer, values, bars, loss, loss_values, tau, side, rho
+        )
+        return self._valued(make, inputs)
 
     def lagrangian_difference(
         self,

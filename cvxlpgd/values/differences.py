@@ -9,8 +9,7 @@ import numpy as np
 
 from cvxlpgd.derivatives import Info
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer.compiled import some
-from cvxlpgd.layer.inputs import batched
+from cvxlpgd.layer.inputs import form_batch
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.restriction import TOLERATED, Restriction
@@ -47,36 +46,34 @@ def lagrangian_difference(
             "a difference of Lagrangians needs targets for primal variables: the layer must not "
             "return dual variables, nor be of a geometric program"
         )
-    shape = batched(layer.domains, values).shape
+    shape = form_batch(layer.domains, values).shape
     along = None if margin is None else spread_over(layer, margin, shape, "margin")
     call = layer.forward(values, along=along)
-    active = np.flatnonzero(call.solution.ok)
-    samples = call.samples[active]
-    program, z = some(call.program, active), call.solution.point.pick(active)
-    rows = [v[samples] for v in spread_over(layer, targets, shape, "target")]
+    selection = call.handed.where(call.solution.ok)
+    places = selection.places
+    program, z = selection.of_programs(call.program), call.solution.point.pick(selection.rows)
+    rows = [v[places] for v in spread_over(layer, targets, shape, "target")]
     x, columns = _fixed(layer, rows, z)
     restriction = Restriction.of(program.structure, columns)
     left, violation = restriction.program(program, x)
-    found = _nothing_left(left) if not len(restriction.free) else solve(call.solver, left)
-    target = restriction.point(found.point, x)
-    infeasible = (violation > TOLERATED) | (found.status == Status.INFEASIBLE)
+    solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
+    target = restriction.point(solution.point, x)
+    infeasible = (violation > TOLERATED) | (solution.status == Status.INFEASIBLE)
     if infeasible.any():
         i = int(np.flatnonzero(infeasible)[0])
         raise InvalidInput(
-            f"{infeasible.sum()} of {len(samples)} targets are outside of the feasible set; the "
-            f"first is that of sample {samples[i]}, whose constraints are violated by "
+            f"{infeasible.sum()} of {len(places)} targets are outside of the feasible set; the "
+            f"first is that of sample {places[i]}, whose constraints are violated by "
             f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
         )
-    good = found.ok
-    value = np.full(len(call.full.status), np.nan)
-    gap = program.objective(target.x) - program.objective(z.x)
-    value[samples[good]] = gap[good]
+    good = solution.ok
+    gap = np.where(good, program.objective(target.x) - program.objective(z.x), np.nan)
     if not good.all():
-        info = replace(Info.good(len(good)), ok=good, messages=found.messages)
-        call.note(info, samples)
+        info = replace(Info.good(len(good)), ok=good, messages=solution.messages)
+        call.note(info, selection)
     one = np.ones(int(good.sum()))
     terms = ((one, target.pick(good)), (-one, z.pick(good)))
-    return Values(call, samples[good], value, terms)
+    return Values(call, selection.where(good), selection.into_batch(gap, np.nan), terms)
 
 
 def _fixed(layer: Layer, rows: Sequence[np.ndarray], z: Point) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,9 @@ linear, their gradients are those of direct loss minimization (Hazan, Keshet, Mc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -20,7 +21,7 @@ from cvxlpgd.checks import is_one_of
 from cvxlpgd.derivatives.lpgd import ENDS
 from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.values.optimal import Values, optimal_value
+from cvxlpgd.values.optimal import Values, envelope, optimal_value, own
 
 CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}
 
@@ -68,11 +69,57 @@ class Weighted:
         return out
 
 
+Make = Callable[[list[np.ndarray]], Values | Weighted]
+
+
+def prepare_envelope(
+    layer: Layer,
+    values: Sequence[Any],
+    bars: Sequence[np.ndarray] | None,
+    loss: cp.Expression | None,
+    loss_values: Mapping[cp.Parameter, Any] | None,
+    tau: Any,
+    side: str | None,
+    rho: float,
+) -> tuple[Make, tuple[Any, ...]]:
+    """What makes an envelope of arrays, and the values that it wants as such arrays.
+
+    Parameters
+    ----------
+    values : one for each parameter, (*batch axes, *shape)
+    bars : arrays, optional
+        A cotangent for each returned variable, (*batch shape, *shape) or broadcast to that.
+    loss : cp.Expression, optional
+        Instead: the loss itself.
+    loss_values : {parameter: value}
+        Values of the loss's own parameters, which follow the layer's.
+    tau, side : as LPGD's; None takes those of the layer's own LPGD
+    rho : float
+
+    Raises
+    ------
+    InvalidInput, InvalidOption
+    """
+    tau, side = own(layer, tau, side)
+    if (loss is None) == (bars is None):
+        raise InvalidOption("an envelope needs either cotangents= or loss=")
+    if bars is not None:
+        make = partial(envelope, layer, bars=bars, tau=tau, side=side, rho=rho)
+        return make, tuple(values)
+    others, count = checked(layer, loss, loss_values, tau, side), len(values)
+
+    def make_of_loss(arrays: list[np.ndarray]) -> Weighted:
+        of_others = dict(zip(others, arrays[count:], strict=True))
+        return of_loss(layer, arrays[:count], loss, of_others, tau, side)
+
+    return make_of_loss, (*values, *others.values())
+
+
 def of_loss(
     layer: Layer,
     values: Sequence[np.ndarray],
     loss: cp.Expression,
-    own: Mapping[cp.Parameter, np.ndarray],
+    others: Mapping[cp.Parameter, np.ndarray],
     tau: Any,
     side: str,
 ) -> Weighted:
@@ -80,7 +127,8 @@ def of_loss(
 
     Parameters
     ----------
-    own : {parameter: array (*batch axes, *shape)}
+    values : arrays (*batch axes, *parameter shape)
+    others : {parameter: array (*batch axes, *shape)}
         Values of the loss's own parameters.
     tau : float, or array that broadcasts to the batch shape
     """
@@ -89,12 +137,11 @@ def of_loss(
     parts = []
     for end, weight in ((hi, sign / (hi - lo)), (lo, -sign / (hi - lo))):
         if end == 0.0:
-            found = optimal_value(layer, values)
+            optimum = optimal_value(layer, values)
         else:
-            found = optimal_value(_augmented(layer, loss, list(own), end), [
-                *values, *own.values(), tau
-            ])  # fmt: skip
-        parts.append((weight / tau, found))
+            augmented = _augmented(layer, loss, list(others), end)
+            optimum = optimal_value(augmented, [*values, *others.values(), tau])
+        parts.append((weight / tau, optimum))
     return Weighted.of(parts)
 
 

@@ -20,9 +20,9 @@ from cvxlpgd.derivatives.integers import refuse_rows
 from cvxlpgd.derivatives.lpgd import ENDS, LPGD
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.compiled import some, taken
 from cvxlpgd.layer.inputs import spread
 from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer.selection import Selection
 from cvxlpgd.program import Point
 from cvxlpgd.solvers.protocol import require
 
@@ -37,8 +37,8 @@ class Values:
     ----------
     call : Call
         The forward pass.
-    samples : int array
-        Which of the batch have a value.
+    selection : Selection
+        The samples that have a value.
     value : array (batch,)
         NaN where a sample failed.
     terms : tuple of Term
@@ -46,7 +46,7 @@ class Values:
     """
 
     call: Call
-    samples: np.ndarray
+    selection: Selection
     value: np.ndarray
     terms: tuple[Term, ...]
 
@@ -57,28 +57,24 @@ class Values:
 
     def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[np.ndarray | None]:
         """Parameters' cotangents for that of the values, (batch,); failed samples count nothing."""
-        call, compiled = self.call, self.call.compiled
-        parameters = compiled.canonical.parameters
+        call, selection = self.call, self.selection
+        parameters = call.compiled.canonical.parameters
         entries = parameters.entries(needed)
-        refuse_rows(compiled.canonical.structure, entries)
-        program = some(call.program, self._active)
-        bar, w_bar = bar[self.samples], None
+        refuse_rows(call.program.structure, entries)
+        program = selection.of_programs(call.program)
+        bar, w_bar = bar[selection.places], None
         for c, z in self.terms:
             term = program.lagrangian_gradient(z, entries) * (c * bar)[:, None]
             w_bar = term if w_bar is None else w_bar + term
-        flat = [taken(v, self._active, len(call.samples)) for v in call.flat]
-        found: list[Any] = [None] * len(needed)
+        flat = [selection.of_handed(v) for v in call.flat]
+        gradients: list[Any] = [None] * len(needed)
         if w_bar is not None:
-            found = parameters.cotangents(flat, w_bar, entries, needed)
+            gradients = parameters.cotangents(flat, w_bar, entries, needed)
             total = np.sum([c for c, _ in self.terms], axis=0) * bar
             if total.any():
-                parameters.offset_cotangents(flat, total, needed, found)
-        return call.gathered(found, self.samples, np.zeros(0, dtype=int), needed)
-
-    @property
-    def _active(self) -> np.ndarray:
-        """The samples that have a value, among those that were solved."""
-        return np.searchsorted(self.call.samples, self.samples)
+                parameters.offset_cotangents(flat, total, needed, gradients)
+        lost = selection.where(np.zeros(len(selection), dtype=bool))
+        return call.gather(gradients, selection, lost, needed)
 
 
 def refuse_integer_rows(layer: Layer, needed: Sequence[bool]) -> None:
@@ -111,15 +107,14 @@ def listed(values: Any, what: str, *arrays: type) -> list[Any]:
 def optimal_value(layer: Layer, values: Sequence[np.ndarray]) -> Values:
     """The problem's optimal value, as the user wrote it."""
     call = layer.forward(values)
-    active = np.flatnonzero(call.solution.ok)
-    samples = call.samples[active]
+    selection = call.handed.where(call.solution.ok)
     canonical = call.compiled.canonical
     value = call.record.objective.reshape(-1).copy()
     value[~call.full.ok] = np.nan
-    c = np.full(len(samples), canonical.sign)
+    c = np.full(len(selection), canonical.sign)
     if canonical.exponential:
-        c = c * value[samples]
-    return Values(call, samples, value, ((c, call.solution.point.pick(active)),))
+        c = c * value[selection.places]
+    return Values(call, selection, value, ((c, call.solution.point.pick(selection.rows)),))
 
 
 def envelope(
@@ -147,33 +142,32 @@ def envelope(
     if rho:
         require(layer.solver, layer.structure.proximal)
     call = layer.forward(values)
-    active = np.flatnonzero(call.solution.ok)
-    samples = call.samples[active]
-    program, solution = some(call.program, active), call.solution.take(active)
+    selection = call.handed.where(call.solution.ok)
+    places = selection.places
+    program = selection.of_programs(call.program)
+    solution = call.solution.take(selection.rows)
     variables = call.compiled.canonical.variables
-    outputs = [output[samples] for output in call.outputs]
-    rows = [bar[samples] for bar in spread_over(layer, bars, call.batch.shape, "cotangent")]
+    outputs = [output[places] for output in call.outputs]
+    rows = [bar[places] for bar in spread_over(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
     fixed = settings.fixed_tau(tau, call.batch.shape)
     if isinstance(fixed, np.ndarray):
-        fixed = fixed.reshape(-1)[samples]
+        fixed = fixed.reshape(-1)[places]
     tau = perturb.cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
-    found = perturb.solved_ends(program, solution, z_bar, tau, ends, rho, call.solver)
-    call.note(found.info, samples)
-    V = {0.0: program.objective(solution.point.x)} | found.at(found.optimal(solution.point, rho))
-    z = {0.0: solution.point} | found.points()
+    solved = perturb.solved_ends(program, solution, z_bar, tau, ends, rho, call.solver)
+    call.note(solved.info, selection)
+    V = {0.0: program.objective(solution.point.x)} | solved.at(solved.optimal(solution.point, rho))
+    z = {0.0: solution.point} | solved.points()
     c = 1.0 / (tau * (hi - lo))
     linear = np.sum(z_bar.x * solution.point.x, axis=1) + np.sum(z_bar.y * solution.point.y, axis=1)
     loss = sum((np.sum(r * o, axis=1) for r, o in zip(rows, outputs, strict=True)), 0.0 * c)
-    value = np.full(len(call.full.status), np.nan)
     # a geometric program's variables are exponentials: linear in the logarithms, the same at x*
-    value[samples] = c * (V[hi] - V[lo]) + (loss - linear)
-    good = found.info.ok
-    value[samples[~good]] = np.nan
+    good = solved.info.ok
+    value = np.where(good, c * (V[hi] - V[lo]) + (loss - linear), np.nan)
     terms = ((c[good], z[hi].pick(good)), (-c[good], z[lo].pick(good)))
-    return Values(call, samples[good], value, terms)
+    return Values(call, selection.where(good), selection.into_batch(value, np.nan), terms)
 
 
 def spread_over(

@@ -67,7 +67,7 @@ def test_default_solvers_are_accurate_enough(row):
     """LPGD at a relative tau of 1e-3 with the solver and the tolerances that nobody chose."""
     at = At(row)
     exact, tau = at.vjp(Implicit("dense")), at.step(1e-3)
-    layer = Layer(*row.build(), None, row.gp, False, row.backend, derivative=LPGD(tau=tau))
+    layer = Layer(*row.build(), gp=row.gp, canon_backend=row.backend, derivative=LPGD(tau=tau))
     call = layer.forward(at.values)
     assert relative(call.vjp(at.bars, [True] * len(at.values)), exact) <= 1e-4
 

@@ -58,7 +58,12 @@ class At:
     def _solved(self, solver) -> tuple[Layer, Call]:
         worst = []
         for candidate in self._candidates() if solver is None else [solver]:
-            layer = Layer(*self.row.build(), candidate, self.row.gp, False, self.row.backend)
+            layer = Layer(
+                *self.row.build(),
+                solver=candidate,
+                gp=self.row.gp,
+                canon_backend=self.row.backend,
+            )
             call = layer.forward(self.values)
             worst.append(call.solution.residuals.largest.max())
             if worst[-1] <= SOLVED:

@@ -1,0 +1,78 @@
+"""Which samples of a batch something is about, and the way there and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cvxlpgd.program import ConeProgram
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some of a call's samples: batch -> those that the solver was handed -> these.
+
+    Parameters
+    ----------
+    batch : int
+        Samples of the call.
+    handed : int
+        Samples of the solver's batch: those whose values are in their domains.
+    places : int array (selection,)
+        Positions in the call's batch, increasing.
+    rows : int array (selection,)
+        Positions in the solver's batch.
+    """
+
+    batch: int
+    handed: int
+    places: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of(cls, keep: np.ndarray) -> Selection:
+        """The samples to hand to the solver: those of the batch that `keep`, bool (batch,), has."""
+        places = np.flatnonzero(keep)
+        return cls(len(keep), len(places), places, np.arange(len(places)))
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.places)
+
+    def where(self, keep: np.ndarray) -> Selection:
+        """Those of these samples that `keep`, bool (selection,), has."""
+        index = np.flatnonzero(keep)
+        return replace(self, places=self.places[index], rows=self.rows[index])
+
+    def of_batch(self, values: np.ndarray) -> np.ndarray:
+        """These samples' rows of (batch or 1, ...); values that all samples share stay as is."""
+        return pick(values, self.places, self.batch)
+
+    def of_handed(self, values: np.ndarray) -> np.ndarray:
+        """These samples' rows of (handed or 1, ...); values that all samples share stay as is."""
+        return pick(values, self.rows, self.handed)
+
+    def of_programs(self, program: ConeProgram) -> ConeProgram:
+        """These samples' programs, of the solver's batch; the same object where they are all."""
+        return program if len(self) == program.batch else program.take(self.rows)
+
+    def into_batch(self, values: np.ndarray, fill: float) -> np.ndarray:
+        """Values (selection, ...) at their places in the batch, `fill` elsewhere."""
+        if len(self) == self.batch:
+            return values
+        whole = np.full((self.batch, *values.shape[1:]), fill)
+        whole[self.places] = values
+        return whole
+
+
+def pick(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """Rows `index` of (count, ...); the values themselves where all share them, or all are wanted.
+
+    Parameters
+    ----------
+    values : array (count or 1, ...)
+    index : int array, increasing
+    count : int
+    """
+    return values if len(values) == 1 or len(index) == count else values[index]
