@@ -45,49 +45,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     solvers.add_argument("file", type=Path, metavar="FILE", nargs="?")
     solvers.add_argument("--tune", action="store_true", help="measure the installed ones on it")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "solvers" and chosen.tune and chosen.file is None:
+    options = parser.parse_args(arguments)
+    if options.command == "solvers" and options.tune and options.file is None:
         parser.error("--tune needs a FILE")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warned
-            if chosen.command == "compare":
-                return _compare(chosen)
-            return _solvers() if chosen.file is None else _chosen(chosen)
+            warnings.showwarning = _print_warning
+            if options.command == "compare":
+                return _compare(options)
+            return _solvers() if options.file is None else _explain(options)
     except CvxlpgdError as error:
         print(f"cvxlpgd: {error}", file=sys.stderr)
         return 1
 
 
-def _warned(message: Warning | str, *_: Any, **__: Any) -> None:
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"cvxlpgd: warning: {message}", file=sys.stderr)
 
 
-def _compare(chosen: argparse.Namespace) -> int:
-    given = _executed(chosen.file)
+def _compare(options: argparse.Namespace) -> int:
+    given = _execute(options.file)
     comparison = cvxlpgd.compare(
         given["problem"],
         given["parameters"],
         given["variables"],
         given["values"],
         cotangents=given.get("cotangents"),
-        loss=_guarded(given.get("loss"), chosen.file),
-        solver=chosen.solver,
-        taus=chosen.tau,
+        loss=_guard(given.get("loss"), options.file),
+        solver=options.solver,
+        taus=options.tau,
         gp=bool(given.get("gp", False)),
         progress=sys.stderr.isatty(),
     )
-    print(json.dumps(comparison.to_dict()) if chosen.json else comparison.to_markdown())
-    if chosen.plot is not None:
+    print(json.dumps(comparison.to_dict()) if options.json else comparison.to_markdown())
+    if options.plot is not None:
         try:
-            comparison.plot(str(chosen.plot))
+            comparison.plot(str(options.plot))
         except (OSError, ValueError) as error:
-            raise InvalidInput(f"cannot draw to {chosen.plot}: {error}") from error
-        print(f"picture: {chosen.plot}", file=sys.stderr)
+            raise InvalidInput(f"cannot draw to {options.plot}: {error}") from error
+        print(f"picture: {options.plot}", file=sys.stderr)
     return 0
 
 
-def _executed(file: Path) -> dict[str, Any]:
+def _execute(file: Path) -> dict[str, Any]:
     """What the file defines."""
     if not file.is_file():
         raise InvalidInput(f"there is no file {file}")
@@ -101,19 +101,19 @@ def _executed(file: Path) -> dict[str, Any]:
     return given
 
 
-def _guarded(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | None:
+def _guard(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | None:
     """The file's loss, whose own errors name the file."""
     if loss is None:
         return None
 
-    def guarded(*variables: Any) -> Any:
+    def loss_or_error(*variables: Any) -> Any:
         try:
             return loss(*variables)
         except Exception as error:
             text = f"the loss of {file} fails: {type(error).__name__}: {error}"
             raise InvalidInput(text) from error
 
-    return guarded
+    return loss_or_error
 
 
 def _solvers() -> int:
@@ -135,17 +135,17 @@ def _solvers() -> int:
     return 0
 
 
-def _chosen(chosen: argparse.Namespace) -> int:
+def _explain(options: argparse.Namespace) -> int:
     """Which solver the problem of a file gets; with --tune, a ranking of the installed ones."""
-    from cvxlpgd.analysis.tuning import explanation, table, tuned
+    from cvxlpgd.analysis.tuning import explanation, table, tune
     from cvxlpgd.layer.layer import Layer
 
-    given = _executed(chosen.file)
+    given = _execute(options.file)
     problem = given["problem"], given["parameters"], given["variables"]
     gp = bool(given.get("gp", False))
     print(explanation(Layer(*problem, gp=gp)))
-    if chosen.tune:
-        rows = tuned(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
+    if options.tune:
+        rows = tune(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
         print(f"\n{table(rows)}")
     return 0
 

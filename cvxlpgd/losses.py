@@ -22,7 +22,7 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 class _Layer(Protocol):
-    """What a loss asks of a layer; those of `cvxlpgd.torch.layer` and `cvxlpgd.numpy` have it."""
+    """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
 
     @property
     def _layer(self) -> Any:
@@ -69,7 +69,7 @@ class FenchelYoung:
         SolveFailed
         """
         parameters, targets = _split(self.layer, values)
-        return _reduced(
+        return _reduce(
             self.layer.lagrangian_difference(*parameters, targets=targets), self.reduction
         )
 
@@ -131,10 +131,10 @@ class StructuredHinge:
     def __call__(self, *values: Any) -> Any:
         """The loss for `(*parameters, *targets)`."""
         parameters, targets = _split(self.layer, values)
-        found = self.layer.lagrangian_difference(
+        losses = self.layer.lagrangian_difference(
             *parameters, targets=targets, margin=self._away(targets)
         )
-        return _reduced(found, self.reduction)
+        return _reduce(losses, self.reduction)
 
     def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
         """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
@@ -193,13 +193,13 @@ class SPOPlus:
         pred_cost, true_cost : (*batch axes, *shape)
         true_sol : (*batch axes, *shape), optional
             x*(true_cost), which is solved for otherwise: solutions that do not change from epoch
-            to epoch need to be found only once.
+            to epoch need to be solved for only once.
         true_obj : ignored
             As other libraries' losses take it.
         """
         spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        return _reduced(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
+        return _reduce(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
 
     def vjp(
         self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
@@ -209,12 +209,12 @@ class SPOPlus:
         targets = self._solutions(true_cost, true_sol)
         loss, pullback = _numpy_vjp(self.layer, [spread], targets, None, self.reduction)
 
-        def pulled(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
-            (found,) = pullback(bar)
-            added = tuple(range(found.ndim - np.ndim(pred_cost)))
-            return (2 * found.sum(axis=added),)
+        def pull(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
+            (gradient,) = pullback(bar)
+            added = tuple(range(gradient.ndim - np.ndim(pred_cost)))
+            return (2 * gradient.sum(axis=added),)
 
-        return loss, pulled
+        return loss, pull
 
     def _solutions(self, true_cost: Any, true_sol: Any) -> list[Any]:
         if true_sol is None:
@@ -231,13 +231,13 @@ def _check(layer: _Layer, reduction: str) -> None:
 
 def _split(layer: _Layer, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Parameters and targets."""
-    count, targets = len(layer._layer.domains), len(layer._layer.shapes)
-    if len(values) != count + targets:
+    count, outputs = len(layer._layer.domains), len(layer._layer.shapes)
+    if len(values) != count + outputs:
         raise InvalidInput(
-            f"received {len(values)} values, expected {count} parameters and {targets} targets"
+            f"received {len(values)} values, expected {count} parameters and {outputs} targets"
         )
-    given = enumerate(values[count:])
-    return list(values[:count]), [_array(v, f"target {i}") for i, v in given]
+    targets = [_array(v, f"target {i}") for i, v in enumerate(values[count:])]
+    return list(values[:count]), targets
 
 
 def _array(value: Any, what: str) -> Any:
@@ -268,7 +268,7 @@ def _spread(layer: _Layer, pred_cost: Any, true_cost: Any) -> Any:
         raise InvalidInput(f"pred_cost and true_cost do not go together: {error}") from None
 
 
-def _reduced(values: Any, reduction: str) -> Any:
+def _reduce(values: Any, reduction: str) -> Any:
     return values if reduction == "none" else getattr(values, reduction)()
 
 
@@ -277,11 +277,11 @@ def _numpy_vjp(
 ) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
     if not hasattr(layer, "lagrangian_difference_vjp"):
         raise InvalidOption("vjp is for NumPy layers; torch differentiates the loss itself")
-    found, pullback = layer.lagrangian_difference_vjp(*parameters, targets=targets, margin=margin)
+    losses, pullback = layer.lagrangian_difference_vjp(*parameters, targets=targets, margin=margin)
 
-    def reduced(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
-        weight = 1.0 / max(found.size, 1) if reduction == "mean" else 1.0
+    def pull(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
+        weight = 1.0 / max(losses.size, 1) if reduction == "mean" else 1.0
         bars: tuple[np.ndarray, ...] = pullback(np.asarray(bar) * weight)
         return bars
 
-    return _reduced(found, reduction), reduced
+    return _reduce(losses, reduction), pull

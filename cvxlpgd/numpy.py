@@ -24,7 +24,7 @@ from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import listed, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -108,8 +108,9 @@ class CvxpyLayer:
                 _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
                 for i, (bar, out, size) in enumerate(zip(bars, outputs, self._sizes, strict=True))
             ]
-            found = call.vjp(flat, [True] * len(values))
-            return tuple(np.asarray(v, dtype=dtype) for v, dtype in zip(found, dtypes, strict=True))
+            gradients = call.vjp(flat, [True] * len(values))
+            pairs = zip(gradients, dtypes, strict=True)
+            return tuple(np.asarray(v, dtype=dtype) for v, dtype in pairs)
 
         return outputs, pullback
 
@@ -121,8 +122,8 @@ class CvxpyLayer:
         solver_args: Mapping[str, Any] | None = None,
     ) -> tuple[Arrays, Arrays]:
         """The variables, and their tangents for the parameters' tangents."""
-        for name, given in (("values", values), ("tangents", tangents)):
-            if not isinstance(given, list | tuple):
+        for name, argument in (("values", values), ("tangents", tangents)):
+            if not isinstance(argument, list | tuple):
                 raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
         call, outputs, _ = self._forward(values, solver_args, False)
         if len(tangents) != len(values):
@@ -131,10 +132,10 @@ class CvxpyLayer:
             _double(spread(dot, np.shape(v), f"tangent {i}"))
             for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
         ]
-        found = call.jvp(dots)
+        variables_dot = call.jvp(dots)
         return outputs, tuple(
             np.asarray(v.reshape(out.shape), dtype=out.dtype)
-            for v, out in zip(found, outputs, strict=True)
+            for v, out in zip(variables_dot, outputs, strict=True)
         )
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -147,11 +148,11 @@ class CvxpyLayer:
 
     def optimal_value(self, *values: Any) -> np.ndarray:
         """The problem's optimal value (*batch shape)."""
-        return self._valued(partial(optimal_value, self._layer), values)[0]
+        return self._evaluate(partial(optimal_value, self._layer), values)[0]
 
     def optimal_value_vjp(self, *values: Any) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         """The optimal value, and the function from its cotangent to the parameters'."""
-        return self._valued(partial(optimal_value, self._layer), values)
+        return self._evaluate(partial(optimal_value, self._layer), values)
 
     def envelope(self, *values: Any, **options: Any) -> np.ndarray:
         """A Lagrange-Moreau envelope of a loss of the solution, (*batch shape).
@@ -176,11 +177,11 @@ class CvxpyLayer:
         With `loss`, the cotangents of the loss's own parameters follow, in the order of
         `loss.parameters()`.
         """
-        bars = None if cotangents is None else listed(cotangents, "cotangents", np.ndarray)
+        bars = None if cotangents is None else as_list(cotangents, "cotangents", np.ndarray)
         make, inputs = prepare_envelope(
             self._layer, values, bars, loss, loss_values, tau, side, rho
         )
-        return self._valued(make, inputs)
+        return self._evaluate(make, inputs)
 
     def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> np.ndarray:
         """How much worse targets are than the solution, (*batch shape), >= 0.
@@ -193,25 +194,25 @@ class CvxpyLayer:
         self, *values: Any, targets: Any, margin: Any = None
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         """The difference, and the function from its cotangent to the parameters'."""
-        fixed = listed(targets, "targets", np.ndarray)
-        along = None if margin is None else listed(margin, "margin", np.ndarray)
+        fixed = as_list(targets, "targets", np.ndarray)
+        along = None if margin is None else as_list(margin, "margin", np.ndarray)
         make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
-        return self._valued(make, values)
+        return self._evaluate(make, values)
 
-    def _valued(
+    def _evaluate(
         self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         arrays, dtypes, dtype = _arrays(values)
-        found = make([_double(v) for v in arrays])
+        sums = make([_double(v) for v in arrays])
 
         def pullback(bar: Any) -> Arrays:
             refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
-            flat = _double(spread(bar, found.shape, "cotangent")).ravel()
-            bars = found.vjp(flat, [True] * len(values))
+            flat = _double(spread(bar, sums.shape, "cotangent")).ravel()
+            bars = sums.vjp(flat, [True] * len(values))
             pairs = zip(bars, dtypes, strict=True)
             return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
 
-        return found.value.reshape(found.shape).astype(dtype), pullback
+        return sums.value.reshape(sums.shape).astype(dtype), pullback
 
     @property
     def _sizes(self) -> list[int]:

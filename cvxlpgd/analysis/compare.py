@@ -12,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from cvxlpgd.analysis.score import Judge, Row, named
+from cvxlpgd.analysis.score import Judge, Row, title_of
 from cvxlpgd.analysis.score import cotangents as loss_cotangents
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import (
@@ -221,5 +221,5 @@ def _reference(layer: Layer, call: Call, wanted: Derivative) -> tuple[Derivative
         wanted.require(call.program.structure, call.solver)
     except CvxlpgdError as error:
         differences = FiniteDifference()
-        return differences, f"{named(differences)}, because {error}"
-    return wanted, named(wanted)
+        return differences, f"{title_of(differences)}, because {error}"
+    return wanted, title_of(wanted)

@@ -66,12 +66,12 @@ def weakly_active(layer: Layer, tol: float = 1e-6) -> list[WeaklyActive]:
         shape = (len(s), count, cone.rows)
         weak = is_weakly_active(cone, s[:, span].reshape(shape), y[:, span].reshape(shape), tol)
         rows[:, span] = np.repeat(weak, cone.rows, axis=1)
-    return _named(layer, rows, layer.info.status.shape)
+    return _name(layer, rows, layer.info.status.shape)
 
 
-def _named(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[WeaklyActive]:
+def _name(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[WeaklyActive]:
     """The constraints that these rows (samples, m) are of."""
-    found, rest = [], rows.copy()
+    weak_ones, rest = [], rows.copy()
     for constraint in layer.problem.constraints:
         where = np.zeros((len(rows), constraint.size), dtype=bool)
         for output in _duals(layer, constraint):
@@ -81,7 +81,7 @@ def _named(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[Weakl
             where |= weak if weak.shape == where.shape else weak.any(axis=1, keepdims=True)
         if where.any():
             shaped = where.reshape(batch + constraint.shape)
-            found.append(WeaklyActive(constraint, str(constraint), shaped))
+            weak_ones.append(WeaklyActive(constraint, str(constraint), shaped))
     if rest.any():
         columns = np.unique(
             layer.structure.A.cols[np.isin(layer.structure.A.rows, rest.nonzero()[1])]
@@ -90,18 +90,18 @@ def _named(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[Weakl
             output.name for output in layer.canonical.everything.outputs
             if np.isin(output.matrix.indices, columns).any()
         ]  # fmt: skip
-        kept = rest[:, rest.any(axis=0)]
+        others = rest[:, rest.any(axis=0)]
         name = f"bounds, attributes or parts of constraints of {', '.join(names)}"
-        found.append(WeaklyActive(None, name, kept.reshape(batch + kept.shape[1:])))
-    return found
+        weak_ones.append(WeaklyActive(None, name, others.reshape(batch + others.shape[1:])))
+    return weak_ones
 
 
 def _duals(layer: Layer, constraint: cp.Constraint) -> tuple[Output, ...]:
     """How the constraint's dual variables are read from y; nothing where CVXPY reports none."""
     if constraint.id not in layer.derived:
         try:
-            made = layer.alike(layer.problem, layer.parameters, constraint.dual_variables)
-            layer.derived[constraint.id] = made.canonical.variables.outputs
+            other = layer.alike(layer.problem, layer.parameters, constraint.dual_variables)
+            layer.derived[constraint.id] = other.canonical.variables.outputs
         except InvalidProblem:
             layer.derived[constraint.id] = ()
     return layer.derived[constraint.id]

@@ -48,8 +48,8 @@ def draw_comparison(comparison: Comparison, path: str) -> None:
 def _draw_errors(axis: Any, comparison: Comparison, field: str) -> None:
     rows = [row for row in comparison.rows if not row.automatic]
     for side, color in _COLORS.items():
-        found = [(r.tau, getattr(r, field)) for r in rows if r.side == side]
-        points = sorted((t, e) for t, e in found if t is not None and np.isfinite(e) and e > 0)
+        pairs = [(r.tau, getattr(r, field)) for r in rows if r.side == side]
+        points = sorted((t, e) for t, e in pairs if t is not None and np.isfinite(e) and e > 0)
         if points:
             axis.plot(*zip(*points, strict=True), "o-", color=color, label=f"LPGD {side}")
     for row in comparison.rows:

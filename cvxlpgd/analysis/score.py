@@ -94,7 +94,7 @@ class Judge:
 
     def _differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
         """The parameters' gradients, and what became of them."""
-        record = self.call.record.renewed()
+        record = self.call.record.without_backward()
         fixed = derivative.fixed(self.call.batch.shape)
         call = replace(self.call, derivative=fixed, record=record)
         gradients = call.vjp(self.bars, [True] * len(self.layer.domains))
@@ -118,7 +118,7 @@ class Judge:
         along = np.array([_dot(gradient, direction) for direction in self.directions])
         taus = record.tau[np.isfinite(record.tau)]
         return Row(
-            derivative=named(derivative),
+            derivative=title_of(derivative),
             tau=float(np.median(taus)) if taus.size else None,
             automatic=isinstance(derivative, LPGD) and isinstance(derivative.tau, str),
             side=derivative.side if isinstance(derivative, LPGD) else None,
@@ -134,8 +134,8 @@ class Judge:
 
     def noise(self, tau: float, expected: Gradient) -> float:
         """The relative error times tau at a tau so small that noise is all there is."""
-        found = _flat(self.gradient(LPGD(tau=TINY * tau)))
-        return _error(found, _flat(expected)) * TINY * tau
+        gradient = _flat(self.gradient(LPGD(tau=TINY * tau)))
+        return _error(gradient, _flat(expected)) * TINY * tau
 
     def _slope(self, direction: Gradient) -> float:
         """The loss' slope along a direction, where two steps agree on it; else NaN."""
@@ -163,19 +163,19 @@ def cotangents(
         for value, shape in zip(call.outputs, layer.shapes, strict=True)
     ]
     if loss is not None:
-        found = _torch_gradient(loss, outputs) if find_spec("torch") else _slopes(loss, outputs)
+        bars = _torch_gradient(loss, outputs) if find_spec("torch") else _slopes(loss, outputs)
     elif given is not None:
         if len(given) != len(outputs):
             raise InvalidInput(f"received {len(given)} cotangents, expected {len(outputs)}")
         pairs = enumerate(zip(given, outputs, strict=True))
-        found = [spread(bar, o.shape, f"cotangent {i}").astype(float) for i, (bar, o) in pairs]
-        for i, bar in enumerate(found):
+        bars = [spread(bar, o.shape, f"cotangent {i}").astype(float) for i, (bar, o) in pairs]
+        for i, bar in enumerate(bars):
             if not np.isfinite(bar).all():
                 raise InvalidInput(f"cotangent {i} has NaN or infinite entries")
     else:
         rng = np.random.default_rng(0)
-        found = [rng.normal(size=output.shape) for output in outputs]
-    return [f.reshape(v.shape) for f, v in zip(found, call.outputs, strict=True)]
+        bars = [rng.normal(size=output.shape) for output in outputs]
+    return [bar.reshape(v.shape) for bar, v in zip(bars, call.outputs, strict=True)]
 
 
 def _torch_gradient(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -192,7 +192,7 @@ def _torch_gradient(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> 
 
 def _slopes(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Central differences of the loss, entry by entry, where torch is not installed."""
-    found = []
+    slopes = []
     for k, output in enumerate(outputs):
         slope = np.zeros(output.size)
         for i in range(output.size):
@@ -202,11 +202,11 @@ def _slopes(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> list[np.
                 moved[k].reshape(-1)[i] += h
                 ends.append(float(np.sum(loss(*moved))))
             slope[i] = (ends[0] - ends[1]) / 2e-6
-        found.append(slope)
-    return found
+        slopes.append(slope)
+    return slopes
 
 
-def named(derivative: Derivative) -> str:
+def title_of(derivative: Derivative) -> str:
     """The derivative as a row's title, such as Implicit(lsqr)."""
     mode = getattr(derivative, "mode", None)
     return type(derivative).__name__ + (f"({mode})" if mode else "()")
@@ -220,11 +220,11 @@ def _dot(gradient: Gradient, direction: Gradient) -> float:
     return float(sum(np.sum(g * d) for g, d in zip(gradient, direction, strict=True)))
 
 
-def _error(found: np.ndarray, wanted: np.ndarray) -> float:
+def _error(gradient: np.ndarray, wanted: np.ndarray) -> float:
     size = float(np.linalg.norm(wanted))
-    return float(np.linalg.norm(found - wanted)) / size if size else float("nan")
+    return float(np.linalg.norm(gradient - wanted)) / size if size else float("nan")
 
 
-def _cosine(found: np.ndarray, wanted: np.ndarray) -> float:
-    size = float(np.linalg.norm(found) * np.linalg.norm(wanted))
-    return float(found @ wanted) / size if size else float("nan")
+def _cosine(gradient: np.ndarray, wanted: np.ndarray) -> float:
+    size = float(np.linalg.norm(gradient) * np.linalg.norm(wanted))
+    return float(gradient @ wanted) / size if size else float("nan")

@@ -61,7 +61,7 @@ class Row:
     note: str = ""
 
 
-def tuned(
+def tune(
     problem: cp.Problem,
     parameters: Sequence[cp.Parameter],
     variables: Sequence[cp.Variable],
@@ -83,7 +83,7 @@ def tuned(
     candidates = [s for s in candidates if not missing_cones(s, structure)]
     runs: dict[str, list[tuple[float, float]]] = {s.name: [] for s in candidates}
     layers: dict[str, Layer] = {}
-    found: dict[str, tuple[float, np.ndarray]] = {}
+    results: dict[str, tuple[float, np.ndarray]] = {}
     notes: dict[str, str] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CvxlpgdWarning)
@@ -93,13 +93,15 @@ def tuned(
                 if name in notes or (times and sum(times[0]) > time_limit):
                     continue
                 try:
-                    layer = layers.get(name) or _made(problem, parameters, variables, solver, gp)
+                    layer = layers.get(name) or _make_layer(
+                        problem, parameters, variables, solver, gp
+                    )
                     layers[name] = layer
-                    seconds, found[name] = _timed(layer, arrays)
+                    seconds, results[name] = _time(layer, arrays)
                     times.append(seconds)
                 except CvxlpgdError as error:
                     notes[name] = str(error).splitlines()[0][:100]
-    best = min(found, key=lambda name: found[name][0], default=None)
+    best = min(results, key=lambda name: results[name][0], default=None)
     rows = []
     for name, times in runs.items():
         if name in notes:
@@ -107,8 +109,8 @@ def tuned(
             continue
         # the first round imports and warms up
         forward, backward = np.median(times[1:] or times, axis=0)
-        residual, gradient = found[name]
-        reference = found[best][1] if best else gradient
+        residual, gradient = results[name]
+        reference = results[best][1] if best else gradient
         size = float(np.linalg.norm(reference)) or 1.0
         distance = float(np.linalg.norm(gradient - reference)) / size
         rows.append(Row(name, float(forward), float(backward), residual, distance))
@@ -135,7 +137,7 @@ def table(rows: Sequence[Row]) -> str:
     return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
 
 
-def _made(
+def _make_layer(
     problem: cp.Problem,
     parameters: Sequence[cp.Parameter],
     variables: Sequence[cp.Variable],
@@ -145,7 +147,7 @@ def _made(
     return Layer(problem, parameters, variables, solver=solver, gp=gp, derivative=LPGD())
 
 
-def _timed(
+def _time(
     layer: Layer, arrays: Sequence[np.ndarray]
 ) -> tuple[tuple[float, float], tuple[float, np.ndarray]]:
     """Seconds of a forward and a backward pass; the largest residual, and all gradients."""

@@ -137,20 +137,20 @@ class Call:
     def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
         """The parameters that are differentiated together, those that reach no data in none."""
         parameters = self.compiled.canonical.parameters
-        self.wanted(needed)
+        self.entries(needed)
         if self.derivative.separates(self.program.structure):
             fields = [parameters.fields(k) if need else "" for k, need in enumerate(needed)]
             alone = [name if name in ("q", "b") else "mixed" if name else "" for name in fields]
             groups = [[name == kind for name in alone] for kind in ("q", "b", "mixed")]
         else:
             groups = [list(needed)]
-        return [group for group in groups if any(len(v) for _, v in self.wanted(group)._items())]
+        return [group for group in groups if any(len(v) for _, v in self.entries(group)._items())]
 
     def _differentiate(
         self, active: Selection, point_bar: Point, needed: Sequence[bool]
     ) -> tuple[list[Any], Info, np.ndarray]:
         """Some parameters' cotangents, the report, and how far they may be off, (active,)."""
-        parameters, entries = self.compiled.canonical.parameters, self.wanted(needed)
+        parameters, entries = self.compiled.canonical.parameters, self.entries(needed)
         program, solution = active.of_programs(self.program), self.solution.take(active.rows)
         w_bar, info = self.derivative.take(active.places).vjp(
             program, solution, point_bar, entries, self.solver
@@ -165,7 +165,7 @@ class Call:
             ]
         return gradients, info, error
 
-    def wanted(self, needed: Sequence[bool]) -> Data:
+    def entries(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that get a cotangent; raises where the derivative has none."""
         entries = self.compiled.canonical.parameters.entries(needed)
         self.derivative.require_entries(self.program.structure, entries)
@@ -229,7 +229,7 @@ class Call:
     def note(self, info: Info, active: Selection) -> None:
         """Add a derivative to the record, and say what went wrong with it."""
         places, shape = active.places, self.batch.shape
-        self.record.reports.put(lambda report: report.differentiated_by(places, info))
+        self.record.reports.put(lambda report: report.after(places, info))
         failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(places[info.inaccurate], shape)

@@ -1,4 +1,4 @@
-"""What is said of failed samples: which, why, and what to try."""
+"""Messages about failed samples: which, why, and what to try."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INSIDE = str(Path(__file__).parent.parent)
 
 @dataclass
 class Once:
-    """Whether it was said already that gradients are zero, which is to be said once."""
+    """Whether the layer has warned already that gradients are zero; it warns once."""
 
     degenerate: bool = False
 
@@ -49,8 +49,8 @@ def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
     """
     bad = [i for i, fault in enumerate(faults) if fault]
     if bad:
-        listed = _listed(bad, [faults[i] for i in bad], shape)
-        raise InvalidInput(f"{_counted(np.array(bad), shape)} cannot be solved: {listed}")
+        listed = _list(bad, [faults[i] for i in bad], shape)
+        raise InvalidInput(f"{_count(np.array(bad), shape)} cannot be solved: {listed}")
 
 
 def say_solutions(
@@ -66,17 +66,17 @@ def say_solutions(
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
         _warn(
-            f"{_counted(inaccurate, shape)} solved short of the accuracy asked for "
+            f"{_count(inaccurate, shape)} solved short of the accuracy asked for "
             f"({_shortfall(solution, inaccurate)})",
             InaccurateSolutionWarning,
         )
     failed = [int(i) for i in np.flatnonzero(~solution.ok)]
     if not len(failed):
         return
-    listed = _listed(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
+    listed = _list(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
     statuses = tuple(str(solution.status[i]) for i in failed)
     tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
-    text = f"{_counted(np.array(failed), shape)} failed: {listed}."
+    text = f"{_count(np.array(failed), shape)} failed: {listed}."
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
@@ -116,8 +116,8 @@ def say_gradients(
     bad = [int(i) for i in np.flatnonzero(~ok)]
     if not len(bad):
         return
-    listed = _listed(samples[bad].tolist(), [messages[i] for i in bad], shape)
-    text = f"no gradient for {_counted(samples[bad], shape)}: {listed}. What to try: "
+    listed = _list(samples[bad].tolist(), [messages[i] for i in bad], shape)
+    text = f"no gradient for {_count(samples[bad], shape)}: {listed}. What to try: "
     text += 'both sides (side="average"), rho > 0 where it is unbounded, or a much smaller tau.'
     if policy == "nan":
         text += ' Their gradients are 0 (on_failure="nan").'
@@ -131,7 +131,7 @@ def say_gradients(
 def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> None:
     """Warn that linear systems or re-solves stayed short of their accuracy."""
     _warn(
-        f"the gradient of {_counted(samples, shape)} rests on systems or programs that were not "
+        f"the gradient of {_count(samples, shape)} rests on systems or programs that were not "
         "solved to their accuracy; the solution may be degenerate: allow the solver more "
         "iterations, try another one, or compare with another derivative",
         InaccurateGradientWarning,
@@ -143,7 +143,7 @@ def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...
     known = errors[np.isfinite(errors)]
     by = f"by up to {known.max():.0%}" if len(known) == len(errors) else "by an unknown share"
     _warn(
-        f"the gradient of {_counted(samples, shape)} may be off {by} (info.gradient_error): the "
+        f"the gradient of {_count(samples, shape)} may be off {by} (info.gradient_error): the "
         "solution is known too little for its sensitivity. Remedy: better scaled data, or a solver "
         "with a tighter tolerance",
         InaccurateGradientWarning,
@@ -153,7 +153,7 @@ def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...
 def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]) -> None:
     """Warn of solutions that are not differentiable."""
     kinked = int((kinks > 0).sum())
-    text = f"the solution of {_counted(samples, shape)} is not differentiable there"
+    text = f"the solution of {_count(samples, shape)} is not differentiable there"
     if kinked:
         text += (
             f": {kinked} with a kink, where a constraint only just holds, and the gradient is the "
@@ -171,7 +171,7 @@ def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]
 def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:
     """Warn that gradients are zero, or nothing but the solver's noise."""
     _warn(
-        f"the gradient of {_counted(samples, shape)} is zero, or below what the solver's accuracy "
+        f"the gradient of {_count(samples, shape)} is zero, or below what the solver's accuracy "
         "resolves, although the cotangent is not: the solution does not move with the parameters, "
         f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
         DegenerateGradientWarning,
@@ -198,7 +198,7 @@ def _reason(solution: Solution, i: int) -> str:
     return f"{solution.status[i]}{message}"
 
 
-def _listed(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
+def _list(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
     """The first samples, each with its text, and how many more there are."""
     pairs = list(zip(samples, texts, strict=True))
     more = f" and {len(pairs) - _LISTED} more" if len(pairs) > _LISTED else ""
@@ -213,5 +213,5 @@ def _sample(i: int, shape: tuple[int, ...]) -> str:
     return f"sample {index[0] if len(shape) == 1 else index}: "
 
 
-def _counted(samples: np.ndarray, shape: tuple[int, ...]) -> str:
+def _count(samples: np.ndarray, shape: tuple[int, ...]) -> str:
     return f"{len(samples)} of {int(np.prod(shape))} samples" if shape else "the sample"

@@ -186,11 +186,11 @@ class Layer:
 
         `key` is kept with it: what it holds is alive, and no other object's identity.
         """
-        made: Layer | None = self._of_losses.get(key)
-        if made is None:
-            made = make()
-            _keep(self._of_losses, key, made, LOSSES)
-        return made
+        layer: Layer | None = self._of_losses.get(key)
+        if layer is None:
+            layer = make()
+            _keep(self._of_losses, key, layer, LOSSES)
+        return layer
 
     def forward(
         self,

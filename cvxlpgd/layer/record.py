@@ -51,15 +51,15 @@ class Report:
 
     def at(self, places: np.ndarray, **values: np.ndarray) -> Report:
         """The same with other values (selection, ...) at these places of the flattened batch."""
-        return replace(self, **{k: self._changed(k, places, v) for k, v in values.items()})
+        return replace(self, **{k: self._change(k, places, v) for k, v in values.items()})
 
-    def _changed(self, name: str, places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def _change(self, name: str, places: np.ndarray, values: np.ndarray) -> np.ndarray:
         array = getattr(self, name).copy()
         rest = (2,) if name == "breakpoints" else ()
         array.reshape(-1, *rest)[places] = values
         return array
 
-    def differentiated_by(self, places: np.ndarray, info: Info) -> Report:
+    def after(self, places: np.ndarray, info: Info) -> Report:
         """The same after a derivative of some samples of the flattened batch."""
         return self.at(
             places,
@@ -224,7 +224,7 @@ class Record:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    def renewed(self) -> Record:
+    def without_backward(self) -> Record:
         """The same forward pass without any backward pass."""
         report = Report.none(self.status.shape, self.bare.setups)
         return replace(self, reports=Reports(report))

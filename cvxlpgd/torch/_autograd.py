@@ -18,12 +18,12 @@ from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.program import Point
 from cvxlpgd.program.solution import Solution
-from cvxlpgd.torch._tensors import Tensor, double, eagerly, promoted
+from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
 from cvxlpgd.values.optimal import Values
 
 
 class Run:
-    """How one call of a layer is to be run, and what its forward pass found."""
+    """How one call of a layer is to be run, and its forward pass."""
 
     def __init__(
         self, layer: Layer, solver_args: Mapping[str, Any] | None, warm_start: bool | Solution
@@ -37,7 +37,7 @@ class Run:
         return [len(domain.shape) for domain in self.layer.domains]
 
     def solve(self, arrays: Sequence[np.ndarray]) -> Call:
-        """Solve for these values, and remember what was found."""
+        """Solve for these values, and remember the call."""
         self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
         return self.call
 
@@ -51,13 +51,13 @@ class Run:
         return self.call.at([double(v) for v in values], z)
 
 
-def solved(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """The variables at the solution for these values, and the canonical point (x, y, s).
 
     The variables are copies: the backward pass reads the call's, and the caller may write to them.
     """
     call = run.solve([double(v) for v in values])
-    dtype, device = promoted(values), values[0].device if values else None
+    dtype, device = promote(values), values[0].device if values else None
     outputs = [
         torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
         for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
@@ -67,7 +67,7 @@ def solved(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tenso
     return outputs, point
 
 
-def pulled(
+def pull(
     run: Run,
     needed: Sequence[bool],
     values: Sequence[Tensor],
@@ -87,16 +87,16 @@ def pulled(
     ]
 
 
-def pushed(
+def push(
     run: Run, values: Sequence[Tensor], point: Sequence[Tensor], dots: Sequence[Tensor]
 ) -> list[Tensor]:
     """The values' tangents -> the variables'."""
     call = run.at(values, point)
-    found = call.jvp([double(dot) for dot in dots])
-    dtype, device = promoted(values), values[0].device
+    tangents = call.jvp([double(dot) for dot in dots])
+    dtype, device = promote(values), values[0].device
     return [
         torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
-        for v, shape in zip(found, run.layer.shapes, strict=True)
+        for v, shape in zip(tangents, run.layer.shapes, strict=True)
     ]
 
 
@@ -105,7 +105,7 @@ class Solve(torch.autograd.Function):
 
     @staticmethod
     def forward(run: Run, *values: Tensor) -> tuple[Tensor, ...]:
-        outputs, point = solved(run, values)
+        outputs, point = solve_tensors(run, values)
         return (*outputs, *point)
 
     @staticmethod
@@ -125,28 +125,28 @@ class Solve(torch.autograd.Function):
             torch.zeros(shape, dtype=dtype, device=device) if bar is None else bar
             for bar, (shape, dtype, device) in zip(bars, ctx.shapes, strict=False)
         ]
-        found = PullBack.apply(ctx.run, needed, ctx.count, *ctx.saved_tensors, *full)
-        found = iter(found if isinstance(found, tuple) else (found,))
-        return None, *(next(found) if need else None for need in needed)
+        gradients = PullBack.apply(ctx.run, needed, ctx.count, *ctx.saved_tensors, *full)
+        each = iter(gradients if isinstance(gradients, tuple) else (gradients,))
+        return None, *(next(each) if need else None for need in needed)
 
     @staticmethod
     def jvp(ctx: Any, _: None, *dots: Tensor | None) -> tuple[Tensor | None, ...]:
         values = ctx.saved_tensors[: ctx.count]
         full = [torch.zeros_like(v) if d is None else d for v, d in zip(values, dots, strict=True)]
-        found = PushForward.apply(ctx.run, ctx.count, *ctx.saved_tensors, *full)
-        return *found, None, None, None
+        tangents = PushForward.apply(ctx.run, ctx.count, *ctx.saved_tensors, *full)
+        return *tangents, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, *values: Tensor) -> tuple[Any, Any]:
-        outputs = Solve.apply(run, *mapped(values, in_dims[1:], run.ranks, None))
+        outputs = Solve.apply(run, *lead_with_mapped(values, in_dims[1:], run.ranks, None))
         return outputs, (0,) * len(outputs)
 
 
-def _kept_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """The context of a function that has no derivative of its own."""
 
 
-def _refused(ctx: Any, *tensors: Tensor) -> Any:
+def _refuse(ctx: Any, *tensors: Tensor) -> Any:
     raise CvxlpgdError(
         "a layer cannot be differentiated twice: its derivatives re-solve programs, which torch "
         "does not see; drop create_graph=True, or detach the gradient or tangent"
@@ -161,18 +161,18 @@ class PullBack(torch.autograd.Function):
         run: Run, needed: tuple[bool, ...], count: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         values, point, bars = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
-        return tuple(pulled(run, needed, values, point, bars))
+        return tuple(pull(run, needed, values, point, bars))
 
-    setup_context = staticmethod(_kept_nothing)
-    backward = jvp = staticmethod(_refused)
+    setup_context = staticmethod(_keep_nothing)
+    backward = jvp = staticmethod(_refuse)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, needed: Any, count: int, *tensors: Tensor) -> Any:
         ranks = [*run.ranks, 1, 1, 1, *(len(shape) for shape in run.layer.shapes)]
-        found = PullBack.apply(
-            run, needed, count, *mapped(tensors, in_dims[3:], ranks, info.batch_size)
+        gradients = PullBack.apply(
+            run, needed, count, *lead_with_mapped(tensors, in_dims[3:], ranks, info.batch_size)
         )
-        return found, (0,) * len(found)
+        return gradients, (0,) * len(gradients)
 
 
 class PushForward(torch.autograd.Function):
@@ -181,19 +181,21 @@ class PushForward(torch.autograd.Function):
     @staticmethod
     def forward(run: Run, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         values, point, dots = tensors[:count], tensors[count : count + 3], tensors[count + 3 :]
-        return tuple(pushed(run, values, point, dots))
+        return tuple(push(run, values, point, dots))
 
-    setup_context = staticmethod(_kept_nothing)
-    backward = jvp = staticmethod(_refused)
+    setup_context = staticmethod(_keep_nothing)
+    backward = jvp = staticmethod(_refuse)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, run: Run, count: int, *tensors: Tensor) -> Any:
         ranks = [*run.ranks, 1, 1, 1, *run.ranks]
-        found = PushForward.apply(run, count, *mapped(tensors, in_dims[2:], ranks, info.batch_size))
-        return found, (0,) * len(found)
+        tangents = PushForward.apply(
+            run, count, *lead_with_mapped(tensors, in_dims[2:], ranks, info.batch_size)
+        )
+        return tangents, (0,) * len(tangents)
 
 
-def mapped(
+def lead_with_mapped(
     tensors: Sequence[Tensor], in_dims: Sequence[int | None], ranks: Sequence[int], size: int | None
 ) -> list[Tensor]:
     """The tensors with the mapped axis first, before all batch axes of any of them.
@@ -220,18 +222,18 @@ class Valued(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, make: Callable[[list[np.ndarray]], Values], *values: Tensor) -> Tensor:
-        found = make([double(v) for v in values])
-        ctx.found, ctx.kinds = found, [(v.dtype, v.device) for v in values]
+        sums = make([double(v) for v in values])
+        ctx.sums, ctx.kinds = sums, [(v.dtype, v.device) for v in values]
         device = values[0].device if values else None
-        return torch.tensor(found.value.reshape(found.shape), dtype=promoted(values), device=device)
+        return torch.tensor(sums.value.reshape(sums.shape), dtype=promote(values), device=device)
 
     @staticmethod
     @once_differentiable
     @eagerly
     def backward(ctx: Any, bar: Tensor) -> tuple[Tensor | None, ...]:
-        found = ctx.found.vjp(double(bar).reshape(-1), ctx.needs_input_grad[1:])
+        gradients = ctx.sums.vjp(double(bar).reshape(-1), ctx.needs_input_grad[1:])
         grads = [
             None if g is None else torch.as_tensor(g).to(dtype=dtype, device=device)
-            for g, (dtype, device) in zip(found, ctx.kinds, strict=True)
+            for g, (dtype, device) in zip(gradients, ctx.kinds, strict=True)
         ]
         return None, *grads

@@ -3,7 +3,7 @@
     solve       values, number of the layer -> variables, ticket
     pull_back   ticket, values, variables_bar -> values_bar
 
-The number finds the layer, and the ticket, an integer tensor, what its forward pass found. A layer
+The number finds the layer, and the ticket, an integer tensor, its forward pass. A layer
 is not kept alive by its number; a forward pass is by the memory of its ticket, and so by the graph.
 
 Forward mode and the transforms of torch.func have no part in this: an operator's tangent would
@@ -23,8 +23,8 @@ from torch.autograd import forward_ad
 
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.torch._autograd import Run, pulled, solved
-from cvxlpgd.torch._tensors import Tensor, promoted, require_dense
+from cvxlpgd.torch._autograd import Run, pull, solve_tensors
+from cvxlpgd.torch._tensors import Tensor, promote, require_dense
 
 LOSING = tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 12)
 
@@ -33,14 +33,14 @@ _runs: dict[int, Run] = {}
 _keys = count()
 
 
-def numbered(layer: Layer) -> int:
+def number_of(layer: Layer) -> int:
     """A number for the layer that no layer of any process has: compiled graphs are kept on disk."""
     number = uuid.uuid4().int >> 66
     _layers[number] = layer
     return number
 
 
-def transformed() -> bool:
+def is_transformed() -> bool:
     """Whether a transform of torch.func, or forward mode, is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
@@ -103,18 +103,18 @@ def solve(
     needed : bools
         Which values' gradients a backward pass would reach.
     """
-    found = _layers.get(layer)
-    if found is None:
+    alive = _layers.get(layer)
+    if alive is None:
         raise CvxlpgdError(
             "the layer of this compiled or exported graph is not in this process, or is gone: "
             "compile where the layer is"
         )
     for i, value in enumerate(values):
         require_dense(i, value)
-    found.require_entries(needed)
-    run = Run(found, None, warm_start)
+    alive.require_entries(needed)
+    run = Run(alive, None, warm_start)
     # copies: a compiled graph writes to memory that it has no more use for
-    outputs, (x, _, _) = solved(run, [value.clone() for value in values])
+    outputs, (x, _, _) = solve_tensors(run, [value.clone() for value in values])
     batch = x.shape[:-1]
     flat = [v.reshape(*batch, size) for v, size in zip(outputs, sizes, strict=True)]
     return [*flat, _ticket(run)]
@@ -135,7 +135,7 @@ def _(
     except RuntimeError:  # refused when it runs, by the library's own error
         batch = torch.Size()
     device = values[0].device if values else torch.device("cpu")
-    outputs = [torch.empty(*batch, n, dtype=promoted(values), device=device) for n in sizes]
+    outputs = [torch.empty(*batch, n, dtype=promote(values), device=device) for n in sizes]
     return [*outputs, torch.empty((), dtype=torch.int64, device="cpu")]
 
 
@@ -151,10 +151,10 @@ def pull_back(
     run = _runs.get(int(ticket))
     if run is None:
         raise CvxlpgdError(
-            "what the forward pass of a compiled layer found is gone: the tensors that were saved "
+            "the forward pass of a compiled layer is gone: the tensors that were saved "
             "for the backward pass were replaced by copies, as saved-tensor hooks do"
         )
-    return pulled(run, needed, values, (), bars)
+    return pull(run, needed, values, (), bars)
 
 
 @pull_back.register_fake
@@ -172,8 +172,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 def _backward(ctx: Any, bars: Sequence[Tensor]) -> tuple[Any, ...]:
     *values, ticket = ctx.saved_tensors
     needed = list(ctx.needs_input_grad[0])
-    found = iter(pull_back(ticket, values, bars[:-1], needed))
-    return [next(found) if need else None for need in needed], *[None] * 5
+    gradients = iter(pull_back(ticket, values, bars[:-1], needed))
+    return [next(gradients) if need else None for need in needed], *[None] * 5
 
 
 solve.register_autograd(_backward, setup_context=_keep)

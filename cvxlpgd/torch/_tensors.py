@@ -64,7 +64,7 @@ def double(tensor: Tensor) -> np.ndarray:
     return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
 
 
-def promoted(tensors: Sequence[Tensor]) -> torch.dtype:
+def promote(tensors: Sequence[Tensor]) -> torch.dtype:
     """The promoted floating dtype; the default one where there is none."""
     floating = [t.dtype for t in tensors if t.is_floating_point()]
     if not floating:

@@ -25,11 +25,11 @@ from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.torch import _operators
 from cvxlpgd.torch._autograd import Run, Solve, Valued
-from cvxlpgd.torch._operators import numbered, refuse_lost_gradients, solve, transformed
+from cvxlpgd.torch._operators import is_transformed, number_of, refuse_lost_gradients, solve
 from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import listed, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -108,7 +108,7 @@ class CvxpyLayer(torch.nn.Module):
     def _number_it(self) -> None:
         """Note as numbers what a compiled graph holds of a layer."""
         shapes = self._layer.shapes
-        self._number = numbered(self._layer)
+        self._number = number_of(self._layer)
         self._ranks = [len(domain.shape) for domain in self._layer.domains]
         self._shapes, self._sizes = list(shapes), [prod(shape) for shape in shapes]
 
@@ -149,7 +149,7 @@ class CvxpyLayer(torch.nn.Module):
         """
         none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
         plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
-        if compiling and plain and not transformed():
+        if compiling and plain and not is_transformed():
             return self._inside_of_graphs(values, warm_start is True)
         within = False  # a compiled function; asked here, since what is called is not compiled
         if _operators.LOSING and not compiling:
@@ -158,8 +158,10 @@ class CvxpyLayer(torch.nn.Module):
 
     def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
         tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
-        found = solve(tensors, self._number, self._ranks, self._sizes, _needed(tensors), warm_start)
-        pairs = zip(found[:-1], self._shapes, strict=True)  # the last one is the ticket
+        outputs = solve(
+            tensors, self._number, self._ranks, self._sizes, _need_gradients(tensors), warm_start
+        )
+        pairs = zip(outputs[:-1], self._shapes, strict=True)  # the last one is the ticket
         return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
 
     @eagerly
@@ -173,7 +175,7 @@ class CvxpyLayer(torch.nn.Module):
         if within:
             refuse_lost_gradients()
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        self._layer.require_entries(_needed(tensors))
+        self._layer.require_entries(_need_gradients(tensors))
         run = Run(self._layer, solver_args, warm_start)
         outputs = Solve.apply(run, *tensors)
         return tuple(outputs[: len(self._layer.shapes)])
@@ -194,7 +196,7 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed
         """
-        return self._valued(partial(optimal_value, self._layer), values)
+        return self._evaluate(partial(optimal_value, self._layer), values)
 
     def envelope(
         self,
@@ -238,7 +240,7 @@ class CvxpyLayer(torch.nn.Module):
         make, inputs = prepare_envelope(
             self._layer, values, bars, loss, loss_values, tau, side, rho
         )
-        return self._valued(make, inputs)
+        return self._evaluate(make, inputs)
 
     def lagrangian_difference(
         self,
@@ -266,25 +268,25 @@ class CvxpyLayer(torch.nn.Module):
         fixed = _constants(targets, "targets")
         along = None if margin is None else _constants(margin, "margin")
         make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
-        return self._valued(make, values)
+        return self._evaluate(make, values)
 
     @eagerly
-    def _valued(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
+    def _evaluate(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        refuse_integer_rows(self._layer, _needed(tensors))
-        found: Tensor = Valued.apply(make, *tensors)
-        return found
+        refuse_integer_rows(self._layer, _need_gradients(tensors))
+        sums: Tensor = Valued.apply(make, *tensors)
+        return sums
 
 
-def _needed(tensors: Sequence[Tensor]) -> list[bool]:
+def _need_gradients(tensors: Sequence[Tensor]) -> list[bool]:
     """Which of them a backward pass would reach."""
     return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
 
 
 def _constants(values: Any, what: str) -> list[np.ndarray]:
     """Cotangents or targets as arrays."""
-    given = listed(values, what, Tensor, np.ndarray)
-    return [_constant(value, f"{what} {i}") for i, value in enumerate(given)]
+    each = as_list(values, what, Tensor, np.ndarray)
+    return [_constant(value, f"{what} {i}") for i, value in enumerate(each)]
 
 
 def _constant(value: Any, what: str) -> np.ndarray:

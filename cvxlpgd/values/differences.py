@@ -15,7 +15,7 @@ from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.restriction import TOLERATED, Restriction
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import solve
-from cvxlpgd.values.optimal import Values, spread_over
+from cvxlpgd.values.optimal import Values, spread_to_outputs
 
 
 def lagrangian_difference(
@@ -47,13 +47,13 @@ def lagrangian_difference(
             "return dual variables, nor be of a geometric program"
         )
     shape = form_batch(layer.domains, values).shape
-    along = None if margin is None else spread_over(layer, margin, shape, "margin")
+    along = None if margin is None else spread_to_outputs(layer, margin, shape, "margin")
     call = layer.forward(values, along=along)
     selection = call.handed.where(call.solution.ok)
     places = selection.places
     program, z = selection.of_programs(call.program), call.solution.point.pick(selection.rows)
-    rows = [v[places] for v in spread_over(layer, targets, shape, "target")]
-    x, columns = _fixed(layer, rows, z)
+    rows = [v[places] for v in spread_to_outputs(layer, targets, shape, "target")]
+    x, columns = _fix_columns(layer, rows, z)
     restriction = Restriction.of(program.structure, columns)
     left, violation = restriction.program(program, x)
     solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
@@ -76,7 +76,9 @@ def lagrangian_difference(
     return Values(call, selection.where(good), selection.into_batch(gap, np.nan), terms)
 
 
-def _fixed(layer: Layer, rows: Sequence[np.ndarray], z: Point) -> tuple[np.ndarray, np.ndarray]:
+def _fix_columns(
+    layer: Layer, rows: Sequence[np.ndarray], z: Point
+) -> tuple[np.ndarray, np.ndarray]:
     """The points x with the targets' columns set, and these columns."""
     x, columns = z.x.copy(), []
     for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):

@@ -21,7 +21,7 @@ from cvxlpgd.checks import is_one_of
 from cvxlpgd.derivatives.lpgd import ENDS
 from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.values.optimal import Values, envelope, optimal_value, own
+from cvxlpgd.values.optimal import Values, envelope, optimal_value, own_settings
 
 CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}
 
@@ -100,22 +100,22 @@ def prepare_envelope(
     ------
     InvalidInput, InvalidOption
     """
-    tau, side = own(layer, tau, side)
+    tau, side = own_settings(layer, tau, side)
     if (loss is None) == (bars is None):
         raise InvalidOption("an envelope needs either cotangents= or loss=")
     if bars is not None:
         make = partial(envelope, layer, bars=bars, tau=tau, side=side, rho=rho)
         return make, tuple(values)
-    others, count = checked(layer, loss, loss_values, tau, side), len(values)
+    others, count = check_loss(layer, loss, loss_values, tau, side), len(values)
 
     def make_of_loss(arrays: list[np.ndarray]) -> Weighted:
         of_others = dict(zip(others, arrays[count:], strict=True))
-        return of_loss(layer, arrays[:count], loss, of_others, tau, side)
+        return loss_envelope(layer, arrays[:count], loss, of_others, tau, side)
 
     return make_of_loss, (*values, *others.values())
 
 
-def of_loss(
+def loss_envelope(
     layer: Layer,
     values: Sequence[np.ndarray],
     loss: cp.Expression,
@@ -123,7 +123,7 @@ def of_loss(
     tau: Any,
     side: str,
 ) -> Weighted:
-    """[V(hi tau) - V(lo tau)] / (tau (hi - lo)) for the loss itself, as `checked` allows it.
+    """[V(hi tau) - V(lo tau)] / (tau (hi - lo)) for the loss itself, as `check_loss` allows it.
 
     Parameters
     ----------
@@ -139,13 +139,13 @@ def of_loss(
         if end == 0.0:
             optimum = optimal_value(layer, values)
         else:
-            augmented = _augmented(layer, loss, list(others), end)
+            augmented = _augment(layer, loss, list(others), end)
             optimum = optimal_value(augmented, [*values, *others.values(), tau])
         parts.append((weight / tau, optimum))
     return Weighted.of(parts)
 
 
-def _augmented(layer: Layer, loss: cp.Expression, own: list[cp.Parameter], end: float) -> Layer:
+def _augment(layer: Layer, loss: cp.Expression, others: list[cp.Parameter], end: float) -> Layer:
     """The layer of the problem whose optimal value is V(end tau); its last parameter is tau."""
 
     def make() -> Layer:
@@ -154,9 +154,9 @@ def _augmented(layer: Layer, loss: cp.Expression, own: list[cp.Parameter], end: 
         signed = expr - tau * t if kind is cp.Maximize else expr + tau * t
         bound = cp.sum(loss if end > 0 else -loss) <= t
         problem = cp.Problem(kind(signed), [*layer.problem.constraints, bound])
-        return layer.alike(problem, [*layer.parameters, *own, tau], layer.problem.variables())
+        return layer.alike(problem, [*layer.parameters, *others, tau], layer.problem.variables())
 
-    return layer.of_loss((_Same(loss), tuple(p.id for p in own), end), make)
+    return layer.of_loss((_Same(loss), tuple(p.id for p in others), end), make)
 
 
 class _Same:
@@ -172,7 +172,7 @@ class _Same:
         return isinstance(other, _Same) and other.expression is self.expression
 
 
-def checked(
+def check_loss(
     layer: Layer, loss: Any, loss_values: Mapping[cp.Parameter, Any] | None, tau: Any, side: str
 ) -> dict[cp.Parameter, Any]:
     """The values of the loss's own parameters: those given, else those that they have now.
@@ -209,8 +209,8 @@ def checked(
     if loss_values is not None and not isinstance(loss_values, Mapping):
         raise InvalidInput(f"loss_values must be a dict of parameters, not {loss_values!r}")
     values = {} if loss_values is None else dict(loss_values)
-    listed = {p.id for p in layer.parameters}
-    mine = [p for p in loss.parameters() if p.id not in listed]
+    as_list = {p.id for p in layer.parameters}
+    mine = [p for p in loss.parameters() if p.id not in as_list]
     strange = [p for p in values if getattr(p, "id", None) not in {m.id for m in mine}]
     if strange:
         raise InvalidInput(f"loss_values has {strange[0]}, which is not a parameter of loss alone")

@@ -83,13 +83,13 @@ def refuse_integer_rows(layer: Layer, needed: Sequence[bool]) -> None:
         refuse_rows(layer.structure, layer.entries(needed))
 
 
-def own(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:
+def own_settings(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:
     """Tau and side; where they are None, those of the layer's own LPGD."""
     mine = layer.derivative if isinstance(layer.derivative, LPGD) else LPGD()
     return mine.tau if tau is None else tau, mine.side if side is None else side
 
 
-def listed(values: Any, what: str, *arrays: type) -> list[Any]:
+def as_list(values: Any, what: str, *arrays: type) -> list[Any]:
     """One array for each variable, where a single one need not be in a list.
 
     Raises
@@ -148,7 +148,7 @@ def envelope(
     solution = call.solution.take(selection.rows)
     variables = call.compiled.canonical.variables
     outputs = [output[places] for output in call.outputs]
-    rows = [bar[places] for bar in spread_over(layer, bars, call.batch.shape, "cotangent")]
+    rows = [bar[places] for bar in spread_to_outputs(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
     fixed = settings.fixed_tau(tau, call.batch.shape)
     if isinstance(fixed, np.ndarray):
@@ -170,7 +170,7 @@ def envelope(
     return Values(call, selection.where(good), selection.into_batch(value, np.nan), terms)
 
 
-def spread_over(
+def spread_to_outputs(
     layer: Layer, arrays: Sequence[np.ndarray], shape: tuple[int, ...], what: str
 ) -> list[np.ndarray]:
     """Arrays for the returned variables as (batch, size)."""

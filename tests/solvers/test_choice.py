@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from cvxlpgd.__main__ import main
-from cvxlpgd.analysis.tuning import table, tuned
+from cvxlpgd.analysis.tuning import table, tune
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers.choose.choice import named, names, resolved
+from cvxlpgd.solvers.choose.choice import names, resolved, title_of
 from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
 from cvxlpgd.solvers.daqp.solver import strictly_convex
 from cvxlpgd.solvers.protocol import is_installed, missing_cones, solve
@@ -34,7 +34,7 @@ def test_every_rule_names_solvers_that_take_its_programs() -> None:
         seen.add(rule.kind)
         chosen = resolved(None, structure, {})
         assert not missing_cones(chosen, structure)
-        able = [s for s in map(named, rule.solvers) if is_installed(s)]
+        able = [s for s in map(title_of, rule.solvers) if is_installed(s)]
         able = [s for s in able if not missing_cones(s, structure)]
         assert names(chosen) == tuple(s.name for s in able)
     assert len(RULES) - len(seen) <= 2  # the zoo has no large linear or quadratic program
@@ -197,7 +197,7 @@ def test_tuning_ranks_and_names_what_fails() -> None:
         cp.Minimize(cp.sum_squares(x[:2]) + cp.sum(cp.pos(x + q))),
         [cp.sum(x) == 1, x >= -1, x <= 1],
     )
-    rows = tuned(problem, [q], [x], [np.array([0.3, -0.2, 0.1])], rounds=1)
+    rows = tune(problem, [q], [x], [np.array([0.3, -0.2, 0.1])], rounds=1)
     by_name = {row.solver: row for row in rows}
     assert "strictly convex" in by_name["DAQP"].note
     assert np.isnan(by_name["DAQP"].forward)
