@@ -1,8 +1,9 @@
-"""The house: which file may import which, what importing loads, where solvers are named."""
+"""The house: its rooms, which file may import which, what importing loads, who names solvers."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "cvxlpgd"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+TOP = """__init__ __main__ analysis canonical checks cones derivatives errors layer losses numpy
+program schedules solution solvers torch values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
@@ -39,25 +44,60 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def module(path: Path) -> str:
+    """The dotted name of a file of the package; a folder's own is that of its __init__."""
+    names = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+MODULES = {module(path): path for path in FILES}
+
+
 def imported(path: Path) -> set[str]:
-    """Parts of the package that a file imports."""
-    found = set()
+    """The modules of the package that a file imports, also in functions and for types alone."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cvxlpgd."):
-            found.add(node.module.split(".")[1])
-        if isinstance(node, ast.ImportFrom) and node.module == "cvxlpgd":
-            names = {alias.name for alias in node.names}
-            found |= {name if name in RANKS else "__init__" for name in names}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cvxlpgd":
+            dotted = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in MODULES else node.module for name in dotted}
         if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
-            found |= {(n[1] if len(n) > 1 else "__init__") for n in names if n[0] == "cvxlpgd"}
-    return found
+            names |= {a.name for a in node.names if a.name.split(".")[0] == "cvxlpgd"}
+    return names
+
+
+def test_the_top_has_these_names_and_no_others():
+    """What is not documented is not importable by a public-looking name."""
+    names = {path.stem for path in PACKAGE.iterdir() if path.stem != "__pycache__"}
+    assert names - {"py"} == set(TOP)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     for other in imported(path):
-        assert RANKS[other] <= RANKS[part(path)], f"{path.name} imports {other}"
+        wing = other.split(".")[1] if "." in other else "__init__"
+        assert RANKS[wing] <= RANKS[part(path)], f"{path.name} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_private_modules_are_imported_from_their_own_package_only(path):
+    for other in imported(path):
+        package, _, name = other.rpartition(".")
+        if name.startswith("_") and name != "__main__":
+            assert module(path).startswith(package), f"{path} imports {other}"
+
+
+def test_imports_have_no_cycle():
+    graph = {name: imported(path) & MODULES.keys() for name, path in MODULES.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("folder", sorted(p.name for p in PACKAGE.iterdir() if p.is_dir()))
+def test_each_wing_has_tests(folder):
+    if folder != "__pycache__":
+        assert list((ROOT / "tests" / folder).glob("test_*.py"))
 
 
 def test_importing_loads_no_framework_and_no_solver():

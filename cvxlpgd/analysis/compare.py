@@ -97,7 +97,9 @@ class Comparison:
         """Draw error against tau, for each side, with the solver's noise, to a file."""
         from cvxlpgd.analysis.plots import draw_comparison
 
-        draw_comparison(self, path)
+        size = f"{self.samples} samples, {self.entries} parameter entries"
+        title = f"{size}, solver {self.solver}"
+        draw_comparison(self.rows, self.reference, self.noise, title, path)
 
 
 def compare(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from cvxlpgd.analysis.score import Row
 from cvxlpgd.errors import SolverNotInstalled
-
-if TYPE_CHECKING:
-    from cvxlpgd.analysis.compare import Comparison
 
 _COLORS = {"lower": "#d95f02", "upper": "#7570b3", "average": "#1b9e77"}
 
 
-def draw_comparison(comparison: Comparison, path: str) -> None:
+def draw_comparison(
+    rows: Sequence[Row], reference: str, noise: float, title: str, path: str
+) -> None:
     """Error against tau, both sides and the average, with the solver's noise and the other rows.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    reference : str
+        The derivative that errors are relative to.
+    noise : float
+        The relative error that the solver's noise causes at tau = 1.
+    title : str
+    path : str
+        The picture's file.
 
     Raises
     ------
@@ -29,30 +41,27 @@ def draw_comparison(comparison: Comparison, path: str) -> None:
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
-    titles = (f"against {comparison.reference.split(',')[0]}", "against central differences")
+    titles = (f"against {reference.split(',')[0]}", "against central differences")
     for axis, field, title in zip(axes, ("error_reference", "error_fd"), titles, strict=True):
-        _draw_errors(axis, comparison, field)
+        _draw_errors(axis, rows, noise, field)
         axis.set(xscale="log", yscale="log", xlabel="tau", title=title)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("relative error of the gradient")
     handles = {line.get_label(): line for a in axes for line in a.lines}
     shown = {k: v for k, v in handles.items() if not str(k).startswith("_")}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=6, frameon=False)
-    figure.suptitle(
-        f"{comparison.samples} samples, {comparison.entries} parameter entries, "
-        f"solver {comparison.solver}"
-    )
+    figure.suptitle(title)
     figure.savefig(path, dpi=150)
 
 
-def _draw_errors(axis: Any, comparison: Comparison, field: str) -> None:
-    rows = [row for row in comparison.rows if not row.automatic]
+def _draw_errors(axis: Any, rows: Sequence[Row], noise: float, field: str) -> None:
+    chosen = [row for row in rows if not row.automatic]
     for side, color in _COLORS.items():
-        pairs = [(r.tau, getattr(r, field)) for r in rows if r.side == side]
+        pairs = [(r.tau, getattr(r, field)) for r in chosen if r.side == side]
         points = sorted((t, e) for t, e in pairs if t is not None and np.isfinite(e) and e > 0)
         if points:
             axis.plot(*zip(*points, strict=True), "o-", color=color, label=f"LPGD {side}")
-    for row in comparison.rows:
+    for row in rows:
         error = getattr(row, field)
         if not np.isfinite(error) or error <= 0:
             continue
@@ -62,7 +71,7 @@ def _draw_errors(axis: Any, comparison: Comparison, field: str) -> None:
             axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD auto", zorder=5)
         elif row.tau is None and field != "error_reference":
             axis.axhline(error, color="gray", ls="--", label=row.derivative)
-    taus = np.array(sorted({row.tau for row in rows if row.tau is not None}))
-    if len(taus) and np.isfinite(comparison.noise) and comparison.noise > 0:
-        floor = comparison.noise / taus
+    taus = np.array(sorted({row.tau for row in chosen if row.tau is not None}))
+    if len(taus) and np.isfinite(noise) and noise > 0:
+        floor = noise / taus
         axis.plot(taus, floor, ":", color="red", label="solver noise")

@@ -16,7 +16,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers.choose.choice import names, resolved, title_of
+from cvxlpgd.solvers.choose.choice import named, names, resolved
 from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
 from cvxlpgd.solvers.daqp.solver import strictly_convex
 from cvxlpgd.solvers.protocol import is_installed, missing_cones, solve
@@ -34,7 +34,7 @@ def test_every_rule_names_solvers_that_take_its_programs() -> None:
         seen.add(rule.kind)
         chosen = resolved(None, structure, {})
         assert not missing_cones(chosen, structure)
-        able = [s for s in map(title_of, rule.solvers) if is_installed(s)]
+        able = [s for s in map(named, rule.solvers) if is_installed(s)]
         able = [s for s in able if not missing_cones(s, structure)]
         assert names(chosen) == tuple(s.name for s in able)
     assert len(RULES) - len(seen) <= 2  # the zoo has no large linear or quadratic program
