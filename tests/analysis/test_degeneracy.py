@@ -83,6 +83,16 @@ def test_one_sided_derivatives_differ_there():
     assert ends[2] - ends[1] == pytest.approx(1e-2, abs=1e-4)
 
 
+def test_a_geometric_programs_constraint_is_named():
+    """x + 1/x is least at 1, where x >= a just holds for a = 1."""
+    x, a = cp.Variable(pos=True), cp.Parameter(pos=True)
+    constraint = x >= a
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(x + 1 / x), [constraint]), [a], [x], gp=True)
+    layer(np.array([1.0, 0.5, 2.0]))
+    named = [weak for weak in layer.weakly_active(1e-5) if weak.constraint is constraint]
+    assert [weak.where.tolist() for weak in named] == [[True, False, False]]
+
+
 def test_what_is_refused():
     layer, _ = projection()
     with pytest.raises(CvxlpgdError, match="not called"):

@@ -12,6 +12,7 @@ import cvxlpgd.numpy
 import cvxlpgd.torch
 from cvxlpgd import LPGD
 from cvxlpgd.errors import CvxlpgdError, DerivativeFailed, InvalidInput, InvalidOption
+from cvxlpgd.solvers import SCS
 
 N = 5
 SIDES = ("lower", "upper", "average")
@@ -34,6 +35,21 @@ def linear():
 def points(batch=4):
     c = torch.tensor(rng.normal(size=(batch, N)), requires_grad=True)
     return c, torch.tensor(1.1, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.InaccurateSolutionWarning")
+def test_the_problems_of_envelopes_have_the_layers_fallback():
+    """The solver alone is off by far; the fallback solves every problem that is made of a loss."""
+    problem, parameters, x = quadratic()
+    values = (np.ones(N), np.array(1.1))
+    loss = cp.sum_squares(x - 0.3)
+    envelopes = [
+        cvxlpgd.numpy.CvxpyLayer(problem, parameters, [x], **options).envelope(
+            *values, loss=loss, tau=0.1, side="lower"
+        )
+        for options in ({"solver": SCS(max_iters=1), "fallback": "CLARABEL"}, {})
+    ]
+    assert envelopes[0] == pytest.approx(envelopes[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("sense", [cp.Minimize, cp.Maximize])
