@@ -186,10 +186,10 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 
     import highspy
 
-    from cvxlpgd.solvers.highs import _DEFAULTS, _Model, _set
+    from cvxlpgd.solvers.highs import _Model, _set
 
     bounds, b = Bounds.of(program), program.data.b[0]
-    settings = _DEFAULTS | {"presolve": "off"}
+    settings = HiGHS().settings | {"presolve": "off"}
     model = _Model(highspy, program.structure, bounds, settings)
 
     def made() -> Any:
@@ -216,12 +216,12 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
     import scs
 
-    from cvxlpgd.solvers.scs import _DEFAULTS, _measured
+    from cvxlpgd.solvers.scs import _measured
 
     structure = program.structure
     chosen, triangle = structure.P.upper
     cones = scs_cones(structure)
-    settings = _DEFAULTS | _measured(structure, {})
+    settings = _measured(structure, {}) | SCS().settings
     solution = SCS().solve(program)  # to the end: a refined one has left that to Newton's method
     scales, z = [slot.state.scale for slot in solution.workspace], solution.point
 
@@ -252,13 +252,13 @@ def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
 def _clarabel(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
     import clarabel
 
-    from cvxlpgd.solvers.clarabel import _DEFAULTS, _settings, _translated
+    from cvxlpgd.solvers.clarabel import _settings, _translated
 
     structure, w = program.structure, program.data
     order = upper_triangle(structure)
     entries, pattern = order.pattern(structure.A)
     chosen, triangle = structure.P.upper
-    settings = _settings(clarabel, _DEFAULTS)
+    settings = _settings(clarabel, Clarabel().settings)
     cones = [_translated(clarabel, cone) for cone in structure.cones]
 
     def solver(p: ConeProgram, i: int) -> Any:

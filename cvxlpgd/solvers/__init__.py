@@ -6,9 +6,10 @@ from cvxlpgd.solvers.daqp.solver import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
+from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
-from cvxlpgd.solvers.protocol import Solver, checked_options
+from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.refine.refined import Refined
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.rows import upper_triangle
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 
@@ -27,23 +27,12 @@ _STATUS = {
     "AlmostDualInfeasible": Status.UNBOUNDED,
 }
 _SURE = ("Solved", "PrimalInfeasible", "DualInfeasible")
-_TOLERANCES = ("tol_gap_abs", "tol_gap_rel", "tol_feas")
-# An interior point's distance from the solution is about the square root of its gap. At Clarabel's
-# own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as infeasible.
-_DEFAULTS = {
-    "verbose": False,
-    "max_threads": 1,
-    "tol_gap_abs": 1e-12,
-    "tol_gap_rel": 1e-12,
-    "tol_feas": 1e-10,
-    "tol_infeas_rel": 1e-12,
-}
 _LADDER = (1e-10, 1e-8)  # a solve that breaks off far from its tolerances is made again at these
 _CLOSE = 1e-6  # of the estimated distance
 
 
 @dataclass(frozen=True, init=False)
-class Clarabel:
+class Clarabel(Configured):
     """Clarabel with its own options, such as `Clarabel(tol_gap_abs=1e-6, max_iter=100)`.
 
     Options are the fields of clarabel.DefaultSettings, and `eps` for tol_gap_abs, tol_gap_rel and
@@ -52,55 +41,53 @@ class Clarabel:
     1e-8. It cannot be warm-started.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "CLARABEL"
     requires = ("clarabel",)
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
-        "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs "
-        "reduced_tol_gap_rel reduced_tol_feas reduced_tol_infeas_abs "
-        "reduced_tol_infeas_rel reduced_tol_ktratio equilibrate_enable "
-        "equilibrate_max_iter equilibrate_min_scaling equilibrate_max_scaling "
-        "linesearch_backtrack_step min_switch_step_length min_terminate_step_length "
-        "max_threads direct_kkt_solver direct_solve_method static_regularization_enable "
-        "static_regularization_constant static_regularization_proportional "
-        "dynamic_regularization_enable dynamic_regularization_eps "
-        "dynamic_regularization_delta iterative_refinement_enable "
-        "iterative_refinement_reltol iterative_refinement_abstol "
-        "iterative_refinement_max_iter iterative_refinement_stop_ratio presolve_enable "
-        "input_sparse_dropzeros chordal_decomposition_enable "
-        "chordal_decomposition_merge_method chordal_decomposition_compact "
-        "chordal_decomposition_complete_dual".split()
+    known = Options(
+        names=frozenset(
+            "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
+            "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs reduced_tol_gap_rel "
+            "reduced_tol_feas reduced_tol_infeas_abs reduced_tol_infeas_rel reduced_tol_ktratio "
+            "equilibrate_enable equilibrate_max_iter equilibrate_min_scaling "
+            "equilibrate_max_scaling linesearch_backtrack_step min_switch_step_length "
+            "min_terminate_step_length max_threads direct_kkt_solver direct_solve_method "
+            "static_regularization_enable static_regularization_constant "
+            "static_regularization_proportional dynamic_regularization_enable "
+            "dynamic_regularization_eps dynamic_regularization_delta iterative_refinement_enable "
+            "iterative_refinement_reltol iterative_refinement_abstol iterative_refinement_max_iter "
+            "iterative_refinement_stop_ratio presolve_enable input_sparse_dropzeros "
+            "chordal_decomposition_enable chordal_decomposition_merge_method "
+            "chordal_decomposition_compact chordal_decomposition_complete_dual".split()
+        ),
+        # An interior point's distance from the solution is about the square root of its gap. At
+        # Clarabel's own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as
+        # infeasible.
+        defaults={
+            "verbose": False,
+            "max_threads": 1,
+            "tol_gap_abs": 1e-12,
+            "tol_gap_rel": 1e-12,
+            "tol_feas": 1e-10,
+            "tol_infeas_rel": 1e-12,
+        },
+        tolerances=("tol_gap_abs", "tol_gap_rel", "tol_feas"),
+        time_limit="time_limit",
     )
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, _TOLERANCES, "time_limit")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The largest of the three tolerances."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings[name] for name in _TOLERANCES))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; `start` cannot help an interior-point method."""
         import clarabel
 
         order = upper_triangle(program.structure)
-        options = _DEFAULTS | dict(self.options)
-        tightest = min(options[name] for name in _TOLERANCES)
+        options = self.settings
+        tightest = min(options[name] for name in self.known.tolerances)
         # without equilibration first: a nearly zero q upsets the scaling, and the steps cycle
         ladder = [options, options | {"equilibrate_enable": False}] + [
-            options | {name: max(options[name], rung) for name in _TOLERANCES}
+            options | {name: max(options[name], rung) for name in self.known.tolerances}
             for rung in _LADDER
             if rung > tightest
         ]

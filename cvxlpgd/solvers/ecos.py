@@ -5,9 +5,8 @@ https://github.com/embotech/ecos
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +15,7 @@ from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.rows import exponential, lift, scs_cones
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, sample, solve_each
 
 _STATUS = {
@@ -27,13 +26,10 @@ _STATUS = {
     2: Status.UNBOUNDED,
     12: Status.UNBOUNDED,
 }
-_TOLERANCES = ("feastol", "abstol", "reltol")
-# feastol also says how surely a program is infeasible or unbounded: tighter, and ECOS gives up
-_DEFAULTS = {"verbose": False, "feastol": 1e-9, "abstol": 1e-12, "reltol": 1e-12}
 
 
 @dataclass(frozen=True, init=False)
-class ECOS:
+class ECOS(Configured):
     """ECOS with its own options, such as `ECOS(abstol=1e-6, max_iters=50)`.
 
     Options are those of ecos.solve, and `eps` for feastol, abstol and reltol together. By default
@@ -42,31 +38,22 @@ class ECOS:
     second solve.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "ECOS"
     requires = ("ecos",)
     cones = frozenset({Zero, NonNeg, SOC, Exp})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "feastol abstol reltol feastol_inacc abstol_inacc reltol_inacc max_iters nitref "
-        "verbose".split()
+    known = Options(
+        names=frozenset(
+            "feastol abstol reltol feastol_inacc abstol_inacc reltol_inacc max_iters nitref "
+            "verbose".split()
+        ),
+        # feastol also says how surely a program is infeasible or unbounded: tighter, and ECOS
+        # gives up
+        defaults={"verbose": False, "feastol": 1e-9, "abstol": 1e-12, "reltol": 1e-12},
+        tolerances=("feastol", "abstol", "reltol"),
     )
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, _TOLERANCES, None)
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The largest of the three tolerances."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings[name] for name in _TOLERANCES))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; `start` cannot help an interior-point method."""
@@ -78,7 +65,7 @@ class ECOS:
         ordered = order.program(linear)
         # where the original rows are among ECOS's
         places = order.places[lifted.rows] if lifted else order.places
-        settings = _DEFAULTS | dict(self.options)
+        settings = self.settings
         cones, n = scs_cones(linear.structure), program.structure.n
 
         def around(i: int, center: np.ndarray) -> Answer:

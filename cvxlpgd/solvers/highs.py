@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,24 +16,11 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 
-_TOLERANCES = ("primal_feasibility_tolerance", "dual_feasibility_tolerance")
-_DEFAULTS: dict[str, Any] = {
-    "output_flag": False,
-    "primal_feasibility_tolerance": 1e-9,
-    "dual_feasibility_tolerance": 1e-9,
-    "mip_feasibility_tolerance": 1e-9,
-    "mip_rel_gap": 0.0,
-    "mip_abs_gap": 0.0,
-    "qp_regularization_value": 0.0,  # HiGHS' own 1e-7 moves the solution by as much
-    "simplex_scale_strategy": 4,  # by powers of two: no rounding stays behind
-    "threads": 1,  # the batch is what runs in parallel; see `_run`
-    "parallel": "off",
-}
 _PRIMAL_SIMPLEX = 4
 REGULARIZED = 1e-7
 _VALUES = ("objective_function_value", "mip_dual_bound")
@@ -41,7 +28,7 @@ _COUNTS = ("simplex_iteration_count", "qp_iteration_count")
 
 
 @dataclass(frozen=True, init=False)
-class HiGHS:
+class HiGHS(Configured):
     """HiGHS with its own options, such as `HiGHS(dual_feasibility_tolerance=1e-7, presolve="off")`.
 
     Options are those of https://ergo-code.github.io/HiGHS/dev/options/definitions, and `eps` for
@@ -49,50 +36,51 @@ class HiGHS:
     optimality, without a gap. Linear programs are re-solved from their own basis.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "HIGHS"
     requires = ("highspy",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
     integer = "linear"
     arrays = "numpy"
-    option_names = frozenset(
-        "allow_unbounded_or_infeasible allowed_matrix_scale_factor dual_feasibility_tolerance "
-        "dual_residual_tolerance highs_analysis_level highs_debug_level infinite_bound "
-        "infinite_cost ipm_iteration_limit ipm_optimality_tolerance kkt_tolerance "
-        "large_matrix_value log_file log_to_console mip_abs_gap mip_detect_symmetry "
-        "mip_feasibility_tolerance mip_heuristic_effort mip_lp_age_limit mip_max_improving_sols "
-        "mip_max_leaves mip_max_nodes mip_max_stall_nodes mip_pool_age_limit mip_pool_soft_limit "
-        "mip_pscost_minreliable mip_rel_gap objective_bound objective_target optimality_tolerance "
-        "parallel pdlp_iteration_limit pdlp_optimality_tolerance pdlp_scaling_mode presolve "
-        "primal_feasibility_tolerance primal_residual_tolerance qp_iteration_limit "
-        "qp_nullspace_limit qp_regularization_value random_seed run_crossover "
-        "simplex_crash_strategy simplex_dual_edge_weight_strategy simplex_dualize_strategy "
-        "simplex_iteration_limit simplex_permute_strategy simplex_price_strategy "
-        "simplex_primal_edge_weight_strategy simplex_scale_strategy simplex_strategy "
-        "simplex_update_limit small_matrix_value solver threads time_limit user_bound_scale "
-        "user_objective_scale verbose".split()
+    known = Options(
+        names=frozenset(
+            "allow_unbounded_or_infeasible allowed_matrix_scale_factor dual_feasibility_tolerance "
+            "dual_residual_tolerance highs_analysis_level highs_debug_level infinite_bound "
+            "infinite_cost ipm_iteration_limit ipm_optimality_tolerance kkt_tolerance "
+            "large_matrix_value log_file log_to_console mip_abs_gap mip_detect_symmetry "
+            "mip_feasibility_tolerance mip_heuristic_effort mip_lp_age_limit "
+            "mip_max_improving_sols mip_max_leaves mip_max_nodes mip_max_stall_nodes "
+            "mip_pool_age_limit mip_pool_soft_limit mip_pscost_minreliable mip_rel_gap "
+            "objective_bound objective_target optimality_tolerance parallel pdlp_iteration_limit "
+            "pdlp_optimality_tolerance pdlp_scaling_mode presolve primal_feasibility_tolerance "
+            "primal_residual_tolerance qp_iteration_limit qp_nullspace_limit "
+            "qp_regularization_value random_seed run_crossover simplex_crash_strategy "
+            "simplex_dual_edge_weight_strategy simplex_dualize_strategy simplex_iteration_limit "
+            "simplex_permute_strategy simplex_price_strategy simplex_primal_edge_weight_strategy "
+            "simplex_scale_strategy simplex_strategy simplex_update_limit small_matrix_value "
+            "solver threads time_limit user_bound_scale user_objective_scale verbose".split()
+        ),
+        defaults={
+            "output_flag": False,
+            "primal_feasibility_tolerance": 1e-9,
+            "dual_feasibility_tolerance": 1e-9,
+            "mip_feasibility_tolerance": 1e-9,
+            "mip_rel_gap": 0.0,
+            "mip_abs_gap": 0.0,
+            "qp_regularization_value": 0.0,  # HiGHS' own 1e-7 moves the solution by as much
+            "simplex_scale_strategy": 4,  # by powers of two: no rounding stays behind
+            "threads": 1,  # the batch is what runs in parallel; see `_run`
+            "parallel": "off",
+        },
+        tolerances=("primal_feasibility_tolerance", "dual_feasibility_tolerance"),
+        time_limit="time_limit",
     )
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, _TOLERANCES, "time_limit")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The larger of the two feasibility tolerances."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings[name] for name in _TOLERANCES))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; a linear program from its basis in `start`."""
         import highspy
 
-        settings = _DEFAULTS | dict(self.options)
+        settings = self.settings
         if not program.structure.mixed_integer and not program.structure.P.size:
             settings = {"presolve": "off"} | settings  # measured: it saves less than it takes
         settings["output_flag"] = bool(settings.pop("verbose", settings["output_flag"]))

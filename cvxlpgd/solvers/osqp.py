@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -25,59 +23,47 @@ _STATUS = {
     "dual infeasible": Status.UNBOUNDED,
     "dual infeasible inaccurate": Status.UNBOUNDED,
 }
-_DEFAULTS: dict[str, Any] = {
-    "verbose": False,
-    "eps_abs": 1e-9,
-    "eps_rel": 1e-9,
-    "max_iter": 100_000,
-    "polishing": True,
-    "rho": 0.1,
-    "adaptive_rho_interval": 50,  # OSQP's own depends on how long the set-up took
-}
 ACTIVE = 1e-10  # a multiplier above is that of an active row
 
 
 @dataclass(frozen=True, init=False)
-class OSQP:
+class OSQP(Configured):
     """OSQP with its own options, such as `OSQP(eps_abs=1e-6, polishing=False)`.
 
     Options are those of https://osqp.org/docs/interfaces/solver_settings.html, and `eps` for
     eps_abs and eps_rel. By default both are 1e-9, and solutions are polished.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "OSQP"
     requires = ("osqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "rho sigma scaling adaptive_rho adaptive_rho_interval adaptive_rho_tolerance max_iter "
-        "eps_abs eps_rel eps_prim_inf eps_dual_inf alpha delta polishing polish_refine_iter "
-        "verbose scaled_termination check_termination time_limit".split()
+    known = Options(
+        names=frozenset(
+            "rho sigma scaling adaptive_rho adaptive_rho_interval adaptive_rho_tolerance max_iter "
+            "eps_abs eps_rel eps_prim_inf eps_dual_inf alpha delta polishing polish_refine_iter "
+            "verbose scaled_termination check_termination time_limit".split()
+        ),
+        defaults={
+            "verbose": False,
+            "eps_abs": 1e-9,
+            "eps_rel": 1e-9,
+            "max_iter": 100_000,
+            "polishing": True,
+            "rho": 0.1,
+            "adaptive_rho_interval": 50,  # OSQP's own depends on how long the set-up took
+        },
+        tolerances=("eps_abs", "eps_rel"),
+        time_limit="time_limit",
     )
-
-    def __init__(self, **options: Any) -> None:
-        tolerances = ("eps_abs", "eps_rel")
-        own = checked_options(self.name, options, self.option_names, tolerances, "time_limit")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The larger of eps_abs and eps_rel."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings["eps_abs"], settings["eps_rel"]))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, warm-started from `start`."""
         import osqp
 
-        structure, settings = program.structure, _DEFAULTS | dict(self.options)
+        structure, settings = program.structure, self.settings
         bounds = Bounds.of(program, bounds=False)
         chosen, triangle = structure.P.upper
         zeros = np.zeros(structure.n), np.zeros(structure.m)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -25,20 +25,12 @@ _STATUS = {
     "PIQP_PRIMAL_INFEASIBLE": Status.INFEASIBLE,
     "PIQP_DUAL_INFEASIBLE": Status.UNBOUNDED,
 }
-_TOLERANCES = ("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel")
-_DEFAULTS: dict[str, Any] = {
-    "eps_abs": 1e-10,
-    "eps_rel": 1e-10,
-    "eps_duality_gap_abs": 1e-10,
-    "eps_duality_gap_rel": 1e-10,
-    "verbose": False,
-}
 # Up to so many variables, and from this share of entries on, the dense back end is ahead.
 DENSE_VARIABLES, DENSE_SHARE = 150, 0.2
 
 
 @dataclass(frozen=True, init=False)
-class PIQP:
+class PIQP(Configured):
     """PIQP with its own options, such as `PIQP(eps_abs=1e-8, backend="sparse")`.
 
     Options are the fields of piqp's Settings, `backend` ("dense" or "sparse"; by size and density
@@ -46,50 +38,42 @@ class PIQP:
     warm-started.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "PIQP"
     requires = ("piqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "backend check_duality_gap delta_init eps_abs eps_dual_inf eps_duality_gap_abs "
-        "eps_duality_gap_rel eps_primal_inf eps_rel infeasibility_threshold "
-        "iterative_refinement_always_enabled iterative_refinement_eps_abs "
-        "iterative_refinement_eps_rel iterative_refinement_max_iter "
-        "iterative_refinement_min_improvement_rate "
-        "iterative_refinement_static_regularization_eps "
-        "iterative_refinement_static_regularization_rel max_factor_retires max_iter "
-        "preconditioner_iter preconditioner_scale_cost reg_finetune_dual_update_threshold "
-        "reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit rho_init "
-        "tau verbose".split()
+    known = Options(
+        names=frozenset(
+            "backend check_duality_gap delta_init eps_abs eps_dual_inf eps_duality_gap_abs "
+            "eps_duality_gap_rel eps_primal_inf eps_rel infeasibility_threshold "
+            "iterative_refinement_always_enabled iterative_refinement_eps_abs "
+            "iterative_refinement_eps_rel iterative_refinement_max_iter "
+            "iterative_refinement_min_improvement_rate "
+            "iterative_refinement_static_regularization_eps "
+            "iterative_refinement_static_regularization_rel max_factor_retires max_iter "
+            "preconditioner_iter preconditioner_scale_cost reg_finetune_dual_update_threshold "
+            "reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit "
+            "rho_init tau verbose".split()
+        ),
+        defaults={
+            "eps_abs": 1e-10,
+            "eps_rel": 1e-10,
+            "eps_duality_gap_abs": 1e-10,
+            "eps_duality_gap_rel": 1e-10,
+            "verbose": False,
+        },
+        tolerances=("eps_abs", "eps_rel", "eps_duality_gap_abs", "eps_duality_gap_rel"),
+        choices={"backend": ("dense", "sparse")},
     )
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, _TOLERANCES, None)
-        if own.get("backend", "dense") not in ("dense", "sparse"):
-            raise InvalidOption(
-                f'PIQP: backend must be "dense" or "sparse", not {own["backend"]!r}'
-            )
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The largest of the four tolerances."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings[name] for name in _TOLERANCES))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; `start` cannot help an interior-point method."""
         import piqp
 
         structure, bounds = program.structure, Bounds.of(program)
-        settings = _DEFAULTS | dict(self.options)
+        settings = self.settings
         backend = settings.pop("backend", None) or _backend(structure)
         _set(piqp.SparseSolver(), settings)  # a wrong value is an error of the call
         zeros = bounds.equalities

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, to_device
 
-from cvxlpgd.checks import is_positive
-from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
+from cvxlpgd.errors import SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.pattern import Array
 from cvxlpgd.program.solution import Solution, Status
@@ -23,7 +21,6 @@ from cvxlpgd.solvers.run.guard import guarded
 # of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.
 JUDGED_AT = 100.0
 FINEST = 1e-8
-COUNTS = frozenset({"max_iters", "max_iter", "iter_limit"})  # of iterations, as solvers call it
 OWN = 100.0  # times that in the data's own units: there solvers do not measure
 
 
@@ -69,52 +66,6 @@ class Solver(Protocol):
 
         One that raises all the same is called again with each sample alone.
         """
-
-
-def checked_options(
-    name: str,
-    given: Mapping[str, Any],
-    known: frozenset[str],
-    tolerances: tuple[str, ...],
-    time_limit: str | None,
-) -> dict[str, Any]:
-    """The solver's own options of a mapping that may also say "eps" and "time_limit".
-
-    Raises
-    ------
-    InvalidOption
-        For an option that is not in `known`, a value that is neither number nor text, or a time
-        limit where the solver has none.
-    """
-    options = dict(given)
-    if "eps" in options and "eps" not in known:
-        eps = options.pop("eps")
-        options = dict.fromkeys(tolerances, eps) | options
-    limit = options.pop("time_limit", None) if "time_limit" not in known else None
-    if limit is not None:
-        if time_limit is None:
-            raise InvalidOption(f"{name} has no time limit; use a solver that has one")
-        options[time_limit] = limit
-    unknown = sorted(map(str, options.keys() - known))
-    if unknown:
-        close = [match for word in unknown for match in get_close_matches(word, known)]
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise InvalidOption(
-            f"{name} has no option {', '.join(map(repr, unknown))}; {hint}"
-            f"it has eps and {', '.join(sorted(known))}"
-        )
-    for tolerance in tolerances:
-        value = options.get(tolerance, 1.0)
-        if not is_positive(value):
-            raise InvalidOption(f"{name}: {tolerance} must be a positive number, not {value!r}")
-    for option in COUNTS & options.keys():
-        value = options[option]
-        if isinstance(value, int | float | np.number) and not value >= 1:
-            raise InvalidOption(f"{name}: {option} must be at least 1, not {value!r}")
-    for option, value in options.items():
-        if isinstance(value, list | dict | set | np.ndarray):
-            raise InvalidOption(f"{name}: {option} must be a number or a text, not {value!r}")
-    return options
 
 
 def is_solver(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,7 +14,7 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.rows import scs_cones
 from cvxlpgd.program.solution import USABLE, Solution, Status
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 
@@ -26,11 +26,10 @@ _STATUS = {
     -2: Status.INFEASIBLE,
     -7: Status.INFEASIBLE,
 }
-_DEFAULTS = {"eps_abs": 1e-9, "eps_rel": 1e-9, "eps_infeas": 1e-9, "verbose": False}
 
 
 @dataclass(frozen=True, init=False)
-class SCS:
+class SCS(Configured):
     """SCS with its own options, such as `SCS(eps_abs=1e-6, max_iters=5000)`.
 
     Options are those of https://www.cvxgrp.org/scs/api/settings.html, and `eps` for eps_abs and
@@ -40,33 +39,22 @@ class SCS:
     remembers nothing but its factorization: samples with the same matrices then share one.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "SCS"
     requires = ("scs",)
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "normalize scale adaptive_scale rho_x max_iters eps_abs eps_rel eps_infeas alpha "
-        "time_limit_secs verbose acceleration_lookback acceleration_interval "
-        "write_data_filename log_csv_filename linear_solver".split()
+    known = Options(
+        names=frozenset(
+            "normalize scale adaptive_scale rho_x max_iters eps_abs eps_rel eps_infeas alpha "
+            "time_limit_secs verbose acceleration_lookback acceleration_interval "
+            "write_data_filename log_csv_filename linear_solver".split()
+        ),
+        defaults={"eps_abs": 1e-9, "eps_rel": 1e-9, "eps_infeas": 1e-9, "verbose": False},
+        tolerances=("eps_abs", "eps_rel"),
+        time_limit="time_limit_secs",
     )
-
-    def __init__(self, **options: Any) -> None:
-        tolerances = ("eps_abs", "eps_rel")
-        own = checked_options(self.name, options, self.option_names, tolerances, "time_limit_secs")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The larger of eps_abs and eps_rel."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings["eps_abs"], settings["eps_rel"]))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, warm-started from `start`, at the scale at which that one ended."""
@@ -74,7 +62,7 @@ class SCS:
 
         structure = program.structure
         cones = scs_cones(structure)
-        settings = _DEFAULTS | _measured(structure, dict(self.options)) | dict(self.options)
+        settings = _measured(structure, dict(self.options)) | self.settings
         chosen, triangle = structure.P.upper
         n, rows = structure.n, slice(structure.m)
         # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.

@@ -95,15 +95,15 @@ def _highs() -> frozenset[str]:
 TABLE = {
     "CLARABEL": _row(
         "clarabel", 1e-10, "tol_gap_abs tol_gap_rel tol_feas", "time_limit",
-        lambda: Clarabel.option_names | _CVXPY, max_threads=1,
+        lambda: Clarabel.known.names | _CVXPY, max_threads=1,
     ),
     "SCS": _row(
         "scs", 1e-9, "eps_abs eps_rel", "time_limit_secs",
-        lambda: SCS.option_names | _CVXPY, eps_infeas=1e-9,
+        lambda: SCS.known.names | _CVXPY, eps_infeas=1e-9,
     ),
     "ECOS": _row(
         "ecos", 1e-9, "feastol abstol reltol", None,
-        lambda: ECOS.option_names | _CVXPY, abstol=1e-12, reltol=1e-12,
+        lambda: ECOS.known.names | _CVXPY, abstol=1e-12, reltol=1e-12,
     ),
     "ECOS_BB": _row("ecos", 1e-9, "feastol abstol reltol", abstol=1e-12, reltol=1e-12),
     "OSQP": _row(

@@ -20,7 +20,7 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.cvxpy.options import TABLE, Options, flat, nested
 from cvxlpgd.solvers.cvxpy.problem import Written
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 
 _STATUS = {

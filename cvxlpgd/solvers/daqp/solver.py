@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.daqp.linear import solve_linear
-from cvxlpgd.solvers.protocol import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, row
 from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -33,13 +33,11 @@ _WORDS = {
     -6: "the equalities contradict each other, or are redundant",
     -7: "the time limit is reached",
 }
-# An active set is exact up to rounding; the tolerances only tell which constraints are violated.
-_DEFAULTS = {"primal_tol": 1e-10, "dual_tol": 1e-12, "eps_prox": 0.0, "eq_reduction": -1}
 ACTIVE, LOWER, EQUALITY = 1, 2, 5  # of DAQP's `sense`
 
 
 @dataclass(frozen=True, init=False)
-class DAQP:
+class DAQP(Configured):
     """DAQP with its own options, such as `DAQP(primal_tol=1e-8, iter_limit=1000)`.
 
     Options are those of https://darnstrom.github.io/daqp/parameters, and `eps` for primal_tol. By
@@ -47,34 +45,26 @@ class DAQP:
     are left once those that equations define, as t = Sx does, are eliminated; others fail.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "DAQP"
     requires = ("daqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
     integer = False
     arrays = "numpy"
-    option_names = frozenset(
-        "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
-        "sing_tol refactor_tol time_limit verbose".split()
+    known = Options(
+        names=frozenset(
+            "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
+            "sing_tol refactor_tol time_limit verbose".split()
+        ),
+        # An active set is exact up to rounding; tolerances only tell what is violated.
+        defaults={"primal_tol": 1e-10, "dual_tol": 1e-12, "eps_prox": 0.0, "eq_reduction": -1},
+        tolerances=("primal_tol",),
+        time_limit="time_limit",
     )
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, ("primal_tol",), "time_limit")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
-
-    @property
-    def accuracy(self) -> float:
-        """The tolerance of violated constraints."""
-        return float((_DEFAULTS | dict(self.options))["primal_tol"])
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, from the active set of `start`."""
-        structure, settings = program.structure, _DEFAULTS | dict(self.options)
+        structure, settings = program.structure, self.settings
         settings.pop("verbose", None)  # it has nothing to say
         if not structure.P.size:
             return solve_linear(self, settings, _WORDS, program, start)
@@ -128,7 +118,7 @@ def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
     reductions = _Reductions.of(program.structure, Bounds.of(program))
-    return _set_up(reductions, _DEFAULTS, row(w.P, 0), row(w.A, 0)).flag >= 0
+    return _set_up(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.solvers.moreau.kept import ACTIVE_SET, IPM, SETTINGS, Batched, Kept
-from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, checked_options, is_installed
+from cvxlpgd.solvers.options import checked_options
+from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, is_installed
 
 _STATUS = {
     "Solved": Status.SOLVED,
