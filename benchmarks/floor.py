@@ -252,14 +252,14 @@ def _scs(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
 def _clarabel(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
     import clarabel
 
-    from cvxlpgd.solvers.clarabel import _settings, _translated
+    from cvxlpgd.solvers.clarabel import _cone, _settings
 
     structure, w = program.structure, program.data
     order = upper_triangle(structure)
     entries, pattern = order.pattern(structure.A)
     chosen, triangle = structure.P.upper
     settings = _settings(clarabel, Clarabel().settings)
-    cones = [_translated(clarabel, cone) for cone in structure.cones]
+    cones = [_cone(clarabel, cone) for cone in structure.cones]
 
     def solver(p: ConeProgram, i: int) -> Any:
         return clarabel.DefaultSolver(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.rows import upper_triangle
+from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.rows import Order, upper_triangle
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
-from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 
 _STATUS = {
     "Solved": Status.SOLVED,
@@ -82,56 +84,82 @@ class Clarabel(Configured):
         """Solve each sample; `start` cannot help an interior-point method."""
         import clarabel
 
-        order = upper_triangle(program.structure)
-        options = self.settings
-        tightest = min(options[name] for name in self.known.tolerances)
+        structure = program.structure
+        form = _Form(
+            structure,
+            upper_triangle(structure),
+            [_cone(clarabel, cone) for cone in structure.cones],
+            [_settings(clarabel, options) for options in self._ladder()],
+        )
+        return solve_prepared(self, program, start, partial(_Setup, form))
+
+    def _ladder(self) -> list[dict[str, Any]]:
+        """The settings to try one after the other."""
+        settings, tolerances = self.settings, self.known.tolerances
+        tightest = min(settings[name] for name in tolerances)
         # without equilibration first: a nearly zero q upsets the scaling, and the steps cycle
-        ladder = [options, options | {"equilibrate_enable": False}] + [
-            options | {name: max(options[name], rung) for name in self.known.tolerances}
+        return [settings, settings | {"equilibrate_enable": False}] + [
+            settings | {name: max(settings[name], rung) for name in tolerances}
             for rung in _LADDER
             if rung > tightest
         ]
-        tried = [_settings(clarabel, rung) for rung in ladder]
-        cones = [_translated(clarabel, cone) for cone in program.structure.cones]
-        structure = program.structure
+
+
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """A structure as Clarabel reads it, and the settings to try one after the other."""
+
+    structure: Structure
+    order: Order
+    cones: list[Any]
+    ladder: list[Any]
+
+    @cached_property
+    def rows(self) -> tuple[np.ndarray, Pattern]:
+        """Where the entries of A stand in Clarabel's order of rows, and their pattern."""
+        return self.order.pattern(self.structure.A)
+
+
+class _Setup:
+    """One pair of matrices: an object at the first settings, new ones at each of the others."""
+
+    def __init__(self, form: _Form, P: np.ndarray, A: np.ndarray) -> None:
+        self.form, structure = form, form.structure
         chosen, triangle = structure.P.upper
-        entries, rows = order.pattern(structure.A)
-        ones = np.ones(structure.n), np.ones(structure.m)
+        entries, rows = form.rows
+        self.P, self.A = triangle.matrix(P[chosen]), rows.matrix(A[entries])
+        # set up with vectors that are no sample's: the scaling depends on them
+        self.first = self._new(np.ones(structure.n), np.ones(structure.m), form.ladder[0])
 
-        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            # set up with vectors that are no sample's: the scaling depends on them
-            matrices = triangle.matrix(P[chosen]), rows.matrix(A[entries])
-            kept = clarabel.DefaultSolver(
-                matrices[0], ones[0], matrices[1], ones[1], cones, tried[0]
-            )
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        order, answers = self.form.order, []
+        for settings in self.form.ladder:
+            answers.append(self._at(settings, q, b[order.rows]).solve())
+            if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
+                break
+        answer = min(reversed(answers), key=_distance)  # the last one if none has a point
+        message = str(answer.status)
+        status = _STATUS.get(message, Status.FAILED)
+        if status == Status.FAILED:
+            return Answer(status, iterations=answer.iterations, message=message)
+        if status == Status.UNBOUNDED:  # x is a ray, as y is of an infeasible program
+            ray = np.array(answer.x)
+            return Answer(status, ray, iterations=answer.iterations, message=message)
+        y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
+        x = None if status == Status.INFEASIBLE else np.array(answer.x)
+        return Answer(status, x, y, s, answer.iterations, message)
 
-            def made(rung: Any, q: np.ndarray, b: np.ndarray) -> Any:
-                if rung is not tried[0] or not kept.is_data_update_allowed():
-                    return clarabel.DefaultSolver(matrices[0], q, matrices[1], b, cones, rung)
-                kept.update(q=q, b=b)
-                return kept
+    def _at(self, settings: Any, q: np.ndarray, b: np.ndarray) -> Any:
+        """An object at these settings, with these vectors."""
+        if settings is not self.form.ladder[0] or not self.first.is_data_update_allowed():
+            return self._new(q, b, settings)
+        self.first.update(q=q, b=b)
+        return self.first
 
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                b, answers = b[order.rows], []
-                for rung in tried:
-                    answers.append(made(rung, q, b).solve())
-                    if str(answers[-1].status) in _SURE or _distance(answers[-1]) <= _CLOSE:
-                        break
-                answer = min(reversed(answers), key=_distance)  # the last one if none has a point
-                message = str(answer.status)
-                status = _STATUS.get(message, Status.FAILED)
-                if status == Status.FAILED:
-                    return Answer(status, iterations=answer.iterations, message=message)
-                if status == Status.UNBOUNDED:  # x is a ray, as y is of an infeasible program
-                    ray = np.array(answer.x)
-                    return Answer(status, ray, iterations=answer.iterations, message=message)
-                y, s = np.array(answer.z)[order.places], np.array(answer.s)[order.places]
-                x = None if status == Status.INFEASIBLE else np.array(answer.x)
-                return Answer(status, x, y, s, answer.iterations, message)
+    def _new(self, q: np.ndarray, b: np.ndarray, settings: Any) -> Any:
+        import clarabel
 
-            return solve
-
-        return solve_prepared(self, program, start, prepare)
+        return clarabel.DefaultSolver(self.P, q, self.A, b, self.form.cones, settings)
 
 
 def _distance(answer: Any) -> float:
@@ -152,7 +180,7 @@ def _settings(clarabel: Any, options: Mapping[str, Any]) -> Any:
     return settings
 
 
-def _translated(clarabel: Any, cone: Cone) -> Any:
+def _cone(clarabel: Any, cone: Cone) -> Any:
     match cone:
         case Zero():
             return clarabel.ZeroConeT(cone.rows)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
-from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 
 _STATUS = {
@@ -61,52 +63,66 @@ class OSQP(Configured):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, warm-started from `start`."""
+        bounds = Bounds.of(program, bounds=False)
+        prepare = partial(_Setup, program.structure, bounds.equalities, self.settings)
+        return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
+
+
+class _Setup:
+    """One pair of matrices in an OSQP object: minimize ½x'Px + q'x, lower <= Ax <= b."""
+
+    def __init__(
+        self,
+        structure: Structure,
+        equalities: int,
+        settings: dict[str, Any],
+        P: np.ndarray,
+        A: np.ndarray,
+    ) -> None:
         import osqp
 
-        structure, settings = program.structure, self.settings
-        bounds = Bounds.of(program, bounds=False)
+        self.settings, self.equal = settings, slice(equalities)
+        self.below = np.full(structure.m, -np.inf)
+        # set up with vectors that are no sample's: the scaling depends on them
+        self.zeros = q, b = np.zeros(structure.n), np.zeros(structure.m)
         chosen, triangle = structure.P.upper
-        zeros = np.zeros(structure.n), np.zeros(structure.m)
-        below = np.full(structure.m, -np.inf)
-        polished = settings["polishing"]
-        first = slice(bounds.equalities)
+        self.solver = osqp.OSQP()
+        try:
+            self.solver.setup(
+                triangle.matrix(P[chosen]), q, structure.A.matrix(A), self._lower(b), b, **settings
+            )
+        except (TypeError, ValueError) as error:
+            raise InvalidOption(f"OSQP: {error}") from None
 
-        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            solver = osqp.OSQP()
-            try:
-                # set up with vectors that are no sample's: the scaling depends on them
-                lower = below.copy()
-                lower[first] = 0.0
-                solver.setup(
-                    triangle.matrix(P[chosen]), zeros[0], structure.A.matrix(A), lower, zeros[1],
-                    **settings,
-                )  # fmt: skip
-            except (TypeError, ValueError) as error:
-                raise InvalidOption(f"OSQP: {error}") from None
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        solver = self.solver
+        solver.update(q=q, l=self._lower(b), u=b)
+        # rho adapts and would stay; polishing where nothing is active prints
+        solver.update_settings(rho=self.settings["rho"], polishing=False)
+        x, y = self.zeros if start is None else (start.x, start.y)
+        solver.warm_start(x=x, y=y)
+        result = solver.solve(raise_error=False)
+        iterations = result.info.iter
+        if self.settings["polishing"] and _is_active(result):
+            solver.update_settings(polishing=True)
+            solver.warm_start(x=result.x, y=result.y)
+            result = solver.solve(raise_error=False)
+            iterations += result.info.iter
+        message = result.info.status
+        status = _STATUS.get(message, Status.FAILED)
+        if message in ("maximum iterations reached", "run time limit reached"):
+            status = Status.INACCURATE if np.isfinite(result.x).all() else Status.FAILED
+        if status not in (Status.SOLVED, Status.INACCURATE):
+            return Answer(status, iterations=iterations, message=message)
+        return Answer(status, np.array(result.x), np.array(result.y), None, iterations, message)
 
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                lower = below.copy()
-                lower[first] = b[first]
-                solver.update(q=q, l=lower, u=b)
-                # rho adapts, and stays; polishing where nothing is active prints
-                solver.update_settings(rho=settings["rho"], polishing=False)
-                x, y = zeros if begin is None else (begin.x, begin.y)
-                solver.warm_start(x=x, y=y)
-                found = solver.solve(raise_error=False)
-                message, iterations = found.info.status, found.info.iter
-                if polished and message == "solved" and np.abs(found.y).max(initial=0.0) > ACTIVE:
-                    solver.update_settings(polishing=True)
-                    solver.warm_start(x=found.x, y=found.y)
-                    found = solver.solve(raise_error=False)
-                    message, iterations = found.info.status, iterations + found.info.iter
-                status = _STATUS.get(message, Status.FAILED)
-                if message in ("maximum iterations reached", "run time limit reached"):
-                    status = Status.INACCURATE if np.isfinite(found.x).all() else Status.FAILED
-                if status not in (Status.SOLVED, Status.INACCURATE):
-                    return Answer(status, iterations=iterations, message=message)
-                x, y = np.array(found.x), np.array(found.y)
-                return Answer(status, x, y, None, iterations, message)
+    def _lower(self, b: np.ndarray) -> np.ndarray:
+        """What Ax is at least: b in equalities, and nothing elsewhere."""
+        lower = self.below.copy()
+        lower[self.equal] = b[self.equal]
+        return lower
 
-            return solve
 
-        return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
+def _is_active(result: Any) -> bool:
+    """Whether it is a solution in which some row is active."""
+    return result.info.status == "solved" and np.abs(result.y).max(initial=0.0) > ACTIVE

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
-from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 
 _STATUS = {
@@ -72,45 +73,58 @@ class PIQP(Configured):
         """Solve each sample; `start` cannot help an interior-point method."""
         import piqp
 
-        structure, bounds = program.structure, Bounds.of(program)
-        settings = self.settings
-        backend = settings.pop("backend", None) or _backend(structure)
+        structure, bounds, settings = program.structure, Bounds.of(program), self.settings
+        dense = (settings.pop("backend", None) or _backend(structure)) == "dense"
         _set(piqp.SparseSolver(), settings)  # a wrong value is an error of the call
-        zeros = bounds.equalities
-        loose = np.full(len(bounds.rows) - zeros, -np.inf)
-
-        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            rows = bounds.pattern.matrix(A[bounds.entries]).tocsr()
-            matrices = [structure.P.matrix(P), rows[:zeros].tocsc(), rows[zeros:].tocsc()]
-            objective, equal, unequal = (m.toarray() if backend == "dense" else m for m in matrices)
-
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                right = b[bounds.rows]
-                lower, upper = bounds.limits(b)
-                if (lower > upper).any():
-                    return Answer(Status.INFEASIBLE, message="bounds contradict each other")
-                # PIQP scales its data in place: an object that is used again rounds differently,
-                # even if `update` hands it everything anew, which would save 10 to 20 %
-                solver = piqp.DenseSolver() if backend == "dense" else piqp.SparseSolver()
-                _set(solver, settings)
-                solver.setup(
-                    objective, q, equal, right[:zeros], unequal, loose, right[zeros:], lower, upper
-                )
-                message = str(solver.solve()).rsplit(".", 1)[-1]
-                result = solver.result
-                iterations = result.info.iter
-                status = _STATUS.get(message, Status.FAILED)
-                if status != Status.SOLVED:
-                    return Answer(status, iterations=iterations, message=message, setups=1)
-                multipliers = np.concatenate([result.y, np.array(result.z_u)])
-                y = bounds.duals(multipliers, np.array(result.z_bl), np.array(result.z_bu))
-                x = np.array(result.x)
-                return Answer(status, x, y, None, iterations, message, setups=1)
-
-            return solve
-
+        prepare = partial(_Setup, structure, bounds, dense, settings)
         solution = solve_prepared(self, program, start, prepare, parallel=False, lasting=False)
         return bounds.with_slack(solution, program)
+
+
+class _Setup:
+    """One pair of matrices as PIQP reads them, in a new object for each sample.
+
+    PIQP scales its data in place: an object that is used again rounds differently, even if `update`
+    hands it everything anew, which would save 10 to 20 %.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        bounds: Bounds,
+        dense: bool,
+        settings: Mapping[str, Any],
+        P: np.ndarray,
+        A: np.ndarray,
+    ) -> None:
+        self.bounds, self.dense, self.settings = bounds, dense, settings
+        rows, zeros = bounds.pattern.matrix(A[bounds.entries]).tocsr(), bounds.equalities
+        matrices = [structure.P.matrix(P), rows[:zeros].tocsc(), rows[zeros:].tocsc()]
+        self.P, self.equal, self.unequal = (m.toarray() if dense else m for m in matrices)
+        self.below = np.full(len(bounds.rows) - zeros, -np.inf)
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        import piqp
+
+        bounds, zeros = self.bounds, self.bounds.equalities
+        right, (lower, upper) = b[bounds.rows], bounds.limits(b)
+        if (lower > upper).any():
+            return Answer(Status.INFEASIBLE, message="bounds contradict each other")
+        solver = piqp.DenseSolver() if self.dense else piqp.SparseSolver()
+        _set(solver, self.settings)
+        solver.setup(
+            self.P, q, self.equal, right[:zeros], self.unequal, self.below, right[zeros:],
+            lower, upper,
+        )  # fmt: skip
+        message = str(solver.solve()).rsplit(".", 1)[-1]
+        result = solver.result
+        iterations = result.info.iter
+        status = _STATUS.get(message, Status.FAILED)
+        if status != Status.SOLVED:
+            return Answer(status, iterations=iterations, message=message, setups=1)
+        multipliers = np.concatenate([result.y, np.array(result.z_u)])
+        y = bounds.duals(multipliers, np.array(result.z_bl), np.array(result.z_bu))
+        return Answer(status, np.array(result.x), y, None, iterations, message, setups=1)
 
 
 def _backend(structure: Structure) -> str:

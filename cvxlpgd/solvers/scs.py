@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from cvxlpgd.program.rows import scs_cones
 from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
-from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 
 _STATUS = {
     1: Status.SOLVED,
@@ -58,60 +59,96 @@ class SCS(Configured):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, warm-started from `start`, at the scale at which that one ended."""
-        import scs
-
         structure = program.structure
-        cones = scs_cones(structure)
-        settings = _measured(structure, dict(self.options)) | self.settings
-        chosen, triangle = structure.P.upper
-        n, rows = structure.n, slice(structure.m)
-        # An object remembers its last solve: its scale, and Anderson's acceleration its last steps.
-        # It serves both ends of one sample's perturbation, always in this order, and nothing else.
-        newest = threading.local()
-
-        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            matrices = {"P": triangle.matrix(P[chosen]), "A": structure.A.matrix(A)}
-
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                data, own_cones, own = matrices | {"c": q, "b": b}, cones, settings
-                key = None
-                if not len(b):  # SCS wants a row: 0 x <= 1
-                    data |= {"A": sp.csc_matrix((1, n)), "b": np.ones(1)}
-                    own_cones, begin = cones | {"l": 1}, None
-                elif begin is not None and begin.state is not None:
-                    own = settings | {"scale": begin.state.scale}
-                    key = (id(P), id(A), id(begin.state))
-                again = key is not None and getattr(newest, "key", None) == key
-                solver = newest.solver if again else scs.SCS(data, own_cones, **own)
-                if again:
-                    solver.update(b=b, c=q)
-                newest.key = None
-                answer, scale = _answer(solver, begin, rows)
-                if answer.status in USABLE:
-                    newest.key, newest.solver = key, solver
-                    answer = answer._replace(state=_State(scale))
-                return answer._replace(setups=int(not again))
-
-            return solve
-
-        def prepare_once(P: np.ndarray, A: np.ndarray) -> Solve:
-            """An object that remembers nothing of its solves but the factorization."""
-            matrices = {"P": triangle.matrix(P[chosen]), "A": structure.A.matrix(A)}
-            nobodys = {"c": np.zeros(n), "b": np.zeros(structure.m)}  # it scales by its first ones
-            solver = scs.SCS(matrices | nobodys, cones, **settings)
-
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                solver.update(b=b, c=q)
-                return _answer(solver, begin, rows)[0]
-
-            return solve
-
+        form = _Form.of(structure, _measured(structure, dict(self.options)) | self.settings)
         adaptive, accelerated = (
-            settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
+            form.settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
         )
         if not adaptive and not accelerated and structure.m:
-            return solve_prepared(self, program, start, prepare_once)
+            return solve_prepared(self, program, start, partial(_Factored, form))
+        prepare = partial(_Setup, form, _Newest())
         return solve_prepared(self, program, start, prepare, lasting=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Form:
+    """A structure as SCS reads it, and the settings. Without rows it gets one, 0'x <= 1."""
+
+    structure: Structure
+    cones: dict[str, Any]
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, structure: Structure, settings: dict[str, Any]) -> _Form:
+        """Of a structure."""
+        cones = scs_cones(structure)
+        return cls(structure, cones if structure.m else cones | {"l": 1}, settings)
+
+    def matrices(self, P: np.ndarray, A: np.ndarray) -> dict[str, sp.csc_matrix]:
+        """P's upper triangle, and A."""
+        chosen, triangle = self.structure.P.upper
+        rows = self.structure.A.matrix(A)
+        if not self.structure.m:
+            rows = sp.csc_matrix((1, self.structure.n))
+        return {"P": triangle.matrix(P[chosen]), "A": rows}
+
+
+class _Newest(threading.local):
+    """The SCS object of each thread's newest solve, and which P, A and state that was for."""
+
+    key: tuple[int, int, int] | None = None
+    solver: Any = None
+
+
+class _Setup:
+    """One pair of matrices, factored once for each sample or both ends of its perturbation.
+
+    An SCS object remembers its last solve: its scale, and Anderson's acceleration its last steps.
+    So it serves both ends of one sample's perturbation, always in this order, and nothing else.
+    """
+
+    def __init__(self, form: _Form, newest: _Newest, P: np.ndarray, A: np.ndarray) -> None:
+        self.form, self.newest = form, newest
+        self.matrices, self.key = form.matrices(P, A), (id(P), id(A))
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        import scs
+
+        form, newest = self.form, self.newest
+        if not len(b):
+            b, start = np.ones(1), None
+        state = None if start is None else start.state
+        key = None if state is None else (*self.key, id(state))
+        reused = key is not None and newest.key == key
+        if reused:
+            solver = newest.solver
+            solver.update(b=b, c=q)
+        else:
+            scale = {} if state is None else {"scale": state.scale}
+            data = self.matrices | {"c": q, "b": b}
+            solver = scs.SCS(data, form.cones, **(form.settings | scale))
+        newest.key = None
+        answer, end_scale = _answer(solver, start, form.structure.m)
+        if answer.status in USABLE:
+            newest.key, newest.solver = key, solver
+            answer = answer._replace(state=_State(end_scale))
+        return answer._replace(setups=int(not reused))
+
+
+class _Factored:
+    """An SCS object that remembers nothing of its solves but the factorization."""
+
+    def __init__(self, form: _Form, P: np.ndarray, A: np.ndarray) -> None:
+        import scs
+
+        self.rows = form.structure.m
+        # set up with vectors that are no sample's: the scaling depends on them
+        vectors = {"c": np.zeros(form.structure.n), "b": np.zeros(self.rows)}
+        self.solver = scs.SCS(form.matrices(P, A) | vectors, form.cones, **form.settings)
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        self.solver.update(b=b, c=q)
+        return _answer(self.solver, start, self.rows)[0]
 
 
 def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,19 +170,19 @@ def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any
     return {"scale": 1.0, "acceleration_lookback": 5, "acceleration_interval": 2}
 
 
-def _answer(solver: Any, begin: Start | None, rows: slice) -> tuple[Answer, float]:
-    """What an object makes of its newest vectors, and the scale at which it ended."""
-    warm = {} if begin is None else {"x": begin.x, "y": begin.y, "s": begin.s}
-    found = solver.solve(warm_start=bool(warm), **warm)
-    info = found["info"]
+def _answer(solver: Any, start: Start | None, rows: int) -> tuple[Answer, float]:
+    """An object's answer for its newest vectors, and the scale at which it ended."""
+    warm = {} if start is None else {"x": start.x, "y": start.y, "s": start.s}
+    point = solver.solve(warm_start=bool(warm), **warm)
+    info = point["info"]
     status = _STATUS.get(info["status_val"], Status.FAILED)
     answer = Answer(status, iterations=info["iter"], message=info["status"])
     if status in USABLE:
-        answer = answer._replace(x=found["x"], y=found["y"][rows], s=found["s"][rows])
+        answer = answer._replace(x=point["x"], y=point["y"][:rows], s=point["s"][:rows])
     elif status == Status.INFEASIBLE:  # y is a ray, as x is of an unbounded program
-        answer = answer._replace(y=found["y"][rows])
+        answer = answer._replace(y=point["y"][:rows])
     elif status == Status.UNBOUNDED:
-        answer = answer._replace(x=found["x"])
+        answer = answer._replace(x=point["x"])
     return answer, info["scale"]
 
 
