@@ -186,11 +186,12 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 
     import highspy
 
-    from cvxlpgd.solvers.highs import _Model, _set
+    from cvxlpgd.solvers.highs.model import highs_model
+    from cvxlpgd.solvers.highs.settings import set_options
 
     bounds, b = Bounds.of(program), program.data.b[0]
     settings = HiGHS().settings | {"presolve": "off"}
-    model = _Model(highspy, program.structure, bounds, settings)
+    matrices = program.data.P[0], program.data.A[0]
 
     def made() -> Any:
         local = threading.local()
@@ -199,8 +200,8 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
             if not hasattr(local, "solver"):
                 solver: Any = highspy.Highs()
                 local.solver = solver
-                _set(solver, settings)
-                solver.passModel(model._model(program.data.P[0], program.data.A[0]))
+                set_options(solver, settings)
+                solver.passModel(highs_model(program.structure, bounds, *matrices))
                 rows = np.arange(len(bounds.rows), dtype=np.int32)
                 upper = b[bounds.rows]
                 lower = np.full(len(rows), -np.inf)

@@ -4,7 +4,7 @@ from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
 from cvxlpgd.solvers.daqp.solver import DAQP
 from cvxlpgd.solvers.ecos import ECOS
-from cvxlpgd.solvers.highs import HiGHS
+from cvxlpgd.solvers.highs.solver import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.osqp import OSQP
