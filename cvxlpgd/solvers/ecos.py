@@ -74,28 +74,28 @@ class ECOS(Configured):
             q, b = q.copy(), b.copy()
             q[:n] += w.P @ center
             b[places] -= w.A @ center
-            status, x, y, s, info = _solved(ecos, q, A, b, cones, settings)
+            status, x, y, s, info = _ecos_solution(ecos, q, A, b, cones, settings)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=info["iter"], message=info["infostring"])
             x = center + x[:n]
             return Answer(status, x, y[places], s[places], info["iter"], info["infostring"])
 
         def one(i: int) -> Answer:
-            answer = around(i, np.zeros(n))
-            if lifted is None or answer.x is None:
-                return answer
+            first = around(i, np.zeros(n))
+            if lifted is None or first.x is None:
+                return first
             # The lift is accurate where x'Px is small: once more around the first solution.
-            again = around(i, answer.x)
-            if again.x is None:
-                return answer
-            return again._replace(iterations=answer.iterations + again.iterations)
+            second = around(i, first.x)
+            if second.x is None:
+                return first
+            return second._replace(iterations=first.iterations + second.iterations)
 
         # Each solve installs a handler for Ctrl-C and puts the former one back at its end: solves
         # that overlap in threads would leave ECOS's own behind.
         return solve_each(program, one, parallel=False)
 
 
-def _solved(
+def _ecos_solution(
     ecos: Any,
     q: np.ndarray,
     A: sp.csc_matrix,
@@ -108,15 +108,15 @@ def _solved(
     G, h, dims = rows[zeros:], b[zeros:], {"l": cones["l"], "q": cones["q"], "e": cones["ep"]}
     if not len(h):  # without G an unbounded program is a numerical problem to ECOS: 0 x <= 1
         G, h, dims = sp.csr_matrix((1, len(q))), np.ones(1), dims | {"l": 1}
-    equalities = (_entered(rows[:zeros]), b[:zeros]) if zeros else (None, None)
-    answer = ecos.solve(q, _entered(G), h, dims, *equalities, **settings)
+    equalities = (_by_columns(rows[:zeros]), b[:zeros]) if zeros else (None, None)
+    answer = ecos.solve(q, _by_columns(G), h, dims, *equalities, **settings)
     y = np.concatenate([answer["y"], answer["z"]])[: len(b)]
     s = np.concatenate([np.zeros(zeros), answer["s"]])[: len(b)]
     info = answer["info"]
     return _STATUS.get(info["exitFlag"], Status.FAILED), answer["x"], y, s, info
 
 
-def _entered(matrix: sp.csr_matrix) -> sp.csc_matrix:
+def _by_columns(matrix: sp.csr_matrix) -> sp.csc_matrix:
     """The matrix by columns, with a zero written out where it has no entry: ECOS wants one."""
     if matrix.nnz:
         return sp.csc_matrix(matrix)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,28 +12,13 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.daqp.flags import ACTIVE, EQUALITY, LOWER, SOLVED, STATUS, WORDS
 from cvxlpgd.solvers.daqp.linear import solve_linear
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, row
-from cvxlpgd.solvers.run.prepared import Solve, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 from cvxlpgd.solvers.translate.reduction import Reduced, Reduction
-
-_STATUS = {
-    1: Status.SOLVED,
-    -1: Status.INFEASIBLE,
-    -3: Status.UNBOUNDED,
-}
-_WORDS = {
-    -1: "",  # the status says it
-    -3: "",
-    -2: "cycling",
-    -4: "the iteration limit is reached",
-    -5: "the objective is not strictly convex",
-    -6: "the equalities contradict each other, or are redundant",
-    -7: "the time limit is reached",
-}
-ACTIVE, LOWER, EQUALITY = 1, 2, 5  # of DAQP's `sense`
 
 
 @dataclass(frozen=True, init=False)
@@ -67,58 +52,63 @@ class DAQP(Configured):
         structure, settings = program.structure, self.settings
         settings.pop("verbose", None)  # it has nothing to say
         if not structure.P.size:
-            return solve_linear(self, settings, _WORDS, program, start)
+            return solve_linear(self, settings, program, start)
         bounds = Bounds.of(program)
-        reductions = _Reductions.of(structure, bounds)
-
-        def prepare(P: np.ndarray, A: np.ndarray) -> Solve:
-            made = _set_up(reductions, settings, P, A)
-            if made.flag < 0:
-                raise ValueError(
-                    f"{_WORDS.get(made.flag, f'exit flag {made.flag}')}; take another solver, such "
-                    "as Clarabel()"
-                )
-            model, reduced, base, size = made.model, made.reduced, made.base, made.size
-
-            def solved(f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: Any) -> Any:
-                flag = model.update(f=f, bupper=upper, blower=lower, sense=sense)
-                return (None, None, flag, {"iterations": 0}) if flag < 0 else model.solve()
-
-            def solve(q: np.ndarray, b: np.ndarray, begin: Start | None) -> Answer:
-                f, upper, lower = reduced.vectors(q, b)
-                if len(upper) < len(base):
-                    upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
-                state = begin.state if begin is not None else None
-                if state is not None and len(state.base) != len(base):
-                    state = None  # of the other elimination
-                sense = base if state is None else state.sense
-                u, _, flag, info = solved(f, upper, lower, sense.copy())
-                if state is not None and flag != 1:
-                    u, _, flag, info = solved(f, upper, lower, base.copy())
-                if flag != 1:
-                    return _unsolved(flag, info["iterations"])
-                multipliers = info["lam"]
-                x, y = reduced.point(u, multipliers[:size], q, b)
-                state = _Active(multipliers, base)
-                return Answer(Status.SOLVED, x, y, None, info["iterations"], state=state)
-
-            return solve
-
-        solution = solve_prepared(self, program, start, prepare)
-        return bounds.with_slack(solution, program)
+        prepare = partial(_Setup, _Reductions.of(structure, bounds), settings)
+        return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
 
 
-def _unsolved(flag: int, iterations: int) -> Answer:
-    """The answer for an exit flag, without a point."""
-    words = _WORDS.get(flag, f"exit flag {flag}")
-    return Answer(_STATUS.get(flag, Status.FAILED), iterations=iterations, message=words)
+class _Setup:
+    """One pair of matrices in a DAQP model."""
+
+    def __init__(
+        self, reductions: _Reductions, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
+    ) -> None:
+        self.model = _model(reductions, settings, P, A)
+        flag = self.model.flag
+        if flag < 0:
+            words = WORDS.get(flag, f"exit flag {flag}")
+            raise ValueError(f"{words}; take another solver, such as Clarabel()")
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        reduced, cold = self.model.reduced, self.model.cold
+        f, upper, lower = reduced.vectors(q, b)
+        if len(upper) < len(cold):
+            upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
+        state = None if start is None else start.state
+        if state is not None and len(state.cold) != len(cold):
+            state = None  # of the other elimination
+        sense = cold if state is None else state.sense
+        u, flag, info = self._run(f, upper, lower, sense)
+        if state is not None and flag != SOLVED:
+            u, flag, info = self._run(f, upper, lower, cold)
+        iterations = info["iterations"]
+        if flag != SOLVED:
+            words = WORDS.get(flag, f"exit flag {flag}")
+            status = STATUS.get(flag, Status.FAILED)
+            return Answer(status, iterations=iterations, message=words)
+        multipliers = info["lam"]
+        x, y = reduced.point(u, multipliers[: self.model.size], q, b)
+        state = _Active(multipliers, cold)
+        return Answer(Status.SOLVED, x, y, None, iterations, state=state)
+
+    def _run(
+        self, f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: np.ndarray
+    ) -> tuple[Any, int, dict[str, Any]]:
+        """(u, exit flag, info) from the active set that `sense` says."""
+        daqp = self.model.daqp
+        flag = daqp.update(f=f, bupper=upper, blower=lower, sense=sense.copy())
+        if flag < 0:
+            return None, flag, {"iterations": 0}
+        u, _, flag, info = daqp.solve()
+        return u, flag, info
 
 
 def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
     reductions = _Reductions.of(program.structure, Bounds.of(program))
-    return _set_up(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
+    return _model(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,44 +138,51 @@ class _Reductions:
         return wider if len(wider.defined) > len(self.first.defined) else None
 
 
-class _SetUp(NamedTuple):
-    """A model, its program, its `sense` when cold, and how many multipliers are the program's."""
+class _Model(NamedTuple):
+    """A DAQP model of a reduced program, refused where flag < 0.
+
+    Parameters
+    ----------
+    cold : array of int
+        Its `sense` where no active set is known.
+    size : int
+        How many of the multipliers are the program's.
+    """
 
     flag: int
-    model: Any
+    daqp: Any
     reduced: Reduced
-    base: np.ndarray
+    cold: np.ndarray
     size: int
 
 
-def _set_up(
+def _model(
     reductions: _Reductions, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
-) -> _SetUp:
-    """The first set-up that DAQP takes, else the one that it refused; flag < 0 is a refusal."""
-    made = _set_up_with(reductions.first, settings, P, A)
-    wider = reductions.second if made.flag < 0 else None
+) -> _Model:
+    """The first model that DAQP does not refuse, else the first one."""
+    first = _reduced_model(reductions.first, settings, P, A)
+    wider = reductions.second if first.flag < 0 else None
     if wider is None or not A[wider.pivots].all():
-        return made
-    again = _set_up_with(wider, settings, P, A)
-    return made if again.flag < 0 else again
+        return first
+    second = _reduced_model(wider, settings, P, A)
+    return first if second.flag < 0 else second
 
 
-def _set_up_with(
+def _reduced_model(
     reduction: Reduction, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
-) -> _SetUp:
+) -> _Model:
     import daqp
 
     reduced = reduction.at(P, A)
     size = reduction.bounded + len(reduction.rows)
     # DAQP wants a row: 0 u <= 1
-    base = np.zeros(max(size, reduction.bounded + 1), dtype=np.intc)
-    base[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY
+    cold = np.zeros(max(size, reduction.bounded + 1), dtype=np.intc)
+    cold[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY
     rows = reduced.A if len(reduced.A) else np.zeros((1, len(reduced.H)))
-    model, zeros = daqp.Model(), np.zeros(len(base))
+    model, f, b = daqp.Model(), np.zeros(len(reduced.H)), np.zeros(len(cold))
     model.settings = dict(settings)
-    linear = np.zeros(len(reduced.H))
-    flag, _ = model.setup(reduced.H, linear, rows, zeros, zeros, base.copy())
-    return _SetUp(flag, model, reduced, base, size)
+    flag, _ = model.setup(reduced.H, f, rows, b, b, cold.copy())
+    return _Model(flag, model, reduced, cold, size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,11 +190,11 @@ class _Active:
     """An active set, by the signs of its multipliers."""
 
     multipliers: np.ndarray
-    base: np.ndarray
+    cold: np.ndarray
 
     @cached_property
     def sense(self) -> np.ndarray:
         """As DAQP wants it."""
-        of_set = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
-        sense = np.where(self.base == EQUALITY, EQUALITY, of_set)
+        active = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
+        sense = np.where(self.cold == EQUALITY, EQUALITY, active)
         return np.asarray(sense, dtype=np.intc)

@@ -1,0 +1,20 @@
+"""DAQP's exit flags, and its `sense` of a row."""
+
+from cvxlpgd.program.solution import Status
+
+SOLVED = 1
+STATUS = {
+    SOLVED: Status.SOLVED,
+    -1: Status.INFEASIBLE,
+    -3: Status.UNBOUNDED,
+}
+WORDS = {
+    -1: "",  # the status says it
+    -3: "",
+    -2: "cycling",
+    -4: "the iteration limit is reached",
+    -5: "the objective is not strictly convex",
+    -6: "the equalities contradict each other, or are redundant",
+    -7: "the time limit is reached",
+}
+ACTIVE, LOWER, EQUALITY = 1, 2, 5  # of a row's `sense`
