@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
-from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.rows import Order, upper_triangle
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.options import Configured, Options
+from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 
@@ -47,24 +46,19 @@ class Clarabel(Configured):
     requires = ("clarabel",)
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
-            "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs reduced_tol_gap_rel "
-            "reduced_tol_feas reduced_tol_infeas_abs reduced_tol_infeas_rel reduced_tol_ktratio "
-            "equilibrate_enable equilibrate_max_iter equilibrate_min_scaling "
-            "equilibrate_max_scaling linesearch_backtrack_step min_switch_step_length "
-            "min_terminate_step_length max_threads direct_kkt_solver direct_solve_method "
-            "static_regularization_enable static_regularization_constant "
-            "static_regularization_proportional dynamic_regularization_enable "
-            "dynamic_regularization_eps dynamic_regularization_delta iterative_refinement_enable "
-            "iterative_refinement_reltol iterative_refinement_abstol iterative_refinement_max_iter "
-            "iterative_refinement_stop_ratio presolve_enable input_sparse_dropzeros "
-            "chordal_decomposition_enable chordal_decomposition_merge_method "
-            "chordal_decomposition_compact chordal_decomposition_complete_dual".split()
-        ),
+        "max_iter time_limit verbose max_step_fraction tol_gap_abs tol_gap_rel tol_feas "
+        "tol_infeas_abs tol_infeas_rel tol_ktratio reduced_tol_gap_abs reduced_tol_gap_rel "
+        "reduced_tol_feas reduced_tol_infeas_abs reduced_tol_infeas_rel reduced_tol_ktratio "
+        "equilibrate_enable equilibrate_max_iter equilibrate_min_scaling  equilibrate_max_scaling "
+        "linesearch_backtrack_step min_switch_step_length  min_terminate_step_length max_threads "
+        "direct_kkt_solver direct_solve_method  static_regularization_enable "
+        "static_regularization_constant  static_regularization_proportional "
+        "dynamic_regularization_enable  dynamic_regularization_eps dynamic_regularization_delta "
+        "iterative_refinement_enable  iterative_refinement_reltol iterative_refinement_abstol "
+        "iterative_refinement_max_iter  iterative_refinement_stop_ratio presolve_enable "
+        "input_sparse_dropzeros  chordal_decomposition_enable chordal_decomposition_merge_method "
+        "chordal_decomposition_compact chordal_decomposition_complete_dual",
         # An interior point's distance from the solution is about the square root of its gap. At
         # Clarabel's own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as
         # infeasible.
@@ -172,11 +166,7 @@ def _distance(answer: Any) -> float:
 
 def _settings(clarabel: Any, options: Mapping[str, Any]) -> Any:
     settings = clarabel.DefaultSettings()
-    for name, value in options.items():
-        try:
-            setattr(settings, name, value)
-        except (OverflowError, TypeError) as error:
-            raise InvalidOption(f"CLARABEL: {name} cannot be {value!r}: {error}") from None
+    set_fields("CLARABEL", settings, options)
     return settings
 
 

@@ -42,13 +42,8 @@ class ECOS(Configured):
     requires = ("ecos",)
     cones = frozenset({Zero, NonNeg, SOC, Exp})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "feastol abstol reltol feastol_inacc abstol_inacc reltol_inacc max_iters nitref "
-            "verbose".split()
-        ),
+        "feastol abstol reltol feastol_inacc abstol_inacc reltol_inacc max_iters nitref  verbose",
         # feastol also says how surely a program is infeasible or unbounded: tighter, and ECOS
         # gives up
         defaults={"verbose": False, "feastol": 1e-9, "abstol": 1e-12, "reltol": 1e-12},

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,8 +25,8 @@ class Options:
 
     Parameters
     ----------
-    names : frozenset of str
-        Its own names of all of them.
+    text : str
+        Its own names of all of them, with spaces between.
     defaults : dict
         Where ours are not the solver's own; all tolerances are among them.
     tolerances : tuple of str
@@ -36,11 +37,16 @@ class Options:
         The texts that an option may be, for options of the adapter itself.
     """
 
-    names: frozenset[str]
+    text: str
     defaults: Mapping[str, Any]
     tolerances: tuple[str, ...]
     time_limit: str | None = None
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(self.text.split())
 
 
 @dataclass(frozen=True, init=False)
@@ -50,7 +56,7 @@ class Configured:
         @dataclass(frozen=True, init=False)
         class Simplex(Configured):
             name = "SIMPLEX"
-            known = Options(frozenset({"tol", "verbose"}), {"tol": 1e-9}, ("tol",))
+            known = Options("tol max_iter verbose", {"tol": 1e-9}, ("tol",))
 
     Raises
     ------
@@ -61,6 +67,8 @@ class Configured:
     options: tuple[tuple[str, Any], ...]
     name: ClassVar[str]
     known: ClassVar[Options]
+    integer: ClassVar[bool | str] = False
+    arrays = "numpy"
 
     def __init__(self, **options: Any) -> None:
         known, name = self.known, self.name
@@ -85,6 +93,21 @@ class Configured:
         """The largest tolerance that "eps" sets."""
         settings = self.settings
         return float(max(settings[name] for name in self.known.tolerances))
+
+
+def set_fields(name: str, settings: Any, options: Mapping[str, Any]) -> None:
+    """Set fields of a solver's own settings object.
+
+    Raises
+    ------
+    InvalidOption
+        For a value that the solver, whose name this is, does not take.
+    """
+    for option, value in options.items():
+        try:
+            setattr(settings, option, value)
+        except (OverflowError, TypeError) as error:
+            raise InvalidOption(f"{name}: {option} cannot be {value!r}: {error}") from None
 
 
 def checked_options(

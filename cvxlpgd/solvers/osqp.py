@@ -40,14 +40,10 @@ class OSQP(Configured):
     requires = ("osqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "rho sigma scaling adaptive_rho adaptive_rho_interval adaptive_rho_tolerance max_iter "
-            "eps_abs eps_rel eps_prim_inf eps_dual_inf alpha delta polishing polish_refine_iter "
-            "verbose scaled_termination check_termination time_limit".split()
-        ),
+        "rho sigma scaling adaptive_rho adaptive_rho_interval adaptive_rho_tolerance max_iter "
+        "eps_abs eps_rel eps_prim_inf eps_dual_inf alpha delta polishing polish_refine_iter "
+        "verbose scaled_termination check_termination time_limit",
         defaults={
             "verbose": False,
             "eps_abs": 1e-9,

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.options import Configured, Options
+from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -43,21 +42,16 @@ class PIQP(Configured):
     requires = ("piqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "backend check_duality_gap delta_init eps_abs eps_dual_inf eps_duality_gap_abs "
-            "eps_duality_gap_rel eps_primal_inf eps_rel infeasibility_threshold "
-            "iterative_refinement_always_enabled iterative_refinement_eps_abs "
-            "iterative_refinement_eps_rel iterative_refinement_max_iter "
-            "iterative_refinement_min_improvement_rate "
-            "iterative_refinement_static_regularization_eps "
-            "iterative_refinement_static_regularization_rel max_factor_retires max_iter "
-            "preconditioner_iter preconditioner_scale_cost reg_finetune_dual_update_threshold "
-            "reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit "
-            "rho_init tau verbose".split()
-        ),
+        "backend check_duality_gap delta_init eps_abs eps_dual_inf eps_duality_gap_abs "
+        "eps_duality_gap_rel eps_primal_inf eps_rel infeasibility_threshold "
+        "iterative_refinement_always_enabled iterative_refinement_eps_abs "
+        "iterative_refinement_eps_rel iterative_refinement_max_iter "
+        "iterative_refinement_min_improvement_rate  iterative_refinement_static_regularization_eps "
+        "iterative_refinement_static_regularization_rel max_factor_retires max_iter "
+        "preconditioner_iter preconditioner_scale_cost reg_finetune_dual_update_threshold "
+        "reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit  rho_init "
+        "tau verbose",
         defaults={
             "eps_abs": 1e-10,
             "eps_rel": 1e-10,
@@ -75,7 +69,8 @@ class PIQP(Configured):
 
         structure, bounds, settings = program.structure, Bounds.of(program), self.settings
         dense = (settings.pop("backend", None) or _backend(structure)) == "dense"
-        _set(piqp.SparseSolver(), settings)  # a wrong value is an error of the call
+        # a wrong value is an error of the call, not of a sample
+        set_fields(self.name, piqp.SparseSolver().settings, settings)
         prepare = partial(_Setup, structure, bounds, dense, settings)
         solution = solve_prepared(self, program, start, prepare, parallel=False, lasting=False)
         return bounds.with_slack(solution, program)
@@ -111,7 +106,7 @@ class _Setup:
         if (lower > upper).any():
             return Answer(Status.INFEASIBLE, message="bounds contradict each other")
         solver = piqp.DenseSolver() if self.dense else piqp.SparseSolver()
-        _set(solver, self.settings)
+        set_fields("PIQP", solver.settings, self.settings)
         solver.setup(
             self.P, q, self.equal, right[:zeros], self.unequal, self.below, right[zeros:],
             lower, upper,
@@ -132,18 +127,3 @@ def _backend(structure: Structure) -> str:
     n, m = structure.n, structure.m
     share = (structure.P.size + structure.A.size) / max(1, n * (n + m))
     return "dense" if n <= DENSE_VARIABLES and share >= DENSE_SHARE else "sparse"
-
-
-def _set(solver: Any, settings: Mapping[str, Any]) -> None:
-    """Set options.
-
-    Raises
-    ------
-    InvalidOption
-        For a value that PIQP does not take.
-    """
-    for name, value in settings.items():
-        try:
-            setattr(solver.settings, name, value)
-        except TypeError as error:
-            raise InvalidOption(f"PIQP: {name} cannot be {value!r}: {error}") from None

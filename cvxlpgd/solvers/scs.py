@@ -44,14 +44,10 @@ class SCS(Configured):
     requires = ("scs",)
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "normalize scale adaptive_scale rho_x max_iters eps_abs eps_rel eps_infeas alpha "
-            "time_limit_secs verbose acceleration_lookback acceleration_interval "
-            "write_data_filename log_csv_filename linear_solver".split()
-        ),
+        "normalize scale adaptive_scale rho_x max_iters eps_abs eps_rel eps_infeas alpha "
+        "time_limit_secs verbose acceleration_lookback acceleration_interval  write_data_filename "
+        "log_csv_filename linear_solver",
         defaults={"eps_abs": 1e-9, "eps_rel": 1e-9, "eps_infeas": 1e-9, "verbose": False},
         tolerances=("eps_abs", "eps_rel"),
         time_limit="time_limit_secs",
@@ -60,9 +56,11 @@ class SCS(Configured):
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, warm-started from `start`, at the scale at which that one ended."""
         structure = program.structure
-        form = _Form.of(structure, _measured(structure, dict(self.options)) | self.settings)
+        cones = scs_cones(structure)
+        settings = _measured(structure, dict(self.options)) | self.settings
+        form = _Form(structure, cones if structure.m else cones | {"l": 1}, settings)
         adaptive, accelerated = (
-            form.settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
+            settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
         )
         if not adaptive and not accelerated and structure.m:
             return solve_prepared(self, program, start, partial(_Factored, form))
@@ -77,12 +75,6 @@ class _Form:
     structure: Structure
     cones: dict[str, Any]
     settings: dict[str, Any]
-
-    @classmethod
-    def of(cls, structure: Structure, settings: dict[str, Any]) -> _Form:
-        """Of a structure."""
-        cones = scs_cones(structure)
-        return cls(structure, cones if structure.m else cones | {"l": 1}, settings)
 
     def matrices(self, P: np.ndarray, A: np.ndarray) -> dict[str, sp.csc_matrix]:
         """P's upper triangle, and A."""

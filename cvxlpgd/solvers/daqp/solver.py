@@ -34,13 +34,9 @@ class DAQP(Configured):
     requires = ("daqp",)
     cones = frozenset({Zero, NonNeg})
     quadratic = True
-    integer = False
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
-            "sing_tol refactor_tol time_limit verbose".split()
-        ),
+        "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
+        "sing_tol refactor_tol time_limit verbose",
         # An active set is exact up to rounding; tolerances only tell what is violated.
         defaults={"primal_tol": 1e-10, "dual_tol": 1e-12, "eps_prox": 0.0, "eq_reduction": -1},
         tolerances=("primal_tol",),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Structure
 from cvxlpgd.program.solution import Status
 from cvxlpgd.solvers.highs.model import highs_model, limits
-from cvxlpgd.solvers.highs.settings import set_options, silent_class
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -49,7 +51,7 @@ class Setup:
         self.simplex = settings.get("simplex_strategy", 1)
         self.options = {"simplex_strategy": self.simplex}  # options since the set-up
         self.b: np.ndarray | None = None
-        self.solver = silent_class()()
+        self.solver = _silent_class()()
         set_options(self.solver, settings)
         self.solver.passModel(highs_model(structure, bounds, P, A))
 
@@ -164,3 +166,40 @@ class Setup:
         if status in stopped and point == self.highspy.kSolutionStatusFeasible:
             return Status.INACCURATE, message
         return statuses.get(status, Status.FAILED), message
+
+
+@cache
+def _silent_class() -> Any:
+    """HiGHS' class; its newer constructors say who they are before an option could forbid it."""
+    import highspy
+
+    class Silent(highspy.Highs):
+        def enableCallbacks(self) -> None:
+            self.setOptionValue("output_flag", False)
+            highspy.Highs.enableCallbacks(self)
+
+    return Silent
+
+
+def set_options(solver: Any, settings: Mapping[str, Any]) -> None:
+    """Set options; the first one is silence.
+
+    Raises
+    ------
+    InvalidOption
+        For a value that HiGHS does not take.
+    """
+    solver.setOptionValue("output_flag", False)
+    for name, value in sorted(settings.items(), key=lambda item: item[0] == "output_flag"):
+        try:
+            status = solver.setOptionValue(name, value)
+        except TypeError as error:
+            raise InvalidOption(f"HIGHS: {name} cannot be {value!r}: {error}") from None
+        if str(status).endswith("kError"):
+            raise InvalidOption(f"HIGHS: {name} cannot be {value!r}")
+
+
+@lru_cache(maxsize=64)
+def check_options(settings: tuple[tuple[str, Any], ...]) -> None:
+    """A wrong value is an error of the call, not of a sample."""
+    set_options(_silent_class()(), dict(settings))

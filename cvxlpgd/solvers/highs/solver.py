@@ -11,8 +11,7 @@ from functools import partial
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution
-from cvxlpgd.solvers.highs.settings import check_options
-from cvxlpgd.solvers.highs.setup import Setup
+from cvxlpgd.solvers.highs.setup import Setup, check_options
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -32,25 +31,22 @@ class HiGHS(Configured):
     cones = frozenset({Zero, NonNeg})
     quadratic = True
     integer = "linear"
-    arrays = "numpy"
     known = Options(
-        names=frozenset(
-            "allow_unbounded_or_infeasible allowed_matrix_scale_factor dual_feasibility_tolerance "
-            "dual_residual_tolerance highs_analysis_level highs_debug_level infinite_bound "
-            "infinite_cost ipm_iteration_limit ipm_optimality_tolerance kkt_tolerance "
-            "large_matrix_value log_file log_to_console mip_abs_gap mip_detect_symmetry "
-            "mip_feasibility_tolerance mip_heuristic_effort mip_lp_age_limit "
-            "mip_max_improving_sols mip_max_leaves mip_max_nodes mip_max_stall_nodes "
-            "mip_pool_age_limit mip_pool_soft_limit mip_pscost_minreliable mip_rel_gap "
-            "objective_bound objective_target optimality_tolerance parallel pdlp_iteration_limit "
-            "pdlp_optimality_tolerance pdlp_scaling_mode presolve primal_feasibility_tolerance "
-            "primal_residual_tolerance qp_iteration_limit qp_nullspace_limit "
-            "qp_regularization_value random_seed run_crossover simplex_crash_strategy "
-            "simplex_dual_edge_weight_strategy simplex_dualize_strategy simplex_iteration_limit "
-            "simplex_permute_strategy simplex_price_strategy simplex_primal_edge_weight_strategy "
-            "simplex_scale_strategy simplex_strategy simplex_update_limit small_matrix_value "
-            "solver threads time_limit user_bound_scale user_objective_scale verbose".split()
-        ),
+        "allow_unbounded_or_infeasible allowed_matrix_scale_factor dual_feasibility_tolerance "
+        "dual_residual_tolerance highs_analysis_level highs_debug_level infinite_bound "
+        "infinite_cost ipm_iteration_limit ipm_optimality_tolerance kkt_tolerance "
+        "large_matrix_value log_file log_to_console mip_abs_gap mip_detect_symmetry "
+        "mip_feasibility_tolerance mip_heuristic_effort mip_lp_age_limit  mip_max_improving_sols "
+        "mip_max_leaves mip_max_nodes mip_max_stall_nodes  mip_pool_age_limit mip_pool_soft_limit "
+        "mip_pscost_minreliable mip_rel_gap  objective_bound objective_target optimality_tolerance "
+        "parallel pdlp_iteration_limit  pdlp_optimality_tolerance pdlp_scaling_mode presolve "
+        "primal_feasibility_tolerance  primal_residual_tolerance qp_iteration_limit "
+        "qp_nullspace_limit  qp_regularization_value random_seed run_crossover "
+        "simplex_crash_strategy  simplex_dual_edge_weight_strategy simplex_dualize_strategy "
+        "simplex_iteration_limit  simplex_permute_strategy simplex_price_strategy "
+        "simplex_primal_edge_weight_strategy  simplex_scale_strategy simplex_strategy "
+        "simplex_update_limit small_matrix_value  solver threads time_limit user_bound_scale "
+        "user_objective_scale verbose",
         defaults={
             "output_flag": False,
             "primal_feasibility_tolerance": 1e-9,
