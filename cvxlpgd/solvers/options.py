@@ -66,6 +66,7 @@ class Configured:
 
     options: tuple[tuple[str, Any], ...]
     name: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]]
     known: ClassVar[Options]
     integer: ClassVar[bool | str] = False
     arrays = "numpy"

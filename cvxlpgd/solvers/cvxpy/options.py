@@ -11,13 +11,16 @@ from typing import Any
 
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.options import Configured
+from cvxlpgd.solvers.osqp import OSQP
+from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.scs import SCS
 
 Names = Callable[[], frozenset[str]]
 
 
 @dataclass(frozen=True)
-class Options:
+class Row:
     """One solver's options.
 
     Parameters
@@ -51,38 +54,22 @@ def _row(
     tolerances: str,
     time_limit: str | None = None,
     names: Names | None = None,
-    pinned: bool = False,
     **others: Any,
-) -> Options:
+) -> Row:
     own = tuple(tolerances.split())
-    return Options(install, dict.fromkeys(own, eps) | others, own, time_limit, names, pinned)
+    return Row(install, dict.fromkeys(own, eps) | others, own, time_limit, names)
 
 
-_OSQP = frozenset(
-    "adaptive_rho adaptive_rho_fraction adaptive_rho_interval adaptive_rho_tolerance "
-    "algebra alpha cg_max_iter cg_precond cg_tol_fraction cg_tol_reduction check_dualgap "
-    "check_termination delta device eps_abs eps_dual_inf eps_prim_inf eps_rel "
-    "linsys_solver max_iter polish polish_refine_iter polishing rho rho_is_vec "
-    "scaled_termination scaling sigma time_limit verbose warm_starting".split()
-)
-_PIQP = frozenset(
-    "backend check_duality_gap compute_timings delta_init eps_abs eps_dual_inf "
-    "eps_duality_gap_abs eps_duality_gap_rel eps_primal_inf eps_rel "
-    "infeasibility_threshold iterative_refinement_always_enabled "
-    "iterative_refinement_eps_abs iterative_refinement_eps_rel "
-    "iterative_refinement_max_iter iterative_refinement_min_improvement_rate "
-    "iterative_refinement_static_regularization_eps "
-    "iterative_refinement_static_regularization_rel kkt_solver max_factor_retires "
-    "max_iter num_threads preconditioner_iter preconditioner_reuse_on_update "
-    "preconditioner_scale_cost reg_finetune_dual_update_threshold "
-    "reg_finetune_lower_limit reg_finetune_primal_update_threshold reg_lower_limit "
-    "rho_init tau verbose".split()
-)
-_DAQP = frozenset(
-    "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
-    "eps_prox eta_prox verbose".split()
-)
-_CVXPY = frozenset({"use_quad_obj"})
+def _own(
+    solver: type[Configured], eps: float, more: str, pinned: bool = False, **others: Any
+) -> Row:
+    """The row of a solver with a file of its own: the options known there, and more names."""
+    known = solver.known
+    defaults = dict.fromkeys(known.tolerances, eps) | others
+    names = known.names | set(more.split())
+    return Row(
+        solver.requires[0], defaults, known.tolerances, known.time_limit, lambda: names, pinned
+    )
 
 
 def _highs() -> frozenset[str]:
@@ -92,39 +79,38 @@ def _highs() -> frozenset[str]:
     return frozenset([*own, "highs_options", "verbose"])
 
 
+def _daqp() -> frozenset[str]:
+    return frozenset(
+        "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
+        "eps_prox eta_prox verbose".split()
+    )
+
+
 TABLE = {
-    "CLARABEL": _row(
-        "clarabel", 1e-10, "tol_gap_abs tol_gap_rel tol_feas", "time_limit",
-        lambda: Clarabel.known.names | _CVXPY, max_threads=1,
-    ),
-    "SCS": _row(
-        "scs", 1e-9, "eps_abs eps_rel", "time_limit_secs",
-        lambda: SCS.known.names | _CVXPY, eps_infeas=1e-9,
-    ),
-    "ECOS": _row(
-        "ecos", 1e-9, "feastol abstol reltol", None,
-        lambda: ECOS.known.names | _CVXPY, abstol=1e-12, reltol=1e-12,
-    ),
+    "CLARABEL": _own(Clarabel, 1e-10, "use_quad_obj", max_threads=1),
+    "SCS": _own(SCS, 1e-9, "use_quad_obj", eps_infeas=1e-9),
+    "ECOS": _own(ECOS, 1e-9, "use_quad_obj", abstol=1e-12, reltol=1e-12),
     "ECOS_BB": _row("ecos", 1e-9, "feastol abstol reltol", abstol=1e-12, reltol=1e-12),
-    "OSQP": _row(
-        "osqp", 1e-9, "eps_abs eps_rel", "time_limit", lambda: _OSQP, pinned=True, polishing=True,
-        max_iter=100_000, eps_prim_inf=1e-9, eps_dual_inf=1e-9,
+    "OSQP": _own(
+        OSQP, 1e-9,
+        "adaptive_rho_fraction algebra cg_max_iter cg_precond cg_tol_fraction cg_tol_reduction "
+        "check_dualgap device linsys_solver polish rho_is_vec warm_starting",
+        pinned=True, polishing=True, max_iter=100_000, eps_prim_inf=1e-9, eps_dual_inf=1e-9,
     ),
     "HIGHS": _row(
         "highspy", 1e-9, "primal_feasibility_tolerance dual_feasibility_tolerance", "time_limit",
         _highs, qp_regularization_value=0.0,
     ),
-    "SCIPY": Options(
+    "SCIPY": Row(
         "scipy", {},  # its integer programs take no tolerances, and it warns at them
         ("scipy_options:primal_feasibility_tolerance", "scipy_options:dual_feasibility_tolerance"),
         "scipy_options:time_limit", lambda: frozenset({"scipy_options", "verbose"}),
     ),
-    "PIQP": _row(
-        "piqp", 1e-9, "eps_abs eps_rel eps_duality_gap_abs eps_duality_gap_rel", None,
-        lambda: _PIQP,
+    "PIQP": _own(
+        PIQP, 1e-9, "compute_timings kkt_solver num_threads preconditioner_reuse_on_update"
     ),
     "DAQP": _row(
-        "daqp", 1e-9, "primal_tol dual_tol eta_prox", None, lambda: _DAQP, iter_limit=100_000
+        "daqp", 1e-9, "primal_tol dual_tol eta_prox", None, _daqp, iter_limit=100_000
     ),
     "PROXQP": _row("proxsuite", 1e-9, "eps_abs eps_rel"),
     "QPALM": _row("qpalm", 1e-9, "eps_abs eps_rel", "time_limit", max_iter=100_000),
@@ -139,16 +125,16 @@ TABLE = {
     ),
     "CVXOPT": _row("cvxopt", 1e-9, "abstol reltol feastol"),
     "QOCO": _row("qoco", 1e-9, "abstol reltol"),
-    "CPLEX": Options("cplex"),
-    "XPRESS": Options("xpress"),
-    "GLPK": Options("cvxopt"),
-    "GLPK_MI": Options("cvxopt"),
-    "CBC": Options("cylp"),
-    "SDPA": Options("sdpa-python"),
-    "GLOP": Options("ortools"),
-    "PDLP": Options("ortools"),
-    "NAG": Options("naginterfaces"),
-    "KNITRO": Options("knitro"),
+    "CPLEX": Row("cplex"),
+    "XPRESS": Row("xpress"),
+    "GLPK": Row("cvxopt"),
+    "GLPK_MI": Row("cvxopt"),
+    "CBC": Row("cylp"),
+    "SDPA": Row("sdpa-python"),
+    "GLOP": Row("ortools"),
+    "PDLP": Row("ortools"),
+    "NAG": Row("naginterfaces"),
+    "KNITRO": Row("knitro"),
 }  # fmt: skip
 
 
