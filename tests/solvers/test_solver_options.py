@@ -10,7 +10,7 @@ from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
-from cvxlpgd.solvers.cvxpy.problem import Written
+from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.protocol import is_installed, require, solve
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, canonical, program, row_named
@@ -106,12 +106,12 @@ def test_samples_with_the_same_matrices_share_one_compiled_problem(
 ) -> None:
     made = []
 
-    class Counted(Written):
+    class Counted(SampleProblem):
         def __init__(self, *arguments: object) -> None:
             made.append(1)
             super().__init__(*arguments)
 
-    monkeypatch.setattr("cvxlpgd.solvers.cvxpy.solver.Written", Counted)
+    monkeypatch.setattr("cvxlpgd.solvers.cvxpy.solver.SampleProblem", Counted)
     row = row_named("linear_program")
     c, A, b = row.inputs(3)
     assert solve(CVXPY("HIGHS"), program(row, [c, A[:1], b])).ok.all()

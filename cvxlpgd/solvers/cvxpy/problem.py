@@ -17,7 +17,7 @@ from cvxlpgd.solvers.run.each import Sample
 Reader = Callable[[], np.ndarray]
 
 
-class Written:
+class SampleProblem:
     """One sample as a CVXPY problem, with q and b as parameters.
 
     Where `pinned`, it has an equality row in any case: 0'x = 0 if no other.
@@ -42,10 +42,10 @@ class Written:
         for cone, first, count in structure.blocks:
             rows = slice(first, first + cone.rows * count)
             Ax, b = rows_of_A[rows] @ self.x, self.b[rows]
-            written, reader = _constraints(cone, count, Ax, b)
-            constraints += written
+            block, reader = _constraints(cone, count, Ax, b)
+            constraints += block
             self.readers.append(reader)
-        self.problem = cp.Problem(cp.Minimize(objective), constraints)
+        self.cvxpy_problem = cp.Problem(cp.Minimize(objective), constraints)
 
     def y(self) -> np.ndarray:
         """The dual values, row by row."""
@@ -85,5 +85,5 @@ def _semidefinite(cone: PSD, count: int, s: Any) -> tuple[list[Any], Reader]:
     # both copies of an off-diagonal entry; a diagonal one is met twice and halved
     weights = np.tile(np.where(i == j, 0.5, scale), 2)
     unfold = sp.csr_array((weights, (places, entries)), shape=(order * order, cone.rows))
-    written = [cp.reshape(unfold @ s[:, k], (order, order), order="F") >> 0 for k in range(count)]
-    return written, lambda: np.concatenate([c.dual_value[i, j] / scale for c in written])
+    blocks = [cp.reshape(unfold @ s[:, k], (order, order), order="F") >> 0 for k in range(count)]
+    return blocks, lambda: np.concatenate([c.dual_value[i, j] / scale for c in blocks])

@@ -19,7 +19,7 @@ from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.cvxpy.options import TABLE, Row, flat, nested
-from cvxlpgd.solvers.cvxpy.problem import Written
+from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 
@@ -129,44 +129,44 @@ class CVXPY:
                 f"{', a quadratic objective' * (structure.P.size > 0)}"
                 f"{', integer variables' * structure.mixed_integer}; choose another solver"
             )
-        shared, problems = len(data.P) == len(data.A) == 1, dict[int, Written]()
+        shared, problems = len(data.P) == len(data.A) == 1, dict[int, SampleProblem]()
 
         def one(i: int) -> Answer:
             w, key = sample(program, i), 0 if shared else i
             if key not in problems:
                 problems.clear()
-                problems[key] = Written(structure, w, self._own.pinned)
-            written = problems[key]
-            solution = self._solved(written, w)
+                problems[key] = SampleProblem(structure, w, self._own.pinned)
+            problem = problems[key]
+            solution = self._solution(problem, w)
             message = str(solution.status)
             if message == cp.settings.INFEASIBLE_OR_UNBOUNDED:
                 # with q = 0 the objective is bounded
-                feasible = self._solved(written, w._replace(q=w.q * 0.0)).status
+                feasible = self._solution(problem, w._replace(q=w.q * 0.0)).status
                 unbounded = feasible in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
                 return Answer(Status.UNBOUNDED if unbounded else Status.INFEASIBLE, message=message)
             status = _STATUS.get(message, Status.FAILED)
             iterations = int(solution.attr.get(cp.settings.NUM_ITERS) or 0)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=iterations, message=message)
-            x, y = np.ravel(solution.primal_vars[written.x.id]), np.zeros(len(w.b))
+            x, y = np.ravel(solution.primal_vars[problem.x.id]), np.zeros(len(w.b))
             if not structure.mixed_integer:
-                written.problem.unpack(solution)
-                y = written.y()
+                problem.cvxpy_problem.unpack(solution)
+                y = problem.y()
             return Answer(status, x, y, w.b - w.A @ x, iterations, message)
 
         # One after the other: CVXPY and some of the solvers keep state of the whole process.
         return solve_each(program, one, parallel=False)
 
-    def _solved(self, written: Written, w: Sample) -> Any:
+    def _solution(self, problem: SampleProblem, w: Sample) -> Any:
         """CVXPY's solution; Problem.solve would also warn, where the residuals are to judge."""
-        written.q.value, written.b.value = w.q, w.b
-        data, chain, inverse = written.problem.get_problem_data(
+        problem.q.value, problem.b.value = w.q, w.b
+        data, chain, inverse = problem.cvxpy_problem.get_problem_data(
             self.name, solver_opts=self._settings()
         )
         options = self._settings()
         verbose = bool(options.pop("verbose", False))
         raw = chain.solve_via_data(
-            written.problem, data, warm_start=False, verbose=verbose, solver_opts=options
+            problem.cvxpy_problem, data, warm_start=False, verbose=verbose, solver_opts=options
         )
         return chain.invert(raw, inverse)
 

@@ -25,16 +25,20 @@ class Bounds:
 
     Parameters
     ----------
+    n, m : int
+        The variables and rows of the structure.
     equalities : int
         How many of `rows`, the first ones, are equalities.
-    rows : int array
+    rows : int array (rows,)
         The rows that are not bounds.
-    entries : int array
-        Where the entries of these rows stand among A's.
-    pattern : Pattern (len(rows), n)
+    entries : int array (entries of these rows,)
+        Where they stand among A's.
+    pattern : Pattern (rows, n)
         Of these rows.
-    lower_rows, lower_cols, lower_scale, upper_rows, upper_cols, upper_scale : arrays
-        Of each bound: its row, its variable, and a.
+    lower_rows, lower_cols, lower_scale : arrays (lower bounds,)
+        Of each bound from below: its row, its variable, and a.
+    upper_rows, upper_cols, upper_scale : arrays (upper bounds,)
+        Of each bound from above.
     """
 
     n: int
@@ -83,7 +87,7 @@ class Bounds:
         return found
 
     def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper) of the variables, infinite where there is no bound."""
+        """(lower, upper) of the variables (n,) at b (m,), infinite where there is no bound."""
         lower, upper = np.full(self.n, -np.inf), np.full(self.n, np.inf)
         lower[self.lower_cols] = b[self.lower_rows] / self.lower_scale
         upper[self.upper_cols] = b[self.upper_rows] / self.upper_scale

@@ -60,14 +60,14 @@ class Reduction:
     def of(cls, structure: Structure, bounds: Bounds, user: bool = False) -> Reduction:
         """Of a structure whose bounds are known; with user=True the user's columns may go too."""
         A, zeros = structure.A, bounds.equalities
-        once = np.bincount(A.cols, minlength=structure.n) == 1
+        alone = np.bincount(A.cols, minlength=structure.n) == 1
         lifted = structure.user == 0
         constant = np.ones(A.size, dtype=bool)
         constant[structure.varying.A] = False
-        able = (A.rows < zeros) & once[A.cols] & (lifted[A.cols] | user) & constant
-        able = np.flatnonzero(able)
-        able = able[np.argsort(~lifted[A.cols[able]], kind="stable")]
-        pivots = able[np.unique(A.rows[able], return_index=True)[1]]
+        entries = (A.rows < zeros) & alone[A.cols] & (lifted[A.cols] | user) & constant
+        candidates = np.flatnonzero(entries)
+        candidates = candidates[np.argsort(~lifted[A.cols[candidates]], kind="stable")]
+        pivots = candidates[np.unique(A.rows[candidates], return_index=True)[1]]
         defined, defining = A.cols[pivots], A.rows[pivots]
         kept = np.setdiff1d(np.arange(structure.n), defined)
         has = np.zeros(structure.n, dtype=bool)
@@ -79,7 +79,7 @@ class Reduction:
         return cls(structure, bounds, kept, bounded, defined, defining, pivots, rows, equalities)
 
     def at(self, P: np.ndarray, A: np.ndarray) -> Reduced:
-        """The reduced matrices."""
+        """The reduced matrices of P's and A's values (entries,)."""
         parts, pivots = self._parts, A[self.pivots]
         H, P_FC, P_FF = (parts[name](P) for name in ("H", "P_FC", "P_FF"))
         T = parts["T"](A) / pivots[:, None]
@@ -140,8 +140,8 @@ class Reduced:
     Parameters
     ----------
     H, A : arrays (kept, kept), (rows, kept)
-    T, P_FC, P_FF : arrays
-    pivots : array
+    T, P_FC, P_FF : arrays (defined, kept), (defined, kept), (defined, defined)
+    pivots : array (defined,)
         D.
     scale : float
         What H, and f with it, is divided by.
@@ -160,7 +160,7 @@ class Reduced:
     heights: np.ndarray
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(f, upper, lower) for a sample's q and b."""
+        """(f, upper, lower) for a sample's q (n,) and b (m,): arrays (kept,), (bounded + rows,)."""
         reduction = self.reduction
         f = q[reduction.kept]
         if len(self.pivots):
@@ -180,7 +180,16 @@ class Reduced:
     def point(
         self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(x, y) of the whole program."""
+        """(x, y) of the whole program, arrays (n,) and (m,).
+
+        Parameters
+        ----------
+        u : array (kept,)
+            The reduced program's solution.
+        multipliers : array (bounded + rows,)
+            Of its limits: positive at the upper one, negative at the lower one.
+        q, b : arrays (n,), (m,)
+        """
         reduction, bounds = self.reduction, self.reduction.bounds
         first, multipliers = reduction.bounded, multipliers * self.scale
         x = np.empty(len(q))
