@@ -1,6 +1,6 @@
 """Options, names and refusals of the solvers."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
-from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
+from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.protocol import is_installed, require, solve
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, canonical, program, row_named
@@ -24,6 +25,42 @@ def test_unknown_options_are_refused() -> None:
         ECOS(time_limit=1.0)
     with pytest.raises(InvalidOption, match="its tolerances"):
         CVXPY("GLPK", eps=1e-8)
+
+
+@dataclass(frozen=True, init=False)
+class Declared(Configured):
+    name = "DECLARED"
+    known = Options(
+        "tol gap seconds mode verbose",
+        {"tol": 1e-9, "gap": 1e-6, "verbose": False}, ("tol", "gap"),
+        time_limit="seconds", choices={"mode": ("fast", "exact")},
+    )  # fmt: skip
+
+
+def test_a_solver_declares_its_options_once() -> None:
+    solver = Declared(eps=1e-5, gap=1e-4, time_limit=2)
+    assert solver.options == (("gap", 1e-4), ("seconds", 2), ("tol", 1e-5))
+    assert solver.settings == {"gap": 1e-4, "seconds": 2, "tol": 1e-5, "verbose": False}
+    assert (Declared().accuracy, solver.accuracy) == (1e-6, 1e-4)
+    assert solver.with_options({"gap": 1e-3, "mode": "fast"}) == Declared(
+        mode="fast", gap=1e-3, tol=1e-5, seconds=2
+    )
+    assert hash(solver) == hash(solver.with_options({}))
+    assert repr(Declared(tol=0.5)) == "Declared(options=(('tol', 0.5),))"
+    assert Declared.known.defaults == {"tol": 1e-9, "gap": 1e-6, "verbose": False}
+    with pytest.raises(InvalidOption, match='DECLARED: mode must be "fast" or "exact", not 3'):
+        Declared(mode=3)
+    with pytest.raises(InvalidOption, match="DECLARED: gap must be a positive number, not 0"):
+        Declared(gap=0)
+
+
+@pytest.mark.parametrize("solver", [SCS, Clarabel, ECOS, OSQP, PIQP, HiGHS, DAQP])
+def test_what_a_solver_declares_is_whole(solver: type[Configured]) -> None:
+    known = solver.known
+    assert set(known.tolerances) <= known.names & set(known.defaults)
+    assert known.time_limit is None or known.time_limit in known.names
+    assert set(known.choices) <= known.names
+    assert solver(eps=1e-3).accuracy == 1e-3
 
 
 def test_names_that_cvxpy_does_not_know_are_refused() -> None:

@@ -49,7 +49,7 @@ class Setup:
         self.rows = np.arange(len(bounds.rows), dtype=np.int32)
         self.below = np.full(len(bounds.rows), -np.inf)
         self.simplex = settings.get("simplex_strategy", 1)
-        self.options = {"simplex_strategy": self.simplex}  # options since the set-up
+        self.options = {"simplex_strategy": self.simplex}  # as they are by now
         self.b: np.ndarray | None = None
         self.solver = _silent_class()()
         set_options(self.solver, settings)
