@@ -13,7 +13,7 @@ from cvxlpgd.solvers.cvxpy.options import TABLE
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
 from cvxlpgd.solvers.daqp.solver import DAQP
 from cvxlpgd.solvers.ecos import ECOS
-from cvxlpgd.solvers.highs.solver import HiGHS
+from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
