@@ -60,7 +60,7 @@ def _row(
     return Row(install, dict.fromkeys(own, eps) | others, own, time_limit, names)
 
 
-def _own(
+def _row_of(
     solver: type[Configured], eps: float, more: str, pinned: bool = False, **others: Any
 ) -> Row:
     """The row of a solver with a file of its own: the options known there, and more names."""
@@ -87,11 +87,11 @@ def _daqp() -> frozenset[str]:
 
 
 TABLE = {
-    "CLARABEL": _own(Clarabel, 1e-10, "use_quad_obj", max_threads=1),
-    "SCS": _own(SCS, 1e-9, "use_quad_obj", eps_infeas=1e-9),
-    "ECOS": _own(ECOS, 1e-9, "use_quad_obj", abstol=1e-12, reltol=1e-12),
+    "CLARABEL": _row_of(Clarabel, 1e-10, "use_quad_obj", max_threads=1),
+    "SCS": _row_of(SCS, 1e-9, "use_quad_obj", eps_infeas=1e-9),
+    "ECOS": _row_of(ECOS, 1e-9, "use_quad_obj", abstol=1e-12, reltol=1e-12),
     "ECOS_BB": _row("ecos", 1e-9, "feastol abstol reltol", abstol=1e-12, reltol=1e-12),
-    "OSQP": _own(
+    "OSQP": _row_of(
         OSQP, 1e-9,
         "adaptive_rho_fraction algebra cg_max_iter cg_precond cg_tol_fraction cg_tol_reduction "
         "check_dualgap device linsys_solver polish rho_is_vec warm_starting",
@@ -106,7 +106,7 @@ TABLE = {
         ("scipy_options:primal_feasibility_tolerance", "scipy_options:dual_feasibility_tolerance"),
         "scipy_options:time_limit", lambda: frozenset({"scipy_options", "verbose"}),
     ),
-    "PIQP": _own(
+    "PIQP": _row_of(
         PIQP, 1e-9, "compute_timings kkt_solver num_threads preconditioner_reuse_on_update"
     ),
     "DAQP": _row(

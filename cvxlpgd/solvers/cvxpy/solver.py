@@ -60,19 +60,19 @@ class CVXPY:
 
     def __init__(self, name: str, **options: Any) -> None:
         object.__setattr__(self, "name", _known(name))
-        own, given = self._own, flat(options)
-        if "eps" in given and not own.tolerances:
+        row, given = self._row, flat(options)
+        if "eps" in given and not row.tolerances:
             raise InvalidOption(
                 f"cvxlpgd does not know what {self.name} calls its tolerances; give them by the "
                 "names in its own documentation instead of eps"
             )
-        known = {*own.tolerances, *([own.time_limit] if own.time_limit else [])}
-        if own.names is None or self.name not in _installed():
+        known = {*row.tolerances, *([row.time_limit] if row.time_limit else [])}
+        if row.names is None or self.name not in _installed():
             known |= {"verbose", *given} - {"eps", "time_limit"}
         elif given:
-            names = own.names()
+            names = row.names()
             known |= names | {name for name in given if name.partition(":")[0] in names}
-        chosen = checked_options(self.name, given, frozenset(known), own.tolerances, own.time_limit)
+        chosen = checked_options(self.name, given, frozenset(known), row.tolerances, row.time_limit)
         object.__setattr__(self, "options", tuple(sorted(chosen.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
@@ -84,7 +84,7 @@ class CVXPY:
         """CVXPY, and what to install where CVXPY does not find the solver."""
         if self.name in _installed():
             return ("cvxpy",)
-        return ("cvxpy", self._own.install or self.name.lower())
+        return ("cvxpy", self._row.install or self.name.lower())
 
     @property
     def cones(self) -> frozenset[type]:
@@ -104,12 +104,12 @@ class CVXPY:
     @property
     def accuracy(self) -> float:
         """The largest of its tolerances, 1e-6 where they are not known."""
-        settings, names = self._own.defaults | dict(self.options), self._own.tolerances
+        settings, names = self._row.defaults | dict(self.options), self._row.tolerances
         known = [settings.get(name, _USUAL_ACCURACY) for name in names]
         return float(max(known, default=_USUAL_ACCURACY))
 
     @property
-    def _own(self) -> Row:
+    def _row(self) -> Row:
         return TABLE.get(self.name, Row(""))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
@@ -135,7 +135,7 @@ class CVXPY:
             w, key = sample(program, i), 0 if shared else i
             if key not in problems:
                 problems.clear()
-                problems[key] = SampleProblem(structure, w, self._own.pinned)
+                problems[key] = SampleProblem(structure, w, self._row.pinned)
             problem = problems[key]
             solution = self._solution(problem, w)
             message = str(solution.status)
@@ -171,7 +171,7 @@ class CVXPY:
         return chain.invert(raw, inverse)
 
     def _settings(self) -> dict[str, Any]:
-        return nested(self._own.defaults | dict(self.options))
+        return nested(self._row.defaults | dict(self.options))
 
 
 @cache
