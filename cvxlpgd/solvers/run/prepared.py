@@ -1,9 +1,9 @@
 """Solvers that are set up for matrices once and then solve for many vectors.
 
-    prepare(P, A) -> solve;   solve(q, b, start) -> Answer
+    prepare(P, A) -> setup;   setup.solve(q, b, start) -> Answer
 
-What `prepare` returns knows nothing of q and b but what the newest call gave it: a sample's result
-is the same from an object that solved others before and from a new one.
+A setup knows nothing of q and b but what the newest call gave it: a sample's result is the same
+from one that solved others before and from a new one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,8 +29,15 @@ class Start(NamedTuple):
     state: Any
 
 
+class Setup(Protocol):
+    """One pair of matrices, set up in a solver."""
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        """Solve for these vectors (n,) and (m,)."""
+
+
 Solve = Callable[[np.ndarray, np.ndarray, Start | None], Answer]
-Prepare = Callable[[np.ndarray, np.ndarray], Solve]
+Prepare = Callable[[np.ndarray, np.ndarray], Setup | Solve]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +49,7 @@ class Home:
     solver : the solver's value
     structure : Structure
     P, A : arrays (entries,)
-    free : list of Solve
+    free : list of Setup
         Taking from its end and putting back are atomic: an object is never in two hands.
     """
 
@@ -50,7 +57,7 @@ class Home:
     structure: Structure
     P: np.ndarray
     A: np.ndarray
-    free: list[Solve] = field(default_factory=list)
+    free: list[Setup | Solve] = field(default_factory=list)
 
     def fits(self, solver: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
         """Whether the objects are of this solver and set up for these very matrices."""
@@ -58,7 +65,7 @@ class Home:
             return False
         return _same(self.P, P) and _same(self.A, A)
 
-    def taken(self) -> Solve | None:
+    def taken(self) -> Setup | Solve | None:
         """A free object, no longer here; None where all are in use."""
         try:
             return self.free.pop()
@@ -91,7 +98,7 @@ def solve_prepared(
     ----------
     solver : the solver's value
         Objects are kept for this solver with these options only.
-    prepare : (P's values, A's values) -> Solve
+    prepare : (P's values, A's values) -> Setup
         In the order of the structure's patterns, P's with both triangles.
     parallel : bool
         Whether `solve` releases the GIL.
@@ -113,15 +120,16 @@ def solve_prepared(
             z, slot = start.point, slots[i]
             begin = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
         home = homes[i]
-        solve = home.taken()
-        if solve is None:
+        setup = home.taken()
+        if setup is None:
             setups[i] = lasting
-            solve = prepare(home.P, home.A)
+            setup = prepare(home.P, home.A)
+        solve = setup if callable(setup) else setup.solve
         answer = solve(row(w.q, i), row(w.b, i), begin)
         setups[i] += answer.setups
         if _trusted(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
-            home.free.append(solve)
+            home.free.append(setup)
         return answer
 
     solution = solve_each(program, one, parallel, together(start, batch))
