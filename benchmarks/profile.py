@@ -19,7 +19,7 @@ ROUNDS = 15
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
     "Newton's method": ("cvxlpgd.solvers.refine.refined.refine",),
-    "residuals": ("cvxlpgd.solvers.protocol.judged",),
+    "residuals": ("cvxlpgd.solvers.run.solve.judged",),
     "maps": (
         "cvxlpgd.canonical.maps.ParameterMap.data",
         "cvxlpgd.canonical.maps.ParameterMap.cotangents",

@@ -31,10 +31,11 @@ from cvxlpgd.layer.spellings import DEFAULT, as_mapping, checked_limit, understo
 from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.choose.choice import names, resolved
-from cvxlpgd.solvers.protocol import Solver, solve
+from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.executor import OnExecutor
 from cvxlpgd.solvers.run.ladder import first_of
 from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.solvers.run.solve import solve
 
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
 LOSSES = 8  # losses whose layers are kept

@@ -13,6 +13,7 @@ from cvxlpgd.solvers.refine.refined import Refined
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.solvers.scs import SCS
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Start",
     "checked_options",
     "sample",
+    "solve",
     "solve_each",
     "solve_prepared",
 ]

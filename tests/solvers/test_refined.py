@@ -16,11 +16,11 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
-from cvxlpgd.solvers.protocol import solve
 from cvxlpgd.solvers.refine import newton as refinement
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.refine.scales import Scales
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.zoo import ROWS, SMOOTH, Row, program
 

@@ -15,7 +15,8 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
-from cvxlpgd.solvers.protocol import Solver, is_installed, solve
+from cvxlpgd.solvers.protocol import Solver, is_installed
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 

@@ -11,7 +11,8 @@ from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
 from cvxlpgd.solvers.cvxpy.problem import Written
-from cvxlpgd.solvers.protocol import is_installed, require, solve
+from cvxlpgd.solvers.protocol import is_installed, require
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, canonical, program, row_named
 

@@ -17,8 +17,9 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
 from cvxlpgd.solvers.daqp.solver import strictly_convex
-from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones, solve
+from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones
 from cvxlpgd.solvers.run.ladder import FirstOf
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, Row, canonical, flattened, program, row_named, solved_by_cvxpy
 

@@ -17,9 +17,9 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import Clarabel, HiGHS
-from cvxlpgd.solvers.protocol import solve
 from cvxlpgd.solvers.run.certify import certified
 from cvxlpgd.solvers.run.ladder import FirstOf
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 
 

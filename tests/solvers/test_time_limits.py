@@ -14,7 +14,8 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.choose.choice import resolved
-from cvxlpgd.solvers.protocol import Solver, missing_cones, solve
+from cvxlpgd.solvers.protocol import Solver, missing_cones
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.solvers.test_reuse import linear, quadratic
 

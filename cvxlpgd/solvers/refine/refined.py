@@ -12,8 +12,9 @@ import numpy as np
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, answered, is_solver, solve
+from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
 from cvxlpgd.solvers.refine.newton import Kept, is_refinable, refine
+from cvxlpgd.solvers.run.solve import answered, solve
 from cvxlpgd.solvers.run.wrapper import Around
 
 

@@ -25,6 +25,8 @@ from array_api_compat import array_namespace, to_device
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.pattern import Array, product, transposed_product
 from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.clarabel import Clarabel
+from cvxlpgd.solvers.run.guard import guarded
 
 EXCLUDES = 1e3  # times the data's own size: a solution must be larger than that
 ROUNDING = 64 * np.finfo(float).eps  # of the terms that add up to b'y or q'd
@@ -83,9 +85,6 @@ def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
 
 def _rays(program: ConeProgram) -> Point:
     """What Clarabel leaves of the programs; NaN where it finds a solution."""
-    from cvxlpgd.solvers.clarabel import Clarabel
-    from cvxlpgd.solvers.run.guard import guarded
-
     solution = guarded(Clarabel(), program)
     nothing = solution.ok[:, None]
     return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point._items()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -10,9 +10,7 @@ from array_api_compat import array_namespace
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.solution import Solution, Status
-
-if TYPE_CHECKING:
-    from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.protocol import Solver
 
 
 def guarded(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:

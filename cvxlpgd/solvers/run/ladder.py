@@ -12,7 +12,8 @@ from array_api_compat import to_device
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones, solve
+from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.solvers.run.wrapper import Around
 
 
