@@ -6,8 +6,8 @@ https://moreau.so
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any, NamedTuple, Self
@@ -20,6 +20,7 @@ from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.solvers.moreau.kept import ACTIVE_SET, IPM, SETTINGS, Batched, Kept
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, checked_options, is_installed
+from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
 
 _STATUS = {
     "Solved": Status.SOLVED,
@@ -101,21 +102,17 @@ class Moreau:
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve the batch at once, warm-started from `start`; what fails is solved again alone."""
-        first, *others = self._stages(program.structure, start is not None)
-        best, worst = _solved(program, start, first)
-        settled = _settled(best, worst, first)
-        for stage in others:
-            index = np.flatnonzero(~settled)
-            if not len(index):
-                break
-            again, residual = _solved(program.take(index), start and start.take(index), stage)
-            settled[index] = _settled(again, residual, stage)
+        stages = self._stages(program.structure, start is not None)
+        ways = [partial(_attempt, stage) for stage in stages]
+        close = stages[-1].close
+
+        def is_better(new: Attempt, old: Attempt) -> np.ndarray:
             # a verdict holds against a point that is far from optimal
-            verdict = _is_sure(again, stage) & (worst[index] > stage.close) | ~best.ok[index]
-            better = np.where(again.ok, residual < worst[index], verdict)
-            worst[index[better]] = residual[better]
-            best = _merged(best, index, again, better)
-        return best
+            verdict = new.settled & np.isin(new.solution.messages, _SURE) & (old.doubt > close)
+            less = new.doubt < old.doubt
+            return np.where(new.solution.ok, less, verdict | ~old.solution.ok)
+
+        return solve_in_turn(program, start, ways, is_better, total_costs=True)
 
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
@@ -161,16 +158,12 @@ def _suits_active_set(structure: Structure) -> bool:
     return squares == n and n <= _MOST and 0 < m <= max(_MOST, 2 * n)
 
 
-def _settled(solution: Solution, worst: np.ndarray, stage: _Stage) -> np.ndarray:
-    """Which samples need no other way."""
-    limits = _LIMITS if stage.last_word else ("MaxTime",)
-    stopped = np.isin(solution.messages, limits)
-    return stopped | _is_sure(solution, stage) | (solution.ok & (worst <= stage.close))
-
-
-def _is_sure(solution: Solution, stage: _Stage) -> np.ndarray:
-    """Which samples are infeasible or unbounded without a doubt."""
-    return np.isin(solution.messages, _SURE) & stage.last_word
+def _attempt(stage: _Stage, program: ConeProgram, start: Solution | None) -> Attempt:
+    """A batch solved one way, in doubt as much as its residuals."""
+    solution, worst = _solved(program, start, stage)
+    stopped = np.isin(solution.messages, _LIMITS if stage.last_word else ("MaxTime",))
+    sure = np.isin(solution.messages, _SURE) & stage.last_word  # infeasible or unbounded
+    return Attempt(solution, worst, stopped | sure | (solution.ok & (worst <= stage.close)))
 
 
 def _solved(
@@ -230,15 +223,3 @@ def _kept(program: ConeProgram, start: Solution | None, options: Mapping[str, An
             if home.fits(options, program):
                 return home
     return Kept(options, program.structure, program.data.P, program.data.A, program.batch)
-
-
-def _merged(best: Solution, index: np.ndarray, again: Solution, better: np.ndarray) -> Solution:
-    """`best` with the samples at `index` from `again` where that is better, and all its costs."""
-    seconds, setups, workspace = (
-        np.array(getattr(best, k)) for k in ("seconds", "setups", "workspace")
-    )
-    seconds[index] += again.seconds
-    setups[index] += np.asarray(again.setups)
-    workspace[index[better]] = np.asarray(again.workspace)[better]
-    merged = best.replaced(index, again, better)
-    return replace(merged, seconds=seconds, setups=setups, workspace=workspace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
 from cvxlpgd.solvers.refine.newton import Kept, is_refinable, refine
+from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import answered, solve
 from cvxlpgd.solvers.run.wrapper import Around
 
@@ -77,23 +79,24 @@ class Refined(Around):
         """Newton's method from `start`, then from the rough solvers' points, then the solver's."""
         if not is_refinable(program.structure):
             return solve(self.solver, program, start)
-        found = None if start is None else _newton(program, start, spent=False)
-        doubt = np.where(np.zeros(program.batch) if found is None else found.ok, 0.0, np.inf)
-        start = start and _unwrapped(start)
-        for solver in (*self.rough, self.solver):
-            left = np.flatnonzero(doubt > self.accuracy)
-            if not len(left):
-                break
-            some = program if len(left) == program.batch else program.take(left)
-            answer = _wrapped(answered(solver, some, start and start.take(left)))
-            again = _newton(some, answer, spent=True)
-            doubts = self._doubt(answer, some, again.ok)
-            answer = answer.replaced(np.arange(len(left)), again, again.ok)
-            better = doubts <= doubt[left]
-            found = answer if found is None else found.replaced(left, answer, better)
-            doubt[left] = np.minimum(doubt[left], doubts)
-        assert found is not None
-        return replace(found, residuals=None)
+        newton = [] if start is None else [self._from_start]
+        ways = newton + [partial(self._attempt, solver) for solver in (*self.rough, self.solver)]
+        solution = solve_in_turn(program, start, ways, lambda new, old: new.doubt <= old.doubt)
+        return replace(solution, residuals=None)
+
+    def _from_start(self, program: ConeProgram, start: Solution | None) -> Attempt:
+        """Newton's method from an earlier solution."""
+        assert start is not None
+        solution = _newton(program, start, spent=False)
+        return Attempt(solution, np.where(solution.ok, 0.0, np.inf), solution.ok)
+
+    def _attempt(self, solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
+        """Newton's method from a solver's points; the points where it does not lead to rounding."""
+        answer = _wrapped(answered(solver, program, start and _unwrapped(start)))
+        refined = _newton(program, answer, spent=True)
+        doubt = self._doubt(answer, program, refined.ok)
+        solution = answer.replaced(np.arange(program.batch), refined, refined.ok)
+        return Attempt(solution, doubt, doubt <= self.accuracy)
 
     def _doubt(self, answer: Solution, program: ConeProgram, refined: np.ndarray) -> np.ndarray:
         """How much to doubt an answer: nothing that is refined, a point as much as its residual.
