@@ -5,6 +5,7 @@ https://moreau.so
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,9 +19,10 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
-from cvxlpgd.solvers.moreau.kept import ACTIVE_SET, IPM, SETTINGS, Batched, Kept
+from cvxlpgd.solvers.moreau.batched import ACTIVE_SET, IPM, SETTINGS, Batched
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, checked_options, is_installed
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
+from cvxlpgd.solvers.run.prepared import Stock
 
 _STATUS = {
     "Solved": Status.SOLVED,
@@ -171,12 +173,13 @@ def _solved(
 ) -> tuple[Solution, np.ndarray]:
     """A batch solved one way, with its residuals; sample by sample where the batch raises."""
     begin, size = perf_counter(), program.batch
-    kept = _kept(program, start, stage.options)
+    stock, at_once = _stock(program, start, stage.options)
     q, b = (np.broadcast_to(v, (size, v.shape[1])) for v in (program.data.q, program.data.b))
-    batched = kept.taken()
+    batched = stock.take()
     setups = np.full(size, float(batched is None))
     try:
-        batched = batched or Batched(kept)
+        matrices = stock.P, stock.A
+        batched = batched or Batched(program.structure, matrices, stage.options, at_once)
         raw = batched.solve(q, b, start.point if start is not None and stage.warm else None)
     except InvalidOption:
         raise
@@ -186,7 +189,7 @@ def _solved(
         alone = [np.array([i]) for i in range(size)]
         parts = [_solved(program.take(i), start and start.take(i), stage) for i in alone]
         return Solution.joined([part for part, _ in parts]), np.concatenate([w for _, w in parts])
-    kept.free.append(batched)
+    stock.free.append(batched)
     with np.errstate(all="ignore"):
         worst = program.residuals(raw.point).largest
     worst = np.where(np.isfinite(worst), worst, np.inf)
@@ -200,7 +203,7 @@ def _solved(
         raw.iterations,
         np.full(size, (perf_counter() - begin) / size),
         raw.words,
-        workspace=np.full(size, kept, dtype=object),
+        workspace=np.full(size, stock, dtype=object),
         setups=setups,
     )
     return solution, worst
@@ -215,11 +218,36 @@ def _failed(program: ConeProgram, message: str) -> tuple[Solution, np.ndarray]:
     return solution, np.full(1, np.inf)
 
 
-def _kept(program: ConeProgram, start: Solution | None, options: Mapping[str, Any]) -> Kept:
-    """A home that the start brings and that fits, or a new one."""
-    if start is not None and start.workspace is not None:
-        homes = {id(home): home for home in start.workspace if isinstance(home, Kept)}
-        for home in homes.values():
-            if home.fits(options, program):
-                return home
-    return Kept(options, program.structure, program.data.P, program.data.A, program.batch)
+class _Use(NamedTuple):
+    """What a stock's set-ups are for, besides their matrices.
+
+    They solve whole multiples of `size` samples, as the re-solves of a batch from above and from
+    below. A forked child, another process, has the objects but none of their threads.
+    """
+
+    options: tuple[tuple[str, Any], ...]
+    size: int
+    process: int
+
+
+def _stock(
+    program: ConeProgram, start: Solution | None, options: Mapping[str, Any]
+) -> tuple[Stock[Batched], int]:
+    """A stock that the start brings and that fits, or a new one; and its set-ups' size."""
+    w, structure, batch = program.data, program.structure, program.batch
+    use = _Use(tuple(sorted(options.items())), batch, os.getpid())
+    brought = () if start is None or start.workspace is None else start.workspace
+    for stock in {id(stock): stock for stock in brought if isinstance(stock, Stock)}.values():
+        size = stock.solver.size if isinstance(stock.solver, _Use) else batch + 1
+        wanted, pieces = use._replace(size=size), range(0, max(len(w.P), len(w.A)), size)
+        if batch % size == 0 and all(
+            stock.fits(wanted, structure, _piece(w.P, k, size), _piece(w.A, k, size))
+            for k in pieces
+        ):
+            return stock, size
+    return Stock(use, structure, w.P, w.A), batch
+
+
+def _piece(values: np.ndarray, first: int, size: int) -> np.ndarray:
+    """The values of `size` samples; all of them where those are the whole batch or share them."""
+    return values if len(values) in (1, size) else values[first : first + size]

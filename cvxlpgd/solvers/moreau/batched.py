@@ -7,19 +7,17 @@ nonnegative. P and A are compressed by rows.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Point, Structure
+from cvxlpgd.program import Point, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.rows import upper_triangle
 from cvxlpgd.program.threads import one_thread_each
@@ -48,54 +46,6 @@ class Raw(NamedTuple):
     iterations: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """The set-up objects of one pair of matrices that nobody is using at the moment.
-
-    Parameters
-    ----------
-    options : mapping
-    structure : Structure
-    P, A : arrays (size or 1, entries)
-    size : int
-        Samples that an object solves at once. It serves whole multiples of them, as the re-solves
-        of a batch from above and from below.
-    free : list of Batched
-        Taking from its end and putting back are atomic: an object is never in two hands.
-    process : int
-        A forked child has the objects but none of their threads.
-    """
-
-    options: Mapping[str, Any]
-    structure: Structure
-    P: np.ndarray
-    A: np.ndarray
-    size: int
-    free: list[Batched] = field(default_factory=list)
-    process: int = field(default_factory=os.getpid)
-
-    def fits(self, options: Mapping[str, Any], program: ConeProgram) -> bool:
-        """Whether the objects are of these options and set up for these very matrices."""
-        if self.structure is not program.structure or self.options != options:
-            return False
-        if self.process != os.getpid() or program.batch % self.size:
-            return False
-        return _repeated(self.P, program.data.P) and _repeated(self.A, program.data.A)
-
-    def taken(self) -> Batched | None:
-        """A free object, no longer here; None where all are in use."""
-        try:
-            return self.free.pop()
-        except IndexError:
-            return None
-
-
-def _repeated(kept: np.ndarray, values: np.ndarray) -> bool:
-    """Whether `values` are `kept`, once or several times."""
-    pieces = range(0, len(values), len(kept))
-    return all(kept is values or np.array_equal(kept, values[k : k + len(kept)]) for k in pieces)
-
-
 class Batched:
     """Moreau's object for `size` samples of some matrices.
 
@@ -103,10 +53,17 @@ class Batched:
     sample's result is the same in any batch, from a used object and from a new one.
     """
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        values: tuple[np.ndarray, np.ndarray],
+        options: Mapping[str, Any],
+        size: int,
+    ) -> None:
+        """Set up the values of P and A, each (size or 1, entries)."""
         import moreau
 
-        structure, P, A = kept.structure, kept.structure.P, kept.structure.A
+        P, A = structure.P, structure.A
         rows = np.arange(structure.n)
         cones, self._rows = _cones(moreau, structure)
         self._places = np.argsort(self._rows)
@@ -114,20 +71,20 @@ class Batched:
         A_order, A_starts = _by_row(A, self._places)
         self._solver = moreau.CompiledSolver(
             structure.n, structure.m, P_starts, P.cols[P_order], A_starts, A.cols[A_order],
-            cones=cones, settings=_settings(moreau, kept.options, kept.size),
+            cones=cones, settings=_settings(moreau, options, size),
         )  # fmt: skip
         # exactly symmetric, or it refuses: the upper triangle on both sides
         upper = np.where(P.rows <= P.cols, np.arange(P.size), P.mirrored)
-        P_values, A_values = kept.P[:, upper[P_order]], kept.A[:, A_order]
+        P_values, A_values = values[0][:, upper[P_order]], values[1][:, A_order]
         if len(P_values) == len(A_values) == 1:
             P_values, A_values = P_values[0], A_values[0]  # shared by the batch, set up once
         else:  # it takes both shared, or none
-            P_values = np.broadcast_to(P_values, (kept.size, P.size))
-            A_values = np.broadcast_to(A_values, (kept.size, A.size))
+            P_values = np.broadcast_to(P_values, (size, P.size))
+            A_values = np.broadcast_to(A_values, (size, A.size))
         self._solver.setup(P_values, A_values)
         self._warm = moreau.BatchedWarmStart
-        self._size = kept.size
-        self._long = kept.size * (P.size + A.size) > LONG
+        self._size = size
+        self._long = size * (P.size + A.size) > LONG
         # semidefinite cones call BLAS from each of Moreau's own threads
         psd = any(isinstance(cone, PSD) for cone in structure.cones)
         self._blas = one_thread_each if psd else nullcontext
