@@ -18,7 +18,7 @@ ROUNDS = 15
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
-    "Newton's method": ("cvxlpgd.solvers.refine.refined.refine",),
+    "Newton's method": ("cvxlpgd.solvers.refine.solver.refine",),
     "residuals": ("cvxlpgd.solvers.run.solve.judged",),
     "maps": (
         "cvxlpgd.canonical.maps.ParameterMap.data",

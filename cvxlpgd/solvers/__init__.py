@@ -9,7 +9,7 @@ from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver, checked_options
-from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.run.processes import Processes

@@ -13,7 +13,7 @@ from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver
-from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.scs import SCS
 
 
