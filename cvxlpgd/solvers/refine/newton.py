@@ -34,25 +34,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
-from cvxlpgd.program.pattern import product, transposed_product
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
+from cvxlpgd.solvers.refine.conditions import conditions, weigh
+from cvxlpgd.solvers.refine.factors import Factors
+from cvxlpgd.solvers.refine.inverses import Inverses
 from cvxlpgd.solvers.refine.scales import Scales
-from cvxlpgd.solvers.refine.systems import Factors, Inverses, each_block, is_diagonal
+from cvxlpgd.solvers.refine.systems import is_diagonal
 from cvxlpgd.solvers.run.each import row
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
 ROUNDING = 1e-14  # of the terms that add up to f and g: their sums get no smaller
-LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise
 CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
 CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
 REGULAR = 1e-5  # e: a smaller one loses digits of the inverse, a larger one slows the steps
 SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
 NEAR_ENOUGH = 1e-3
-RANGE = 1e3  # the cones' weights lie this far apart at most, around their mean
-NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
 TOGETHER = 128  # samples at most: their inverses are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
 ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
@@ -145,7 +144,7 @@ def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refin
 
 def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     structure, batch = program.structure, program.batch
-    weights = _weights(program, start)
+    weights = weigh(program, start)
     ok, contracting, done = np.zeros((3, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
@@ -165,7 +164,7 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
         some = program.take(left)
-        f, g, y[left], error = _conditions(some, x[left], v[left], weights[left])
+        f, g, y[left], error = conditions(some, x[left], v[left], weights[left])
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
         more = ~ok[left] & (steps[left] < STEPS)
@@ -201,59 +200,6 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         if inverses[home[sample]].numbers <= KEPT:
             newest[sample] = Kept(inverses[home[sample]], int(place[sample]))
     return Refined(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
-
-
-def _dual(structure: Structure, v: np.ndarray) -> np.ndarray:
-    """Π_K*(v) = v + Π_K(-v)."""
-    y = v.copy()
-    for cone, rows, part in each_block(structure, v):
-        y[:, rows] += cone.project(-part).reshape(len(v), -1)
-    return y
-
-
-def _weights(program: ConeProgram, z: Point) -> np.ndarray:
-    """S, such that y and S s are of one size in each curved cone, within limits; (batch, m).
-
-    Where y or s is nothing but noise it counts as a small part of what the data would allow.
-    """
-    w, weights = program.data, np.empty_like(z.s)
-    with np.errstate(all="ignore"):
-        entries = norm(w.A)
-        y_size = np.maximum(norm(z.y), NOISE * (norm(w.q) + norm(w.P) * norm(z.x)) / entries)
-        s_size = np.maximum(norm(z.s), NOISE * (norm(w.b) + entries * norm(z.x)))
-        mean = y_size / s_size
-        mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
-        for (cone, rows, y), (_, _, s) in zip(
-            each_block(program.structure, z.y), each_block(program.structure, z.s), strict=True
-        ):
-            own = np.clip(norm(y) / norm(s) / mean, 1 / RANGE, RANGE)
-            known = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
-            weights[:, rows] = np.repeat(np.where(known, own, 1.0) * mean, s.shape[2], axis=1)
-    return weights
-
-
-def _conditions(
-    program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, y, and the larger one's size (batch,), relative to the terms that add up to it."""
-    structure, w = program.structure, program.data
-    y = _dual(structure, v)
-    Px, Aty = product(structure.P, w.P, x), transposed_product(structure.A, w.A, y)
-    Ax, b = weights * product(structure.A, w.A, x), weights * w.b
-    f, g = Px + w.q + Aty, Ax - b + y - v
-    least = LEAST * (norm(w.P) * norm(x) + norm(w.A) * norm(v))
-    error = _share(norm(f), np.maximum(norm(w.q) + norm(Px) + norm(Aty), least))
-    terms = norm(Ax) + norm(b) + norm(v)
-    for cone, first, count in structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        own = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
-        error = np.maximum(error, _share(norm(g[:, rows]), np.maximum(own, LEAST * terms)))
-    return f, g, y, error
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """What part of the whole it is; both may be 0."""
-    return part / np.where(whole > 0, whole, 1.0)
 
 
 def _distinct(

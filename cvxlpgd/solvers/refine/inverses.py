@@ -1,0 +1,105 @@
+"""The full matrices of Newton's steps, inverted."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxlpgd.program import ConeProgram
+from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program.threads import shared, workers
+from cvxlpgd.solvers.refine.systems import FLAT, each_block, grams
+
+WORTH = 4e6  # multiplications from which a second thread pays
+
+
+class Inverses(NamedTuple):
+    """The inverses (k, n, n) of k samples' matrices, and what their steps need besides."""
+
+    program: ConeProgram
+    weights: np.ndarray
+    inverse: np.ndarray
+    blocks: list[tuple[slice, np.ndarray, np.ndarray]]  # rows, W, DW
+
+    @property
+    def numbers(self) -> int:
+        """How many it holds."""
+        return int(self.inverse.size) + sum(W.size + DW.size for _, W, DW in self.blocks)
+
+    @classmethod
+    def of(
+        cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
+    ) -> Inverses:
+        """The inverses at these points, for these e (k,)."""
+        structure, w, (k, n) = program.structure, program.data, x.shape
+        H = np.zeros((k, n, n))
+        H[:, structure.P.rows, structure.P.cols] = w.P
+        blocks = []
+        for (cone, rows, part), gram in zip(
+            each_block(structure, v), grams(structure), strict=True
+        ):
+            D_K = cone.derivative(-part)
+            if D_K.ndim == 3:
+                W = 1 / (e[:, None, None] + D_K)
+                DW = (1 - D_K) * W
+                scaled = DW.reshape(k, -1, 1, 1)
+            else:
+                identity = np.eye(cone.rows)
+                own = e[:, None, None, None]
+                W = _inverted(own * identity + D_K)
+                DW = scaled = (1 + own) * W - identity
+            S = weights[:, rows].reshape(*scaled.shape[:3], 1)
+            gram.add(H, w.A, scaled * S)
+            blocks.append((rows, W, DW))
+        # of unit diagonal, so that d is in each column's own unit
+        diagonal = H[:, range(n), range(n)]
+        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        scale = scale[:, :, None] * scale[:, None, :]
+        inverse = scale * _inverted(scale * H + FLAT * (e**2)[:, None, None] * np.eye(n))
+        return cls(program, weights, inverse, blocks)
+
+    def steps(
+        self, places: np.ndarray, f: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(dx, dv) for conditions f, g of samples at these places."""
+        A, some = self.program.structure.A, self.program.take(places).data
+        moved, dv = np.empty_like(g), np.empty_like(g)
+        for rows, _, DW in self.blocks:
+            moved[:, rows] = _applied(DW[places], g[:, rows])
+        rest = f + transposed_product(A, some.A, moved)
+        dx = -(self.inverse[places] @ rest[:, :, None])[:, :, 0]
+        g = g + self.weights[places] * product(A, some.A, dx)
+        for rows, W, _ in self.blocks:
+            dv[:, rows] = _applied(W[places], g[:, rows])
+        return dx, dv
+
+
+def _applied(block: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """A block's diagonals (k, count, rows) or matrices (k, count, rows, rows) times v (k, all)."""
+    shaped = v.reshape(block.shape[:3])
+    found = block * shaped if block.ndim == 3 else (block @ shaped[..., None])[..., 0]
+    return np.asarray(found.reshape(v.shape))
+
+
+def _inverted(H: np.ndarray) -> np.ndarray:
+    """The inverses (k, n, n), in threads; NaN for singular ones: no step is taken there."""
+    flat = H.reshape(-1, *H.shape[-2:])
+    out = np.empty_like(flat)
+
+    def invert(rows: slice) -> None:
+        try:
+            out[rows] = np.linalg.inv(flat[rows])
+        except np.linalg.LinAlgError:
+            for i in range(rows.start, rows.stop):
+                try:
+                    out[i] = np.linalg.inv(flat[i])
+                except np.linalg.LinAlgError:
+                    out[i] = np.nan
+
+    parts = min(workers(), len(flat)) if flat.size * flat.shape[-1] > WORTH else 1
+    cuts = [round(len(flat) * k / parts) for k in range(parts + 1)]
+    shared(deque(slice(a, b) for a, b in pairwise(cuts)), invert)
+    return out.reshape(H.shape)
