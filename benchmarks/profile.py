@@ -19,7 +19,7 @@ ROUNDS = 15
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
     "Newton's method": ("cvxlpgd.solvers.refine.solver.refine",),
-    "residuals": ("cvxlpgd.solvers.run.solve.judged",),
+    "residuals": ("cvxlpgd.solvers.run.solve.judge",),
     "maps": (
         "cvxlpgd.canonical.maps.ParameterMap.data",
         "cvxlpgd.canonical.maps.ParameterMap.cotangents",

@@ -196,7 +196,7 @@ def test_a_step_that_is_held_back_is_not_taken_for_the_last_one() -> None:
         begin = refine(programs, solve(SCS(eps=1e-10), programs).point)
         q = q + 1e-5 * np.append(random.normal(size=2), np.zeros(3))
         near = replace(programs, data=replace(programs.data, q=q[None]))
-        found = refine(near, begin.point, begin.kept)
+        found = refine(near, begin.point, begin.inverses)
         if found.ok.all():
             refined += 1
             assert near.residuals(found.point).largest[0] <= 1e-10

@@ -91,33 +91,33 @@ class Batched:
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Point | None) -> Raw:
         """Solve for q (batch, n) and b (batch, m), a whole multiple of `size` samples."""
-        given = [q, b[:, self._rows]]
+        vectors = [q, b[:, self._rows]]
         if start is not None:  # a sample without a start begins at 0
             x, y, s = (np.where(np.isfinite(v), v, 0.0) for v in (start.x, start.y, start.s))
-            given += [x, y[:, self._rows], s[:, self._rows]]
+            vectors += [x, y[:, self._rows], s[:, self._rows]]
         pieces = range(0, len(q), self._size)
         with self._blas():
-            answers = [self._piece(*(v[k : k + self._size] for v in given)) for k in pieces]
-        x, z, s = (np.concatenate([getattr(a.found, k) for a in answers]) for k in ("x", "z", "s"))
+            answers = [self._piece(*(v[k : k + self._size] for v in vectors)) for k in pieces]
+        x, z, s = (np.concatenate([getattr(a.answer, k) for a in answers]) for k in ("x", "z", "s"))
         words = tuple(status.name for a in answers for status in a.status)
         iterations = np.concatenate([np.asarray(a.iterations, dtype=float) for a in answers])
         return Raw(Point(x, z[:, self._places], s[:, self._places]), words, iterations)
 
     def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> _Piece:
         warm = self._warm(*start) if start else None
-        found = interruptible(lambda: self._solver.solve(q, b, warm), self._long)
-        return _Piece(found, self._solver.info.status, self._solver.info.iterations)
+        answer = call_interruptibly(lambda: self._solver.solve(q, b, warm), self._long)
+        return _Piece(answer, self._solver.info.status, self._solver.info.iterations)
 
 
 class _Piece(NamedTuple):
     """Moreau's own answer for `size` samples."""
 
-    found: Any
+    answer: Any
     status: Sequence[Any]
     iterations: Sequence[int]
 
 
-def interruptible(call: Callable[[], Any], long: bool) -> Any:
+def call_interruptibly(call: Callable[[], Any], long: bool) -> Any:
     """What `call` returns. Ctrl-C in the main thread does not wait for a long one's end.
 
     Moreau cannot be stopped: what was interrupted goes on, unused, and Python ends after it.
@@ -166,7 +166,7 @@ def _cones(moreau: Any, structure: Structure) -> tuple[Any, np.ndarray]:
 
 
 def _settings(moreau: Any, options: Mapping[str, Any], size: int) -> Any:
-    def chosen(names: frozenset[str]) -> dict[str, Any]:
+    def among(names: frozenset[str]) -> dict[str, Any]:
         return {name: value for name, value in options.items() if name in names}
 
     try:
@@ -174,11 +174,11 @@ def _settings(moreau: Any, options: Mapping[str, Any], size: int) -> Any:
             batch_size=size,
             # a cold start after a failed warm one is ours: Moreau's takes the whole batch, warning
             ipm_settings=moreau.IPMSettings(
-                warm_start_no_retry=frozenset(moreau.SolverStatus), **chosen(IPM)
+                warm_start_no_retry=frozenset(moreau.SolverStatus), **among(IPM)
             ),
-            active_set_settings=moreau.ActiveSetSettings(**chosen(ACTIVE_SET)),
-            **chosen(SETTINGS),
+            active_set_settings=moreau.ActiveSetSettings(**among(ACTIVE_SET)),
+            **among(SETTINGS),
         )
     except ValueError as error:  # pydantic's: a title, then the option and what it should be
-        said = [line.strip() for line in str(error).splitlines()]
-        raise InvalidOption(f"MOREAU: {': '.join(said[1:3]) or said[0]}") from None
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise InvalidOption(f"MOREAU: {': '.join(lines[1:3]) or lines[0]}") from None

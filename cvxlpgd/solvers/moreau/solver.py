@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
@@ -21,6 +21,7 @@ from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.solvers.moreau.batched import ACTIVE_SET, IPM, SETTINGS, Batched
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, checked_options, is_installed
+from cvxlpgd.solvers.run.guard import failure
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
 from cvxlpgd.solvers.run.prepared import Stock
 
@@ -119,15 +120,15 @@ class Moreau:
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
         options = _DEFAULTS | dict(self.options)
-        accuracy, given = self.accuracy, options["solver"]
-        method = str(getattr(given, "value", given)).lower()  # Moreau has an enum of these as well
+        accuracy, wish = self.accuracy, options["solver"]
+        method = str(getattr(wish, "value", wish)).lower()  # Moreau has an enum of these as well
         flat = structure.polyhedral
-        exact, judged = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
+        exact, close = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
         if method == "active_set":
             if not flat:
                 raise InvalidOption(f"{self.name}: solver='active_set' takes no curved cones")
-            return [_Stage(active, warm, judged, True)]
+            return [_Stage(active, warm, close, True)]
         if method not in ("auto", "ipm"):
             raise InvalidOption(
                 f"{self.name}: solver must be 'auto', 'ipm' or 'active_set', not {method!r}"
@@ -137,11 +138,11 @@ class Moreau:
             stages.append(_Stage(active, warm, exact, False))
         if warm:
             # nearer, a cold start is no better: second-order cones end at 1e-9 to 1e-7 either way
-            stages.append(_Stage(interior, True, judged / 10, False))
+            stages.append(_Stage(interior, True, close / 10, False))
         # again without equilibration first, as in clarabel.py
         loose = {name: max(options[name], _LADDER) for name in _TOLERANCES}
         rungs: Sequence[dict[str, Any]] = ({}, loose | {"equilibrate_enable": False}, loose)
-        return stages + [_Stage(interior | rung, False, judged, True) for rung in rungs]
+        return stages + [_Stage(interior | rung, False, close, True) for rung in rungs]
 
 
 @cache
@@ -162,13 +163,13 @@ def _suits_active_set(structure: Structure) -> bool:
 
 def _attempt(stage: _Stage, program: ConeProgram, start: Solution | None) -> Attempt:
     """A batch solved one way, in doubt as much as its residuals."""
-    solution, worst = _solved(program, start, stage)
+    solution, worst = _solve(program, start, stage)
     stopped = np.isin(solution.messages, _LIMITS if stage.last_word else ("MaxTime",))
     sure = np.isin(solution.messages, _SURE) & stage.last_word  # infeasible or unbounded
     return Attempt(solution, worst, stopped | sure | (solution.ok & (worst <= stage.close)))
 
 
-def _solved(
+def _solve(
     program: ConeProgram, start: Solution | None, stage: _Stage
 ) -> tuple[Solution, np.ndarray]:
     """A batch solved one way, with its residuals; sample by sample where the batch raises."""
@@ -185,9 +186,11 @@ def _solved(
         raise
     except Exception as error:
         if size == 1:
-            return _failed(program, f"{type(error).__name__}: {error}")
+            nothing, message = np.full(1, None), f"{type(error).__name__}: {error}"
+            solution = failure(program, message)
+            return replace(solution, workspace=nothing, setups=np.zeros(1)), np.full(1, np.inf)
         alone = [np.array([i]) for i in range(size)]
-        parts = [_solved(program.take(i), start and start.take(i), stage) for i in alone]
+        parts = [_solve(program.take(i), start and start.take(i), stage) for i in alone]
         return Solution.joined([part for part, _ in parts]), np.concatenate([w for _, w in parts])
     stock.free.append(batched)
     with np.errstate(all="ignore"):
@@ -207,15 +210,6 @@ def _solved(
         setups=setups,
     )
     return solution, worst
-
-
-def _failed(program: ConeProgram, message: str) -> tuple[Solution, np.ndarray]:
-    n, m = program.structure.n, program.structure.m
-    point = Point(*(np.full((1, k), np.nan) for k in (n, m, m)))
-    none, status = np.zeros(1), np.array([Status.FAILED], dtype=object)
-    workspace = np.array([None], dtype=object)
-    solution = Solution(point, status, none, none, (message,), workspace=workspace, setups=none)
-    return solution, np.full(1, np.inf)
 
 
 class _Use(NamedTuple):

@@ -68,9 +68,9 @@ class Factors(NamedTuple):
     ) -> tuple[np.ndarray, np.ndarray]:
         """(dx, dv) for conditions f, g of samples at these places."""
         n, m = f.shape[1], g.shape[1]
-        found = np.full((len(f), self.size), np.nan)
+        steps = np.full((len(f), self.size), np.nan)
         for k, place in enumerate(places):
             if self.factors[place] is not None:
                 rest = np.concatenate([-f[k], -g[k], np.zeros(self.size - n - m)])
-                found[k] = self.factors[place].solve(rest)
-        return found[:, :n], found[:, n : n + m]
+                steps[k] = self.factors[place].solve(rest)
+        return steps[:, :n], steps[:, n : n + m]

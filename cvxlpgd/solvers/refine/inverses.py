@@ -49,7 +49,7 @@ class Inverses(NamedTuple):
             else:
                 identity = np.eye(cone.rows)
                 own = e[:, None, None, None]
-                W = _inverted(own * identity + D_K)
+                W = _invert(own * identity + D_K)
                 DW = scaled = (1 + own) * W - identity
             S = weights[:, rows].reshape(*scaled.shape[:3], 1)
             gram.add(H, w.A, scaled * S)
@@ -58,33 +58,33 @@ class Inverses(NamedTuple):
         diagonal = H[:, range(n), range(n)]
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         scale = scale[:, :, None] * scale[:, None, :]
-        inverse = scale * _inverted(scale * H + FLAT * (e**2)[:, None, None] * np.eye(n))
+        inverse = scale * _invert(scale * H + FLAT * (e**2)[:, None, None] * np.eye(n))
         return cls(program, weights, inverse, blocks)
 
     def steps(
         self, places: np.ndarray, f: np.ndarray, g: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """(dx, dv) for conditions f, g of samples at these places."""
-        A, some = self.program.structure.A, self.program.take(places).data
+        A, values = self.program.structure.A, self.program.take(places).data.A
         moved, dv = np.empty_like(g), np.empty_like(g)
         for rows, _, DW in self.blocks:
-            moved[:, rows] = _applied(DW[places], g[:, rows])
-        rest = f + transposed_product(A, some.A, moved)
+            moved[:, rows] = _apply(DW[places], g[:, rows])
+        rest = f + transposed_product(A, values, moved)
         dx = -(self.inverse[places] @ rest[:, :, None])[:, :, 0]
-        g = g + self.weights[places] * product(A, some.A, dx)
+        g = g + self.weights[places] * product(A, values, dx)
         for rows, W, _ in self.blocks:
-            dv[:, rows] = _applied(W[places], g[:, rows])
+            dv[:, rows] = _apply(W[places], g[:, rows])
         return dx, dv
 
 
-def _applied(block: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _apply(block: np.ndarray, v: np.ndarray) -> np.ndarray:
     """A block's diagonals (k, count, rows) or matrices (k, count, rows, rows) times v (k, all)."""
     shaped = v.reshape(block.shape[:3])
-    found = block * shaped if block.ndim == 3 else (block @ shaped[..., None])[..., 0]
-    return np.asarray(found.reshape(v.shape))
+    result = block * shaped if block.ndim == 3 else (block @ shaped[..., None])[..., 0]
+    return np.asarray(result.reshape(v.shape))
 
 
-def _inverted(H: np.ndarray) -> np.ndarray:
+def _invert(H: np.ndarray) -> np.ndarray:
     """The inverses (k, n, n), in threads; NaN for singular ones: no step is taken there."""
     flat = H.reshape(-1, *H.shape[-2:])
     out = np.empty_like(flat)

@@ -59,22 +59,22 @@ KEPT = 8_000_000  # numbers that inverses may have that are kept for the backwar
 HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
-class Refined(NamedTuple):
+class Refinement(NamedTuple):
     """Points (batch, ...), which of them are solutions to rounding, and what that took.
 
-    `factored` counts the matrices; one that two samples share is the first one's. `kept` holds what
-    each sample's next refinement may begin with.
+    `factored` counts the matrices; one that two samples share is the first one's. `inverses` holds
+    each sample's newest, which its next refinement may begin with, or None.
     """
 
     point: Point
     ok: np.ndarray
     steps: np.ndarray
     factored: np.ndarray
-    kept: np.ndarray
+    inverses: np.ndarray
 
 
-class Kept(NamedTuple):
-    """A sample's newest inverse: one of several."""
+class SampleInverse(NamedTuple):
+    """A sample's inverse: one of several."""
 
     inverses: Any
     place: int
@@ -98,73 +98,66 @@ def is_refinable(structure: Structure) -> bool:
     return structure.n <= systems.DENSE or systems.layout(structure).pattern.size <= ENTRIES
 
 
-def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -> Refined:
+def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None) -> Refinement:
     """Newton's method for each sample, many of them side by side, badly scaled ones scaled.
 
-    Samples that start at the same point with the same matrices share their first inverse; one that
-    is `kept` from an earlier refinement serves where it fits.
+    Samples that start at the same point with the same matrices share their first inverse; `earlier`
+    ones, object array (batch,) of SampleInverse or None, serve where they fit.
     """
-    if kept is None:
-        kept = np.full(program.batch, None)
+    if earlier is None:
+        earlier = np.full(program.batch, None)
     scales = Scales.of(program)
     if scales is None:
-        return _in_pieces(program, start, kept)
-    found = _in_pieces(scales.program(program), scales.scaled(start), kept)
-    return found._replace(point=scales.unscaled(found.point))
+        return _in_pieces(program, start, earlier)
+    refinement = _in_pieces(scales.program(program), scales.scaled(start), earlier)
+    return refinement._replace(point=scales.unscaled(refinement.point))
 
 
-def _in_pieces(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     together = TOGETHER
     if program.structure.n > systems.DENSE:
         together = max(1, int(HELD / systems.layout(program.structure).pattern.size))
     count = -(-program.batch // together)
     if count <= 1:
-        return _side_by_side(program, start, kept)
+        return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
     _, like = _distinct(program, (start.x, start.y, start.s), np.arange(program.batch))
     pieces = [np.flatnonzero(like % count == k) for k in range(count)]
     pieces = [piece for piece in pieces if len(piece)]
-    found = [_side_by_side(program.take(some), start.pick(some), kept[some]) for some in pieces]
+    parts = [_side_by_side(program.take(i), start.pick(i), earlier[i]) for i in pieces]
     order = np.argsort(np.concatenate(pieces))
     x, y, s = (
-        np.concatenate([getattr(part.point, name) for part in found])[order]
+        np.concatenate([getattr(part.point, name) for part in parts])[order]
         for name in ("x", "y", "s")
     )
     fields = (
-        np.concatenate(parts)[order] for parts in zip(*(part[1:] for part in found), strict=True)
+        np.concatenate(values)[order] for values in zip(*(part[1:] for part in parts), strict=True)
     )
-    return Refined(Point(x, y, s), *fields)
+    return Refinement(Point(x, y, s), *fields)
 
 
-def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     # the last bits of a matrix product depend on BLAS' threads; what runs away to infinity is left
     with one_thread_each(), np.errstate(all="ignore"):
-        return _newton(program, start, kept)
+        return _newton(program, start, earlier)
 
 
-def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     structure, batch = program.structure, program.batch
     weights = weigh(program, start)
-    ok, contracting, done = np.zeros((3, batch), dtype=bool)
+    ok, done = np.zeros((2, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
-    home, place = np.zeros((2, batch), dtype=int)  # which inverse serves it
     kind = Inverses if structure.n <= systems.DENSE else Factors
-    inverses: list[Inverses | Factors] = []
-    for i in range(batch):
-        if kept[i] is not None and kept[i].fits(program, i):
-            same = [k for k, one in enumerate(inverses) if one is kept[i].inverses]
-            if not same:
-                inverses.append(kept[i].inverses)
-            home[i], place[i] = same[0] if same else len(inverses) - 1, kept[i].place
-            weights[i], contracting[i] = kept[i].inverses.weights[place[i]], True
+    inverses, home, place, contracting = _earlier_inverses(program, earlier)
+    for i in np.flatnonzero(contracting):
+        weights[i] = inverses[home[i]].weights[place[i]]
     x, v = start.x.copy(), start.y - weights * start.s
     y = v.copy()
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
-        some = program.take(left)
-        f, g, y[left], error = conditions(some, x[left], v[left], weights[left])
+        f, g, y[left], error = conditions(program.take(left), x[left], v[left], weights[left])
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
         more = ~ok[left] & (steps[left] < STEPS)
@@ -175,8 +168,8 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         stale = left[~contracting[left]]
         if len(stale):
             first, place[stale] = _distinct(program, (x, v, weights), stale)
-            some = program.take(first)
-            inverses.append(kind.of(some, x[first], v[first], weights[first], e[first]))
+            at = x[first], v[first], weights[first], e[first]
+            inverses.append(kind.of(program.take(first), *at))
             home[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
@@ -198,8 +191,28 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
         if inverses[home[sample]].numbers <= KEPT:
-            newest[sample] = Kept(inverses[home[sample]], int(place[sample]))
-    return Refined(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
+            newest[sample] = SampleInverse(inverses[home[sample]], int(place[sample]))
+    return Refinement(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
+
+
+def _earlier_inverses(
+    program: ConeProgram, earlier: np.ndarray
+) -> tuple[list[Inverses | Factors], np.ndarray, np.ndarray, np.ndarray]:
+    """The earlier inverses that fit; which of them is each sample's, its place there, and whether.
+
+    Three arrays (batch,).
+    """
+    home, place = np.zeros((2, program.batch), dtype=int)
+    fits = np.zeros(program.batch, dtype=bool)
+    inverses: list[Inverses | Factors] = []
+    for i, inverse in enumerate(earlier):
+        if inverse is not None and inverse.fits(program, i):
+            same = [k for k, one in enumerate(inverses) if one is inverse.inverses]
+            if not same:
+                inverses.append(inverse.inverses)
+            home[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
+            fits[i] = True
+    return inverses, home, place, fits
 
 
 def _distinct(
@@ -207,6 +220,6 @@ def _distinct(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The samples unlike all before them, and for each sample which of those it is like."""
     arrays = [*arrays, *(v for v in (program.data.P, program.data.A) if len(v) > 1)]
-    found: dict[tuple[bytes, ...], int] = {}
-    like = [found.setdefault(tuple(v[i].tobytes() for v in arrays), len(found)) for i in samples]
+    first: dict[tuple[bytes, ...], int] = {}
+    like = [first.setdefault(tuple(v[i].tobytes() for v in arrays), len(first)) for i in samples]
     return samples[np.unique(like, return_index=True)[1]], np.array(like)

@@ -14,9 +14,9 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
-from cvxlpgd.solvers.refine.newton import Kept, is_refinable, refine
+from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
-from cvxlpgd.solvers.run.solve import answered, solve
+from cvxlpgd.solvers.run.solve import ask, solve
 from cvxlpgd.solvers.run.wrapper import Around
 
 
@@ -92,7 +92,7 @@ class Refined(Around):
 
     def _attempt(self, solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
         """Newton's method from a solver's points; the points where it does not lead to rounding."""
-        answer = _wrapped(answered(solver, program, start and _unwrapped(start)))
+        answer = _wrap(ask(solver, program, start and _unwrap(start)))
         refined = _newton(program, answer, spent=True)
         doubt = self._doubt(answer, program, refined.ok)
         solution = answer.replaced(np.arange(program.batch), refined, refined.ok)
@@ -118,22 +118,22 @@ def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     `spent` says whether that solution's own seconds and iterations are a part of this solve.
     """
     begin = perf_counter()
-    wrapped = _wrapped(start).workspace
-    assert wrapped is not None
-    kept = np.array([None, *(entry.kept for entry in wrapped)], dtype=object)[1:]
-    found = refine(program, start.point, kept)
+    entries = _wrap(start).workspace
+    assert entries is not None
+    earlier = np.array([None, *(entry.inverse for entry in entries)], dtype=object)[1:]
+    refinement = refine(program, start.point, earlier)
     workspace = np.full(program.batch, None)
     workspace[:] = [
-        replace(entry, kept=newest or entry.kept)
-        for entry, newest in zip(wrapped, found.kept, strict=True)
+        replace(entry, inverse=newest or entry.inverse)
+        for entry, newest in zip(entries, refinement.inverses, strict=True)
     ]
-    status = np.where(found.ok, Status.SOLVED, Status.FAILED).astype(object)
-    setups = found.factored.astype(float)
+    status = np.where(refinement.ok, Status.SOLVED, Status.FAILED).astype(object)
+    setups = refinement.factored.astype(float)
     return replace(
         start,
-        point=found.point,
+        point=refinement.point,
         status=status,
-        iterations=found.steps + start.iterations * spent,
+        iterations=refinement.steps + start.iterations * spent,
         seconds=(perf_counter() - begin) / program.batch + start.seconds * spent,
         messages=("",) * program.batch,
         residuals=None,
@@ -148,10 +148,10 @@ class _Entry:
     """What a solution keeps of a sample: what its solver does, and an inverse."""
 
     slot: Any = None
-    kept: Kept | None = None
+    inverse: SampleInverse | None = None
 
 
-def _wrapped(solution: Solution) -> Solution:
+def _wrap(solution: Solution) -> Solution:
     """The solution with such entries."""
     entries = [None] * len(solution.status) if solution.workspace is None else solution.workspace
     workspace = np.full(len(entries), None)
@@ -159,9 +159,9 @@ def _wrapped(solution: Solution) -> Solution:
     return replace(solution, workspace=workspace)
 
 
-def _unwrapped(solution: Solution) -> Solution:
+def _unwrap(solution: Solution) -> Solution:
     """The solution as its solver left it."""
-    entries = _wrapped(solution).workspace
+    entries = _wrap(solution).workspace
     assert entries is not None
     workspace = np.full(len(entries), None)
     workspace[:] = [entry.slot for entry in entries]

@@ -17,7 +17,7 @@ import numpy as np
 
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import USABLE, Solution
-from cvxlpgd.solvers.run.each import Answer, row, solve_each, together
+from cvxlpgd.solvers.run.each import Answer, groups_of, row, solve_each
 
 
 class Start(NamedTuple):
@@ -109,7 +109,7 @@ def solve_prepared(
         and set their matrices up while they solve: their Answers say how often.
     """
     w, structure, batch = program.data, program.structure, program.batch
-    slots = _kept(start, batch)
+    slots = _slots(start, batch)
     stocks = _stocks(solver, program, slots, lasting)
     states: list[Any] = [None] * batch
     setups = np.zeros(batch)
@@ -128,12 +128,12 @@ def solve_prepared(
         solve = setup if callable(setup) else setup.solve
         answer = solve(row(w.q, i), row(w.b, i), begin)
         setups[i] += answer.setups
-        if _trusted(answer, structure):  # what failed keeps nothing, and is given no other sample
+        if _is_sound(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
             stock.free.append(setup)
         return answer
 
-    solution = solve_each(program, one, parallel, together(start, batch))
+    solution = solve_each(program, one, parallel, groups_of(start, batch))
     if not lasting:
         for stock in stocks:
             stock.free.clear()
@@ -142,7 +142,7 @@ def solve_prepared(
     return replace(solution, workspace=workspace, setups=setups)
 
 
-def _trusted(answer: Answer, structure: Structure) -> bool:
+def _is_sound(answer: Answer, structure: Structure) -> bool:
     """Whether there is a point of the right size, of numbers."""
     sizes = ((answer.x, structure.n), (answer.y, structure.m), (answer.s, structure.m))
     return (
@@ -159,7 +159,7 @@ def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
     return slot.state
 
 
-def _kept(start: Solution | None, batch: int) -> Sequence[Slot | None]:
+def _slots(start: Solution | None, batch: int) -> Sequence[Slot | None]:
     if start is None or start.workspace is None:
         return [None] * batch
     return [slot if isinstance(slot, Slot) else None for slot in start.workspace]

@@ -14,7 +14,7 @@ from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT
 OWN = 100.0  # times that in the data's own units: there solvers do not measure
 
 
-def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
+def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
     """The solution with its residuals, and each usable point called solved or inaccurate by them.
 
     A mixed-integer program has no duals: its primal residual counts, and that its solver was not
@@ -41,8 +41,8 @@ def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solutio
     messages = list(solution.messages)
     for i in np.flatnonzero(broken):
         messages[i] = "the solver returned NaN or infinite values"
-    judged = replace(solution, status=status, residuals=residuals, messages=tuple(messages))
-    return replace(judged, point=_points(judged))
+    solution = replace(solution, status=status, residuals=residuals, messages=tuple(messages))
+    return replace(solution, point=_points(solution))
 
 
 def _points(solution: Solution) -> Point:
