@@ -20,12 +20,13 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
-from cvxlpgd.program import ConeProgram, Data, Point, norm
-from cvxlpgd.program.pattern import Array, product, transposed_product
+from cvxlpgd.program import ConeProgram, Point, norm
+from cvxlpgd.program.pattern import product, transposed_product
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.clarabel import Clarabel
+from cvxlpgd.solvers.run.arrays import point_in, program_in
 from cvxlpgd.solvers.run.guard import solve_guarded
 
 EXCLUDES = 1e3  # times the data's own size: a solution must be larger than that
@@ -44,7 +45,8 @@ def certify(solution: Solution, program: ConeProgram) -> Solution:
     claimed = np.flatnonzero([status in claims for status in solution.status])
     if not len(claimed) or program.structure.mixed_integer:
         return solution
-    part, rays = _on_host(program.take(claimed)), _point_on_host(solution.point.pick(claimed))
+    part = program_in(program.take(claimed), "numpy")
+    rays = point_in(solution.point.pick(claimed), "numpy")
     status = _verdicts(part, rays)
     left, point = np.flatnonzero(status == Status.FAILED), solution.point
     if len(left):
@@ -189,15 +191,3 @@ def _fill(size: np.ndarray) -> np.ndarray:
 
 def _positive(size: np.ndarray) -> np.ndarray:
     return np.where(size > 0, size, 1.0)[:, None]
-
-
-def _on_host(program: ConeProgram) -> ConeProgram:
-    return replace(program, data=Data(*(_host(v) for _, v in program.data._items())))
-
-
-def _point_on_host(z: Point) -> Point:
-    return Point(*(_host(v) for _, v in z._items()))
-
-
-def _host(v: Array) -> np.ndarray:
-    return np.asarray(to_device(v, "cpu"))

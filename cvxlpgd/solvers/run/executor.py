@@ -34,11 +34,6 @@ class OnExecutor(Around):
     executor: Executor | Processes
     time_limit: float | None = None
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """What the solver requires."""
-        return self.solver.requires
-
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options for the solver."""
         return replace(self, solver=self.solver.with_options(options))

@@ -8,24 +8,20 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from array_api_compat import to_device
 
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
+from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.solvers.run.wrapper import Around
 
 
 class Attempt(NamedTuple):
-    """A batch solved one way: the solutions, how much to doubt each, and which need no other way.
+    """A batch solved one way: how much to doubt each sample (batch,), and which need no other way.
 
-    Parameters
-    ----------
-    solution : Solution
-    doubt : array (batch,)
-    settled : bool array (batch,)
+    `settled` is a bool array (batch,).
     """
 
     solution: Solution
@@ -73,22 +69,14 @@ def solve_in_turn(
         better = is_better(new, best.take(left))
         solution = best.solution.replaced(left, new.solution, better)
         if total_costs:
-            solution = replace(
-                solution,
-                seconds=_added(best.solution.seconds, left, new.solution.seconds),
-                setups=_added(best.solution.setups, left, new.solution.setups),
-            )
+            seconds, setups = np.array(best.solution.seconds), np.array(best.solution.setups)
+            seconds[left] += new.solution.seconds
+            setups[left] += np.asarray(new.solution.setups)
+            solution = replace(solution, seconds=seconds, setups=setups)
         doubt, settled = best.doubt.copy(), best.settled.copy()
         doubt[left[better]], settled[left] = new.doubt[better], new.settled
         best = Attempt(solution, doubt, settled)
     return best.solution
-
-
-def _added(costs: Any, index: np.ndarray, more: Any) -> np.ndarray:
-    """The costs (batch,), those at `index` with more of them."""
-    total = np.array(costs)
-    total[index] += np.asarray(more)
-    return total
 
 
 @dataclass(frozen=True)
@@ -175,7 +163,7 @@ def _doubt(solution: Solution, solver: Solver) -> np.ndarray:
     A solved point as much as its residual, where that is no match for what the solver was asked.
     """
     assert solution.residuals is not None
-    residual = np.asarray(to_device(solution.residuals.largest, "cpu"))  # NaN with integers
+    residual = array_in(solution.residuals.largest, "numpy")  # NaN with integers
     unsure = (residual > FINEST) & (solver.accuracy <= FINEST)
     doubt = np.where((solution.status == Status.SOLVED) & unsure, np.minimum(residual, 1.0), 0.0)
     doubt[solution.status == Status.INACCURATE] = 2.0

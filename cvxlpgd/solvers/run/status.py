@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT
+from cvxlpgd.solvers.run.arrays import array_in
 
 OWN = 100.0  # times that in the data's own units: there solvers do not measure
 
@@ -27,12 +28,12 @@ def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution
         worst, none = residuals.primal, residuals.primal * np.nan
         gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
         residuals = replace(residuals, dual=none, gap=gap)
-    worst = np.asarray(to_device(worst, "cpu"))
+    worst = array_in(worst, "numpy")
     status = solution.status.copy()
     usable = solution.ok
     status[usable] = Status.INACCURATE
     stopped = program.structure.mixed_integer & (solution.status == Status.INACCURATE)
-    least, own = JUDGED_AT * max(accuracy, FINEST), np.asarray(to_device(residuals.own, "cpu"))
+    least, own = JUDGED_AT * max(accuracy, FINEST), array_in(residuals.own, "numpy")
     if program.structure.mixed_integer:
         own = own * 0.0
     status[usable & (worst <= least) & (own <= OWN * least) & ~stopped] = Status.SOLVED
