@@ -37,7 +37,7 @@ def explanation(layer: Layer) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One solver's median seconds, and how accurate it was.
 
     Attributes
@@ -71,7 +71,7 @@ def tuned(
     rounds: int = 5,
     time_limit: float = 10.0,
     progress: bool = False,
-) -> list[Row]:
+) -> list[Timing]:
     """All installed solvers that take the problem, fastest first; the arguments are a layer's.
 
     In each round every solver has one forward and one backward pass of `LPGD()`, with the same
@@ -103,7 +103,7 @@ def tuned(
     rows = []
     for name, times in runs.items():
         if name in notes:
-            rows.append(Row(name, np.nan, np.nan, np.nan, np.nan, notes[name]))
+            rows.append(Timing(name, np.nan, np.nan, np.nan, np.nan, notes[name]))
             continue
         # the first round imports and warms up
         forward, backward = np.median(times[1:] or times, axis=0)
@@ -111,11 +111,11 @@ def tuned(
         reference = found[best][1] if best else gradient
         size = float(np.linalg.norm(reference)) or 1.0
         distance = float(np.linalg.norm(gradient - reference)) / size
-        rows.append(Row(name, float(forward), float(backward), residual, distance))
+        rows.append(Timing(name, float(forward), float(backward), residual, distance))
     return sorted(rows, key=lambda row: (np.isnan(row.forward), row.forward + row.backward))
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Timing]) -> str:
     """A readable ranking."""
     body = [
         [

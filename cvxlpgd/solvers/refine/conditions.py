@@ -45,7 +45,10 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
 def conditions(
     program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, y, and the larger one's size (batch,), relative to the terms that add up to it."""
+    """f, g, y at x (batch, n) and v (batch, m), and how large f or g is, (batch,).
+
+    That is relative to the terms that add up to it; weights S are (batch, m).
+    """
     structure, w = program.structure, program.data
     y = _dual(structure, v)
     Px, Aty = product(structure.P, w.P, x), transposed_product(structure.A, w.A, y)

@@ -33,7 +33,7 @@ class Factors(NamedTuple):
     def of(
         cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
     ) -> Factors:
-        """The factors at these points, for these e (k,)."""
+        """The factors at x (k, n) and v (k, m), for weights S (k, m) and e (k,)."""
         structure, w, k = program.structure, program.data, len(x)
         where, diagonal = layout(structure), np.ones((k, structure.m))
         derivatives = []

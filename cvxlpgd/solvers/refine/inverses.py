@@ -33,7 +33,7 @@ class Inverses(NamedTuple):
     def of(
         cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
     ) -> Inverses:
-        """The inverses at these points, for these e (k,)."""
+        """The inverses at x (k, n) and v (k, m), for weights S (k, m) and e (k,)."""
         structure, w, (k, n) = program.structure, program.data, x.shape
         H = np.zeros((k, n, n))
         H[:, structure.P.rows, structure.P.cols] = w.P

@@ -87,13 +87,13 @@ class Refined(Around):
     def _from_start(self, program: ConeProgram, start: Solution | None) -> Attempt:
         """Newton's method from an earlier solution."""
         assert start is not None
-        solution = _newton(program, start, spent=False)
+        solution = _refine(program, start, spent=False)
         return Attempt(solution, np.where(solution.ok, 0.0, np.inf), solution.ok)
 
     def _attempt(self, solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
         """Newton's method from a solver's points; the points where it does not lead to rounding."""
         answer = _wrap(ask(solver, program, start and _unwrap(start)))
-        refined = _newton(program, answer, spent=True)
+        refined = _refine(program, answer, spent=True)
         doubt = self._doubt(answer, program, refined.ok)
         solution = answer.replaced(np.arange(program.batch), refined, refined.ok)
         return Attempt(solution, doubt, doubt <= self.accuracy)
@@ -112,7 +112,7 @@ class Refined(Around):
         return np.where(refined, 0.0, np.where(answer.ok, residual, none))
 
 
-def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
+def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     """Newton's method from a solution; what it does not refine has failed.
 
     `spent` says whether that solution's own seconds and iterations are a part of this solve.
