@@ -16,7 +16,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
-from cvxlpgd.solvers.refine import inverses, systems
+from cvxlpgd.solvers.refine import matrices, systems
 from cvxlpgd.solvers.refine import newton as refinement
 from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.refine.scales import Scales
@@ -138,8 +138,8 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
     start = solve(SCS(eps=1e-3), programs).point
     whole = refine(programs, start)
-    monkeypatch.setattr(inverses, "WORTH", 0)
-    monkeypatch.setattr(inverses, "workers", lambda: 3)
+    monkeypatch.setattr(matrices, "WORTH", 0)
+    monkeypatch.setattr(matrices, "workers", lambda: 3)
     np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
 
 

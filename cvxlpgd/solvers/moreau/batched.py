@@ -8,7 +8,7 @@ nonnegative. P and A are compressed by rows.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -98,23 +98,16 @@ class Batched:
         pieces = range(0, len(q), self._size)
         with self._blas():
             answers = [self._piece(*(v[k : k + self._size] for v in vectors)) for k in pieces]
-        x, z, s = (np.concatenate([getattr(a.answer, k) for a in answers]) for k in ("x", "z", "s"))
-        words = tuple(status.name for a in answers for status in a.status)
-        iterations = np.concatenate([np.asarray(a.iterations, dtype=float) for a in answers])
+        x, z, s = (np.concatenate([getattr(a, k) for a, _ in answers]) for k in ("x", "z", "s"))
+        words = tuple(status.name for _, info in answers for status in info.status)
+        iterations = np.concatenate([np.asarray(i.iterations, dtype=float) for _, i in answers])
         return Raw(Point(x, z[:, self._places], s[:, self._places]), words, iterations)
 
-    def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> _Piece:
+    def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> tuple[Any, Any]:
+        """Moreau's own answer for `size` samples, and its report."""
         warm = self._warm(*start) if start else None
         answer = call_interruptibly(lambda: self._solver.solve(q, b, warm), self._long)
-        return _Piece(answer, self._solver.info.status, self._solver.info.iterations)
-
-
-class _Piece(NamedTuple):
-    """Moreau's own answer for `size` samples."""
-
-    answer: Any
-    status: Sequence[Any]
-    iterations: Sequence[int]
+        return answer, self._solver.info
 
 
 def call_interruptibly(call: Callable[[], Any], long: bool) -> Any:

@@ -37,8 +37,7 @@ from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
-from cvxlpgd.solvers.refine.factors import Factors
-from cvxlpgd.solvers.refine.inverses import Inverses
+from cvxlpgd.solvers.refine.matrices import Factors, Inverses
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.refine.systems import is_diagonal
 from cvxlpgd.solvers.run.each import row
