@@ -18,8 +18,8 @@ ROUNDS = 15
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
-    "Newton's method": ("cvxlpgd.solvers.refine.refined.refine",),
-    "residuals": ("cvxlpgd.solvers.protocol.judged",),
+    "Newton's method": ("cvxlpgd.solvers.refine.solver.refine",),
+    "residuals": ("cvxlpgd.solvers.run.solve.judge",),
     "maps": (
         "cvxlpgd.canonical.maps.ParameterMap.data",
         "cvxlpgd.canonical.maps.ParameterMap.cotangents",

@@ -23,7 +23,8 @@ from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solution import Solution
 from cvxlpgd.solvers.choose.choice import named, resolved
-from cvxlpgd.solvers.protocol import missing_cones, solve
+from cvxlpgd.solvers.protocol import missing_cones
+from cvxlpgd.solvers.run.solve import solve
 
 KINDS = ("infeasible", "unbounded", "solved")
 CONES: dict[str, tuple[Cone, ...]] = {

@@ -17,7 +17,7 @@ from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver, require
 from cvxlpgd.solvers.refine.newton import is_refinable
-from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.run.ladder import is_plain
 
 WITHIN = 0.25  # of the way to the next breakpoint: the stencil goes to 2 h

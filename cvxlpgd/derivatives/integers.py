@@ -11,7 +11,7 @@ from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.restriction import Restriction
 from cvxlpgd.solvers.choose.choice import resolved
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 
 
 def refuse_rows(structure: Structure, entries: Data) -> None:

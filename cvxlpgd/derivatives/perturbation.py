@@ -16,7 +16,8 @@ from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.pattern import Array, product, transposed_product
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
-from cvxlpgd.solvers.protocol import FINEST, Solver, solve
+from cvxlpgd.solvers.protocol import FINEST, Solver
+from cvxlpgd.solvers.run.solve import solve
 
 RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
 NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing

@@ -33,7 +33,8 @@ from cvxlpgd.layer.spellings import as_mapping
 from cvxlpgd.program import Data, Structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.choose.choice import names
-from cvxlpgd.solvers.protocol import Solver, solve
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.solve import solve
 
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
 LOSSES = 8  # losses whose layers are kept

@@ -10,10 +10,11 @@ from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver
-from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.solvers.scs import SCS
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Start",
     "checked_options",
     "sample",
+    "solve",
     "solve_each",
     "solve_prepared",
 ]

@@ -1,27 +1,19 @@
-"""What a solver declares and does, and the one way in which the library calls it."""
+"""What a solver declares and does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, Protocol, Self, runtime_checkable
 
-import numpy as np
-from array_api_compat import array_namespace, is_numpy_array, to_device
-
 from cvxlpgd.errors import SolverNotInstalled, UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.pattern import Array
-from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.run.certify import certified
-from cvxlpgd.solvers.run.guard import guarded
+from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program.solution import Solution
 
 # A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms
 # of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.
 JUDGED_AT = 100.0
 FINEST = 1e-8
-OWN = 100.0  # times that in the data's own units: there solvers do not measure
 
 
 @runtime_checkable
@@ -111,101 +103,3 @@ def require(solver: Solver, structure: Structure) -> None:
             f"{solver.name} cannot take {' and '.join(missing)}; choose another solver, or "
             "solver=None to have one chosen"
         )
-
-
-def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
-    """Solve a batch with any solver, measure the result and judge its status by the residuals."""
-    if program.batch == 0:
-        return _none(_moved(program, solver.arrays))
-    solution = answered(solver, program, start)
-    if solution.residuals is not None:  # judged by the one that solved it
-        return solution
-    return judged(solution, program, solver.accuracy)
-
-
-def answered(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
-    """What a solver makes of a batch, in the program's kind of arrays.
-
-    They are moved to the kind that the solver takes and back here, and nowhere else. "Infeasible"
-    and "unbounded" need a certificate: without one the sample has failed.
-    """
-    moved = _moved(program, solver.arrays)
-    solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
-    if solution.residuals is None:
-        solution = certified(solution, moved)
-    points = (_to(v, program.data.q) for _, v in solution.point._items())
-    return replace(solution, point=Point(*points))
-
-
-def judged(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
-    """The solution with its residuals, and each usable point called solved or inaccurate by them.
-
-    A mixed-integer program has no duals: its primal residual counts, and that its solver was not
-    stopped before it had proved the point to be the best.
-    """
-    with np.errstate(all="ignore"):
-        residuals = program.residuals(solution.point)
-    worst = residuals.largest
-    if program.structure.mixed_integer:
-        worst, none = residuals.primal, residuals.primal * np.nan
-        gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
-        residuals = replace(residuals, dual=none, gap=gap)
-    worst = np.asarray(to_device(worst, "cpu"))
-    status = solution.status.copy()
-    usable = solution.ok
-    status[usable] = Status.INACCURATE
-    stopped = program.structure.mixed_integer & (solution.status == Status.INACCURATE)
-    least, own = JUDGED_AT * max(accuracy, FINEST), np.asarray(to_device(residuals.own, "cpu"))
-    if program.structure.mixed_integer:
-        own = own * 0.0
-    status[usable & (worst <= least) & (own <= OWN * least) & ~stopped] = Status.SOLVED
-    broken = usable & ~np.isfinite(worst)
-    status[broken] = Status.FAILED
-    messages = list(solution.messages)
-    for i in np.flatnonzero(broken):
-        messages[i] = "the solver returned NaN or infinite values"
-    judged = replace(solution, status=status, residuals=residuals, messages=tuple(messages))
-    return replace(judged, point=_points(judged))
-
-
-def _points(solution: Solution) -> Point:
-    """The points, NaN for samples that have none, whatever the solver left there."""
-    if solution.ok.all():
-        return solution.point
-    xp = array_namespace(solution.point.x)
-    ok = xp.asarray(solution.ok, device=solution.point.x.device)[:, None]
-    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point._items()))
-
-
-def _none(program: ConeProgram) -> Solution:
-    """The solution of no samples."""
-    n, m = program.structure.n, program.structure.m
-    point = Point(np.zeros((0, n)), np.zeros((0, m)), np.zeros((0, m)))
-    nothing = np.zeros(0)
-    return judged(Solution(point, nothing.astype(object), nothing, nothing, ()), program, 1.0)
-
-
-def _moved(program: ConeProgram, arrays: str) -> ConeProgram:
-    return replace(program, data=Data(*(_kind(v, arrays) for _, v in program.data._items())))
-
-
-def _moved_start(start: Solution, arrays: str) -> Solution:
-    return replace(start, point=Point(*(_kind(v, arrays) for _, v in start.point._items())))
-
-
-def _kind(v: Array, arrays: str) -> Array:
-    if arrays == "numpy" and not is_numpy_array(v):
-        return np.asarray(to_device(v, "cpu"))
-    if arrays == "torch" and is_numpy_array(v):
-        import torch
-
-        return torch.from_numpy(v)
-    return v
-
-
-def _to(v: Array, like: Array) -> Array:
-    if is_numpy_array(v) and is_numpy_array(like):
-        return v
-    if is_numpy_array(like):
-        return np.asarray(to_device(v, "cpu"))
-    return array_namespace(like).asarray(v, dtype=like.dtype, device=like.device)

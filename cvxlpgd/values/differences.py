@@ -14,7 +14,7 @@ from cvxlpgd.layer.layer import Layer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.restriction import TOLERATED, Restriction
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.values.optimal import Values, spread_to_outputs
 
 

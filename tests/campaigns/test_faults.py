@@ -7,6 +7,7 @@ import sys
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ class Remembering:
             self.made.append(len(self.made))
             own = self.made[-1]
 
-            def one(q, b, begin):
+            def solve(q, b, begin):
                 self.seen.append((own, b[0]))
                 if begin is not None:
                     assert begin.state == "kept", begin
@@ -128,7 +129,7 @@ class Remembering:
                 good = Answer(Status.SOLVED, *point, state="kept")
                 return self.fails.get(b[0], good)
 
-            return one
+            return SimpleNamespace(solve=solve)
 
         return solve_prepared(self, program, start, prepare, parallel=False)
 

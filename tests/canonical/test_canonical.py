@@ -10,7 +10,8 @@ from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
-from cvxlpgd.solvers.protocol import Solver, solve
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.solve import solve
 from tests.zoo import ROWS, Row, assign, canonical, flattened, program, row_named, solved_by_cvxpy
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

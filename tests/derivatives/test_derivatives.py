@@ -15,7 +15,7 @@ from cvxlpgd.layer import Layer
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import Data, Point
 from cvxlpgd.solvers import CVXPY
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 from tests import zoo
 from tests.helpers.at import FIRST_ORDER, INTERIOR, At, dot, relative
 from tests.zoo.row import symmetric_quadratic

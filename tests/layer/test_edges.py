@@ -24,7 +24,7 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import OSQP, PIQP, Clarabel, HiGHS
 from cvxlpgd.solvers.choose import choice
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense, orthant
 
 a, x = cp.Parameter(3, name="a"), cp.Variable(3, name="x")

@@ -10,7 +10,7 @@ from cvxlpgd.derivatives.perturbation import is_noise, solved_ends
 from cvxlpgd.program import Data, Point, Residuals, norm, outer
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solvers import Clarabel
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 
 BATCH, N, CONES = 3, 4, (Zero(2), NonNeg(2), SOC(3))

@@ -19,8 +19,9 @@ from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.choose.choice import named, names, resolved
 from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
 from cvxlpgd.solvers.daqp.solver import strictly_convex
-from cvxlpgd.solvers.protocol import is_installed, missing_cones, solve
+from cvxlpgd.solvers.protocol import is_installed, missing_cones
 from cvxlpgd.solvers.run.ladder import FirstOf
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.torch import CvxpyLayer
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, canonical, program

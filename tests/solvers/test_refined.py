@@ -16,11 +16,11 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.refine import matrices, systems
 from cvxlpgd.solvers.refine import newton as refinement
-from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.refine.scales import Scales
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.zoo import ROWS, SMOOTH, Row, program
 
@@ -138,8 +138,8 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
     start = solve(SCS(eps=1e-3), programs).point
     whole = refine(programs, start)
-    monkeypatch.setattr(systems, "WORTH", 0)
-    monkeypatch.setattr(systems, "workers", lambda: 3)
+    monkeypatch.setattr(matrices, "WORTH", 0)
+    monkeypatch.setattr(matrices, "workers", lambda: 3)
     np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
 
 
@@ -196,7 +196,7 @@ def test_a_step_that_is_held_back_is_not_taken_for_the_last_one() -> None:
         begin = refine(programs, solve(SCS(eps=1e-10), programs).point)
         q = q + 1e-5 * np.append(random.normal(size=2), np.zeros(3))
         near = replace(programs, data=replace(programs.data, q=q[None]))
-        found = refine(near, begin.point, begin.kept)
+        found = refine(near, begin.point, begin.inverses)
         if found.ok.all():
             refined += 1
             assert near.residuals(found.point).largest[0] <= 1e-10

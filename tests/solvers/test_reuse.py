@@ -14,26 +14,33 @@ import pytest
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
-from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
-from cvxlpgd.solvers.protocol import Solver, is_installed, solve
+from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel
+from cvxlpgd.solvers.protocol import Solver, is_installed
+from cvxlpgd.solvers.registry import SOLVERS
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-KEEPS = (Clarabel(), HiGHS(), DAQP(), OSQP(), Moreau())  # their set-up for later calls
-WARM = (SCS(), HiGHS(), DAQP(), Moreau())  # fewer iterations from their own solution
+# Every solver of the registry but
+NOTHING_PREPARED = {"ECOS"}  # a function, called anew for each sample
+FOR_THIS_CALL = {"ECOS", "SCS", "PIQP"}  # set-ups that remember their last solve
+COLD = {"CLARABEL", "ECOS", "PIQP", "OSQP"}  # interior points; OSQP polishes, as many iterations
+VARIANTS = {"PIQP": (PIQP(backend="sparse"), PIQP(backend="dense"))}
 
 
-def cases(solvers: tuple[Solver, ...]) -> pytest.MarkDecorator:
+def cases(without: set[str]) -> pytest.MarkDecorator:
     found = []
-    for solver in solvers:
+    solvers = [VARIANTS.get(name, (row.adapter(),)) for name, row in SOLVERS.items()
+               if name not in without]  # fmt: skip
+    for solver in (solver for variants in solvers for solver in variants):
         missing = not is_installed(solver)
         marks = [pytest.mark.skip(reason=f"{solver.name} is not installed")] if missing else []
         found.append(pytest.param(solver, id=solver.name, marks=marks))
     return pytest.mark.parametrize("solver", found)
 
 
-everyone = cases((SCS(), PIQP(backend="sparse"), PIQP(backend="dense"), *KEEPS))
+everyone = cases(NOTHING_PREPARED)
 
 
 def quadratic(batch: int = BATCH, batched: bool = False, seed: int = 0) -> ConeProgram:
@@ -126,7 +133,7 @@ def test_re_solves_are_the_same_again_and_in_any_order(solver: Solver) -> None:
         np.testing.assert_allclose(found.point.x, cold.point.x, atol=1e-6)
 
 
-@cases(KEEPS)
+@cases(FOR_THIS_CALL)
 def test_matrices_are_set_up_once(solver: Solver) -> None:
     """At most once for each thread: how many take part depends on how busy the machine is."""
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -147,7 +154,7 @@ def test_a_factorization_of_scs_serves_both_ends() -> None:
     assert again.setups.tolist() == [1.0] * BATCH + [0.0] * BATCH
 
 
-@cases(WARM)
+@cases(COLD)
 def test_a_re_solve_takes_fewer_iterations(solver: Solver) -> None:
     for programs in programs_for(solver)[: 1 if solver.name == "HIGHS" else 2]:
         kept = linear() if solver.name == "HIGHS" else programs

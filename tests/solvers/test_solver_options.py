@@ -12,13 +12,16 @@ from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.options import Configured, Options
-from cvxlpgd.solvers.protocol import is_installed, require, solve
+from cvxlpgd.solvers.protocol import is_installed, require
+from cvxlpgd.solvers.registry import SOLVERS
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense, orthant
 from tests.zoo import ROWS, canonical, program, row_named
 
 
 def test_unknown_options_are_refused() -> None:
-    for solver in (SCS(), Clarabel(), ECOS(), *map(CVXPY, ("OSQP", "CLARABEL", "HIGHS", "SCIPY"))):
+    own = (row.adapter() for row in SOLVERS.values())
+    for solver in (*own, *map(CVXPY, ("OSQP", "CLARABEL", "HIGHS", "SCIPY"))):
         with pytest.raises(InvalidOption, match="no option 'epsilon'"):
             solver.with_options({"epsilon": 1.0})
     with pytest.raises(InvalidOption, match="no time limit"):

@@ -17,9 +17,9 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import Clarabel, HiGHS
-from cvxlpgd.solvers.protocol import solve
-from cvxlpgd.solvers.run.certify import certified
+from cvxlpgd.solvers.run.certify import certify
 from cvxlpgd.solvers.run.ladder import FirstOf
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 
 
@@ -95,7 +95,7 @@ def test_a_ray_counts_in_the_units_of_the_data():
         Point(nothing[0], ray, nothing[1]), np.array([Status.INFEASIBLE], dtype=object),
         np.zeros(1), np.zeros(1), ("",),
     )  # fmt: skip
-    assert certified(claim, program).status.tolist() == [Status.FAILED]
+    assert certify(claim, program).status.tolist() == [Status.FAILED]
 
 
 @pytest.mark.parametrize("seed", [2, 3])

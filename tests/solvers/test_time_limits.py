@@ -12,15 +12,20 @@ from cvxlpgd.errors import FailedSampleWarning, InvalidOption
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Status
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
+from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel
 from cvxlpgd.solvers.choose.choice import resolved
-from cvxlpgd.solvers.protocol import Solver, missing_cones, solve
+from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones
+from cvxlpgd.solvers.registry import SOLVERS
+from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.solvers.test_reuse import linear, quadratic
 
-HAVE: tuple[Solver, ...] = (Clarabel(), SCS(), OSQP(), DAQP(), HiGHS())
+NO_LIMIT = {"PIQP", "ECOS"}
+INSTALLED = {name: row.adapter() for name, row in SOLVERS.items() if is_installed(row.adapter())}
+HAVE: tuple[Solver, ...] = tuple(s for name, s in INSTALLED.items() if name not in NO_LIMIT)
 HAVE += tuple(CVXPY(name) for name in ("CLARABEL", "SCS", "OSQP", "HIGHS", "SCIPY"))
-HAVE_NOT = (PIQP(), ECOS(), CVXPY("PIQP"), CVXPY("ECOS"), CVXPY("DAQP"))
+HAVE_NOT = (*(SOLVERS[name].adapter() for name in sorted(NO_LIMIT)),
+            CVXPY("PIQP"), CVXPY("ECOS"), CVXPY("DAQP"))  # fmt: skip
 
 
 def named(solver: Solver) -> str:

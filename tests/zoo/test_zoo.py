@@ -6,7 +6,7 @@ import pytest
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solvers import Clarabel
-from cvxlpgd.solvers.protocol import solve
+from cvxlpgd.solvers.run.solve import solve
 from tests.zoo import ROWS, SMOOTH, Row, canonical, program
 from tests.zoo.row import MOST
 

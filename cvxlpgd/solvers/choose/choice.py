@@ -2,61 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import Structure
 from cvxlpgd.solvers.choose.rules import rule_for
-from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy.options import TABLE
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
-from cvxlpgd.solvers.daqp.solver import DAQP
-from cvxlpgd.solvers.ecos import ECOS
-from cvxlpgd.solvers.highs import HiGHS
-from cvxlpgd.solvers.moreau.solver import Moreau
-from cvxlpgd.solvers.osqp import OSQP
-from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver, is_installed, is_solver, missing_cones, require
-from cvxlpgd.solvers.refine.refined import Refined
+from cvxlpgd.solvers.registry import SOLVERS
 from cvxlpgd.solvers.run.executor import OnExecutor
 from cvxlpgd.solvers.run.ladder import FirstOf
-from cvxlpgd.solvers.scs import SCS
-
-OWN: dict[str, Callable[[], Solver]] = {
-    "CLARABEL": Clarabel,
-    "SCS": SCS,
-    "ECOS": ECOS,
-    "DAQP": DAQP,
-    "HIGHS": HiGHS,
-    "PIQP": PIQP,
-    "OSQP": OSQP,
-    "MOREAU": Moreau,
-}
-
-
-def _refined_scs() -> Solver:
-    """SCS, whose rough solves share one factorization where they share their matrices.
-
-    What those do not lead to comes from an interior point, whose steps do not mind scales that SCS
-    is slow at, or calls infeasible.
-    """
-    rough = SCS(eps=1e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=1000)
-    return Refined(SCS(), (rough, Clarabel()))
-
-
-REFINED: dict[str, Callable[[], Solver]] = {
-    "SCS": _refined_scs,
-    "CLARABEL": lambda: Refined(Clarabel()),
-    "PIQP": lambda: Refined(PIQP()),
-    "ECOS": lambda: Refined(ECOS()),
-}
 
 
 def named(name: str) -> Solver:
     """The solver of this name, in any case: with a file of its own, or through CVXPY."""
-    own = OWN.get(name.upper())
-    return own() if own is not None else CVXPY(name)
+    row = SOLVERS.get(name.upper())
+    return CVXPY(name) if row is None else row.adapter()
 
 
 def given(solver: Any, argument: str) -> Solver:
@@ -76,18 +39,18 @@ def given(solver: Any, argument: str) -> Solver:
         raise InvalidOption(
             f"{argument} must be None, a name or a solver such as Clarabel(), not {solver!r}"
         )
-    found: Solver = solver
-    return found
+    value: Solver = solver
+    return value
 
 
 def known() -> Iterator[tuple[Solver, bool, bool]]:
     """(solver, has a file of its own, is installed) of all solvers that are known by name."""
     import cvxpy as cp
 
-    names = dict.fromkeys([*OWN, *cp.installed_solvers(), *TABLE])
+    names = dict.fromkeys([*SOLVERS, *cp.installed_solvers(), *TABLE])
     for name in names:
         solver = named(name)
-        yield solver, name in OWN, is_installed(solver)
+        yield solver, name in SOLVERS, is_installed(solver)
 
 
 def names(solver: Solver) -> tuple[str, ...]:
@@ -117,22 +80,11 @@ def resolved(
         require(solver, structure)
         return solver.with_options(options) if options else solver
     rule = rule_for(structure)
-    preferred = [REFINED[name]() if rule.refined and name in REFINED else named(name)
-                 for name in (rule.warm if warm and rule.warm else rule.solvers)]  # fmt: skip
-    suitable = [s for s in preferred if is_installed(s) and not missing_cones(s, structure)]
-    refusals: dict[str, str] = {}
-    have: list[Solver] = []
-    for candidate in suitable:
-        if options and candidate.name not in OWN and (have or refusals):
-            continue  # CVXPY passes on any option: that says nothing about this one
-        try:
-            have.append(candidate.with_options(options))
-        except InvalidOption as error:
-            refusals[candidate.name] = str(error)
-    if have:
-        return have[0] if len(have) == 1 else FirstOf(tuple(have))
-    if refusals:
-        raise InvalidOption(_refused(refusals, options))
+    preferred = rule.warm if warm and rule.warm else rule.solvers
+    suitable = _suitable(preferred, structure, rule.refined)
+    suitable = suitable or _suitable(SOLVERS, structure, rule.refined)  # those of no rule
+    if suitable:
+        return _with_options(suitable, options)
     kinds = sorted({type(cone).__name__ for cone in structure.cones})
     raise UnsuitableSolver(
         f"no installed solver takes this program (cones {', '.join(kinds)}"
@@ -140,9 +92,33 @@ def resolved(
     )
 
 
-def _refused(refusals: Mapping[str, str], options: Mapping[str, Any]) -> str:
+def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list[Solver]:
+    """Those of the solvers that are installed and take the structure, refined if so wanted."""
+    rows = {name: SOLVERS.get(name) for name in names}
+    solvers = [row.refined() if refined and row and row.refined else named(name)
+               for name, row in rows.items()]  # fmt: skip
+    return [s for s in solvers if is_installed(s) and not missing_cones(s, structure)]
+
+
+def _with_options(solvers: Iterable[Solver], options: Mapping[str, Any]) -> Solver:
+    """Those of the solvers that have the options, one after the other; InvalidOption if none."""
+    refusals: dict[str, str] = {}
+    have: list[Solver] = []
+    for candidate in solvers:
+        if options and candidate.name not in SOLVERS and (have or refusals):
+            continue  # CVXPY passes on any option: that says nothing about this one
+        try:
+            have.append(candidate.with_options(options))
+        except InvalidOption as error:
+            refusals[candidate.name] = str(error)
+    if not have:
+        raise InvalidOption(_refusal(refusals, options))
+    return have[0] if len(have) == 1 else FirstOf(tuple(have))
+
+
+def _refusal(refusals: Mapping[str, str], options: Mapping[str, Any]) -> str:
     """One of the solvers' refusals, the most helpful, and that the others refuse too."""
     first = max(refusals, key=lambda name: "did you mean" in refusals[name])
     others = [name for name in refusals if name != first]
-    given = ", ".join(sorted(repr(option) for option in options))
-    return refusals[first] + (f"; nor has {' or '.join(others)} all of {given}" if others else "")
+    names = ", ".join(sorted(repr(option) for option in options))
+    return refusals[first] + (f"; nor has {' or '.join(others)} all of {names}" if others else "")

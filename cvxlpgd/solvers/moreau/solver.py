@@ -5,9 +5,10 @@ https://moreau.so
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any, NamedTuple, Self
@@ -18,9 +19,12 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
-from cvxlpgd.solvers.moreau.kept import ACTIVE_SET, IPM, SETTINGS, Batched, Kept
+from cvxlpgd.solvers.moreau.batched import ACTIVE_SET, IPM, SETTINGS, Batched
 from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, is_installed
+from cvxlpgd.solvers.run.guard import failure
+from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
+from cvxlpgd.solvers.run.prepared import Stock
 
 _STATUS = {
     "Solved": Status.SOLVED,
@@ -102,34 +106,30 @@ class Moreau:
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve the batch at once, warm-started from `start`; what fails is solved again alone."""
-        first, *others = self._stages(program.structure, start is not None)
-        best, worst = _solved(program, start, first)
-        settled = _settled(best, worst, first)
-        for stage in others:
-            index = np.flatnonzero(~settled)
-            if not len(index):
-                break
-            again, residual = _solved(program.take(index), start and start.take(index), stage)
-            settled[index] = _settled(again, residual, stage)
+        stages = self._stages(program.structure, start is not None)
+        ways = [partial(_attempt, stage) for stage in stages]
+        close = stages[-1].close
+
+        def is_better(new: Attempt, old: Attempt) -> np.ndarray:
             # a verdict holds against a point that is far from optimal
-            verdict = _is_sure(again, stage) & (worst[index] > stage.close) | ~best.ok[index]
-            better = np.where(again.ok, residual < worst[index], verdict)
-            worst[index[better]] = residual[better]
-            best = _merged(best, index, again, better)
-        return best
+            verdict = new.settled & np.isin(new.solution.messages, _SURE) & (old.doubt > close)
+            less = new.doubt < old.doubt
+            return np.where(new.solution.ok, less, verdict | ~old.solution.ok)
+
+        return solve_in_turn(program, start, ways, is_better, total_costs=True)
 
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
         options = _DEFAULTS | dict(self.options)
-        accuracy, given = self.accuracy, options["solver"]
-        method = str(getattr(given, "value", given)).lower()  # Moreau has an enum of these as well
+        accuracy, wish = self.accuracy, options["solver"]
+        method = str(getattr(wish, "value", wish)).lower()  # Moreau has an enum of these as well
         flat = structure.polyhedral
-        exact, judged = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
+        exact, close = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
         if method == "active_set":
             if not flat:
                 raise InvalidOption(f"{self.name}: solver='active_set' takes no curved cones")
-            return [_Stage(active, warm, judged, True)]
+            return [_Stage(active, warm, close, True)]
         if method not in ("auto", "ipm"):
             raise InvalidOption(
                 f"{self.name}: solver must be 'auto', 'ipm' or 'active_set', not {method!r}"
@@ -139,11 +139,11 @@ class Moreau:
             stages.append(_Stage(active, warm, exact, False))
         if warm:
             # nearer, a cold start is no better: second-order cones end at 1e-9 to 1e-7 either way
-            stages.append(_Stage(interior, True, judged / 10, False))
+            stages.append(_Stage(interior, True, close / 10, False))
         # again without equilibration first, as in clarabel.py
         loose = {name: max(options[name], _LADDER) for name in _TOLERANCES}
         rungs: Sequence[dict[str, Any]] = ({}, loose | {"equilibrate_enable": False}, loose)
-        return stages + [_Stage(interior | rung, False, judged, True) for rung in rungs]
+        return stages + [_Stage(interior | rung, False, close, True) for rung in rungs]
 
 
 @cache
@@ -162,39 +162,38 @@ def _suits_active_set(structure: Structure) -> bool:
     return squares == n and n <= _MOST and 0 < m <= max(_MOST, 2 * n)
 
 
-def _settled(solution: Solution, worst: np.ndarray, stage: _Stage) -> np.ndarray:
-    """Which samples need no other way."""
-    limits = _LIMITS if stage.last_word else ("MaxTime",)
-    stopped = np.isin(solution.messages, limits)
-    return stopped | _is_sure(solution, stage) | (solution.ok & (worst <= stage.close))
+def _attempt(stage: _Stage, program: ConeProgram, start: Solution | None) -> Attempt:
+    """A batch solved one way, in doubt as much as its residuals."""
+    solution, worst = _solve(program, start, stage)
+    stopped = np.isin(solution.messages, _LIMITS if stage.last_word else ("MaxTime",))
+    sure = np.isin(solution.messages, _SURE) & stage.last_word  # infeasible or unbounded
+    return Attempt(solution, worst, stopped | sure | (solution.ok & (worst <= stage.close)))
 
 
-def _is_sure(solution: Solution, stage: _Stage) -> np.ndarray:
-    """Which samples are infeasible or unbounded without a doubt."""
-    return np.isin(solution.messages, _SURE) & stage.last_word
-
-
-def _solved(
+def _solve(
     program: ConeProgram, start: Solution | None, stage: _Stage
 ) -> tuple[Solution, np.ndarray]:
     """A batch solved one way, with its residuals; sample by sample where the batch raises."""
     begin, size = perf_counter(), program.batch
-    kept = _kept(program, start, stage.options)
+    stock, at_once = _stock(program, start, stage.options)
     q, b = (np.broadcast_to(v, (size, v.shape[1])) for v in (program.data.q, program.data.b))
-    batched = kept.taken()
+    batched = stock.take()
     setups = np.full(size, float(batched is None))
     try:
-        batched = batched or Batched(kept)
+        matrices = stock.P, stock.A
+        batched = batched or Batched(program.structure, matrices, stage.options, at_once)
         raw = batched.solve(q, b, start.point if start is not None and stage.warm else None)
     except InvalidOption:
         raise
     except Exception as error:
         if size == 1:
-            return _failed(program, f"{type(error).__name__}: {error}")
+            nothing, message = np.full(1, None), f"{type(error).__name__}: {error}"
+            solution = failure(program, message)
+            return replace(solution, workspace=nothing, setups=np.zeros(1)), np.full(1, np.inf)
         alone = [np.array([i]) for i in range(size)]
-        parts = [_solved(program.take(i), start and start.take(i), stage) for i in alone]
+        parts = [_solve(program.take(i), start and start.take(i), stage) for i in alone]
         return Solution.joined([part for part, _ in parts]), np.concatenate([w for _, w in parts])
-    kept.free.append(batched)
+    stock.free.append(batched)
     with np.errstate(all="ignore"):
         worst = program.residuals(raw.point).largest
     worst = np.where(np.isfinite(worst), worst, np.inf)
@@ -208,38 +207,42 @@ def _solved(
         raw.iterations,
         np.full(size, (perf_counter() - begin) / size),
         raw.words,
-        workspace=np.full(size, kept, dtype=object),
+        workspace=np.full(size, stock, dtype=object),
         setups=setups,
     )
     return solution, worst
 
 
-def _failed(program: ConeProgram, message: str) -> tuple[Solution, np.ndarray]:
-    n, m = program.structure.n, program.structure.m
-    point = Point(*(np.full((1, k), np.nan) for k in (n, m, m)))
-    none, status = np.zeros(1), np.array([Status.FAILED], dtype=object)
-    workspace = np.array([None], dtype=object)
-    solution = Solution(point, status, none, none, (message,), workspace=workspace, setups=none)
-    return solution, np.full(1, np.inf)
+class _Use(NamedTuple):
+    """What a stock's set-ups are for, besides their matrices.
+
+    They solve whole multiples of `size` samples, as the re-solves of a batch from above and from
+    below. A forked child, another process, has the objects but none of their threads.
+    """
+
+    options: tuple[tuple[str, Any], ...]
+    size: int
+    process: int
 
 
-def _kept(program: ConeProgram, start: Solution | None, options: Mapping[str, Any]) -> Kept:
-    """A home that the start brings and that fits, or a new one."""
-    if start is not None and start.workspace is not None:
-        homes = {id(home): home for home in start.workspace if isinstance(home, Kept)}
-        for home in homes.values():
-            if home.fits(options, program):
-                return home
-    return Kept(options, program.structure, program.data.P, program.data.A, program.batch)
+def _stock(
+    program: ConeProgram, start: Solution | None, options: Mapping[str, Any]
+) -> tuple[Stock[Batched], int]:
+    """A stock that the start brings and that fits, or a new one; and its set-ups' size."""
+    w, structure, batch = program.data, program.structure, program.batch
+    use = _Use(tuple(sorted(options.items())), batch, os.getpid())
+    brought = () if start is None or start.workspace is None else start.workspace
+    for stock in {id(stock): stock for stock in brought if isinstance(stock, Stock)}.values():
+        size = stock.solver.size if isinstance(stock.solver, _Use) else batch + 1
+        wanted, pieces = use._replace(size=size), range(0, max(len(w.P), len(w.A)), size)
+        if batch % size == 0 and all(
+            stock.fits(wanted, structure, _piece(w.P, k, size), _piece(w.A, k, size))
+            for k in pieces
+        ):
+            return stock, size
+    return Stock(use, structure, w.P, w.A), batch
 
 
-def _merged(best: Solution, index: np.ndarray, again: Solution, better: np.ndarray) -> Solution:
-    """`best` with the samples at `index` from `again` where that is better, and all its costs."""
-    seconds, setups, workspace = (
-        np.array(getattr(best, k)) for k in ("seconds", "setups", "workspace")
-    )
-    seconds[index] += again.seconds
-    setups[index] += np.asarray(again.setups)
-    workspace[index[better]] = np.asarray(again.workspace)[better]
-    merged = best.replaced(index, again, better)
-    return replace(merged, seconds=seconds, setups=setups, workspace=workspace)
+def _piece(values: np.ndarray, first: int, size: int) -> np.ndarray:
+    """The values of `size` samples; all of them where those are the whole batch or share them."""
+    return values if len(values) in (1, size) else values[first : first + size]

@@ -1,1 +1,1 @@
-"""Newton refinement of a solver's point on the optimality conditions."""
+"""Our own Newton refinement: from any solver's point to a solution to rounding, or a refusal."""

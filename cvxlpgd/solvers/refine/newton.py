@@ -34,25 +34,23 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
-from cvxlpgd.program.pattern import product, transposed_product
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
+from cvxlpgd.solvers.refine.conditions import conditions, weigh
+from cvxlpgd.solvers.refine.matrices import Factors, Inverses
 from cvxlpgd.solvers.refine.scales import Scales
-from cvxlpgd.solvers.refine.systems import Factors, Inverses, each_block, is_diagonal
+from cvxlpgd.solvers.refine.systems import is_diagonal
 from cvxlpgd.solvers.run.each import row
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
 ROUNDING = 1e-14  # of the terms that add up to f and g: their sums get no smaller
-LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise
 CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
 CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
 REGULAR = 1e-5  # e: a smaller one loses digits of the inverse, a larger one slows the steps
 SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
 NEAR_ENOUGH = 1e-3
-RANGE = 1e3  # the cones' weights lie this far apart at most, around their mean
-NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
 TOGETHER = 128  # samples at most: their inverses are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
 ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
@@ -60,22 +58,22 @@ KEPT = 8_000_000  # numbers that inverses may have that are kept for the backwar
 HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
-class Refined(NamedTuple):
+class Refinement(NamedTuple):
     """Points (batch, ...), which of them are solutions to rounding, and what that took.
 
-    `factored` counts the matrices; one that two samples share is the first one's. `kept` holds what
-    each sample's next refinement may begin with.
+    `factored` counts the matrices; one that two samples share is the first one's. `inverses` holds
+    each sample's newest, which its next refinement may begin with, or None.
     """
 
     point: Point
     ok: np.ndarray
     steps: np.ndarray
     factored: np.ndarray
-    kept: np.ndarray
+    inverses: np.ndarray
 
 
-class Kept(NamedTuple):
-    """A sample's newest inverse: one of several."""
+class SampleInverse(NamedTuple):
+    """A sample's inverse: one of several."""
 
     inverses: Any
     place: int
@@ -99,73 +97,66 @@ def is_refinable(structure: Structure) -> bool:
     return structure.n <= systems.DENSE or systems.layout(structure).pattern.size <= ENTRIES
 
 
-def refine(program: ConeProgram, start: Point, kept: np.ndarray | None = None) -> Refined:
+def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None) -> Refinement:
     """Newton's method for each sample, many of them side by side, badly scaled ones scaled.
 
-    Samples that start at the same point with the same matrices share their first inverse; one that
-    is `kept` from an earlier refinement serves where it fits.
+    Samples that start at the same point with the same matrices share their first inverse; `earlier`
+    ones, object array (batch,) of SampleInverse or None, serve where they fit.
     """
-    if kept is None:
-        kept = np.full(program.batch, None)
+    if earlier is None:
+        earlier = np.full(program.batch, None)
     scales = Scales.of(program)
     if scales is None:
-        return _in_pieces(program, start, kept)
-    found = _in_pieces(scales.program(program), scales.scaled(start), kept)
-    return found._replace(point=scales.unscaled(found.point))
+        return _in_pieces(program, start, earlier)
+    refinement = _in_pieces(scales.program(program), scales.scaled(start), earlier)
+    return refinement._replace(point=scales.unscaled(refinement.point))
 
 
-def _in_pieces(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     together = TOGETHER
     if program.structure.n > systems.DENSE:
         together = max(1, int(HELD / systems.layout(program.structure).pattern.size))
     count = -(-program.batch // together)
     if count <= 1:
-        return _side_by_side(program, start, kept)
+        return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
     _, like = _distinct(program, (start.x, start.y, start.s), np.arange(program.batch))
     pieces = [np.flatnonzero(like % count == k) for k in range(count)]
     pieces = [piece for piece in pieces if len(piece)]
-    found = [_side_by_side(program.take(some), start.pick(some), kept[some]) for some in pieces]
+    parts = [_side_by_side(program.take(i), start.pick(i), earlier[i]) for i in pieces]
     order = np.argsort(np.concatenate(pieces))
     x, y, s = (
-        np.concatenate([getattr(part.point, name) for part in found])[order]
+        np.concatenate([getattr(part.point, name) for part in parts])[order]
         for name in ("x", "y", "s")
     )
     fields = (
-        np.concatenate(parts)[order] for parts in zip(*(part[1:] for part in found), strict=True)
+        np.concatenate(values)[order] for values in zip(*(part[1:] for part in parts), strict=True)
     )
-    return Refined(Point(x, y, s), *fields)
+    return Refinement(Point(x, y, s), *fields)
 
 
-def _side_by_side(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     # the last bits of a matrix product depend on BLAS' threads; what runs away to infinity is left
     with one_thread_each(), np.errstate(all="ignore"):
-        return _newton(program, start, kept)
+        return _newton(program, start, earlier)
 
 
-def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
+def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     structure, batch = program.structure, program.batch
-    weights = _weights(program, start)
-    ok, contracting, done = np.zeros((3, batch), dtype=bool)
+    weights = weigh(program, start)
+    ok, done = np.zeros((2, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
-    home, place = np.zeros((2, batch), dtype=int)  # which inverse serves it
     kind = Inverses if structure.n <= systems.DENSE else Factors
-    inverses: list[Inverses | Factors] = []
-    for i in range(batch):
-        if kept[i] is not None and kept[i].fits(program, i):
-            same = [k for k, one in enumerate(inverses) if one is kept[i].inverses]
-            if not same:
-                inverses.append(kept[i].inverses)
-            home[i], place[i] = same[0] if same else len(inverses) - 1, kept[i].place
-            weights[i], contracting[i] = kept[i].inverses.weights[place[i]], True
+    inverses, home, place, contracting = _earlier_inverses(program, earlier)
+    for i in np.flatnonzero(contracting):
+        weights[i] = inverses[home[i]].weights[place[i]]
     x, v = start.x.copy(), start.y - weights * start.s
     y = v.copy()
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
     while len(left):
-        some = program.take(left)
-        f, g, y[left], error = _conditions(some, x[left], v[left], weights[left])
+        f, g, y[left], error = conditions(program.take(left), x[left], v[left], weights[left])
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
         more = ~ok[left] & (steps[left] < STEPS)
@@ -176,8 +167,8 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
         stale = left[~contracting[left]]
         if len(stale):
             first, place[stale] = _distinct(program, (x, v, weights), stale)
-            some = program.take(first)
-            inverses.append(kind.of(some, x[first], v[first], weights[first], e[first]))
+            at = x[first], v[first], weights[first], e[first]
+            inverses.append(kind.of(program.take(first), *at))
             home[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
@@ -199,61 +190,28 @@ def _newton(program: ConeProgram, start: Point, kept: np.ndarray) -> Refined:
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
         if inverses[home[sample]].numbers <= KEPT:
-            newest[sample] = Kept(inverses[home[sample]], int(place[sample]))
-    return Refined(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
+            newest[sample] = SampleInverse(inverses[home[sample]], int(place[sample]))
+    return Refinement(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
 
 
-def _dual(structure: Structure, v: np.ndarray) -> np.ndarray:
-    """Π_K*(v) = v + Π_K(-v)."""
-    y = v.copy()
-    for cone, rows, part in each_block(structure, v):
-        y[:, rows] += cone.project(-part).reshape(len(v), -1)
-    return y
+def _earlier_inverses(
+    program: ConeProgram, earlier: np.ndarray
+) -> tuple[list[Inverses | Factors], np.ndarray, np.ndarray, np.ndarray]:
+    """The earlier inverses that fit; which of them is each sample's, its place there, and whether.
 
-
-def _weights(program: ConeProgram, z: Point) -> np.ndarray:
-    """S, such that y and S s are of one size in each curved cone, within limits; (batch, m).
-
-    Where y or s is nothing but noise it counts as a small part of what the data would allow.
+    Three arrays (batch,).
     """
-    w, weights = program.data, np.empty_like(z.s)
-    with np.errstate(all="ignore"):
-        entries = norm(w.A)
-        y_size = np.maximum(norm(z.y), NOISE * (norm(w.q) + norm(w.P) * norm(z.x)) / entries)
-        s_size = np.maximum(norm(z.s), NOISE * (norm(w.b) + entries * norm(z.x)))
-        mean = y_size / s_size
-        mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
-        for (cone, rows, y), (_, _, s) in zip(
-            each_block(program.structure, z.y), each_block(program.structure, z.s), strict=True
-        ):
-            own = np.clip(norm(y) / norm(s) / mean, 1 / RANGE, RANGE)
-            known = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
-            weights[:, rows] = np.repeat(np.where(known, own, 1.0) * mean, s.shape[2], axis=1)
-    return weights
-
-
-def _conditions(
-    program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, y, and the larger one's size (batch,), relative to the terms that add up to it."""
-    structure, w = program.structure, program.data
-    y = _dual(structure, v)
-    Px, Aty = product(structure.P, w.P, x), transposed_product(structure.A, w.A, y)
-    Ax, b = weights * product(structure.A, w.A, x), weights * w.b
-    f, g = Px + w.q + Aty, Ax - b + y - v
-    least = LEAST * (norm(w.P) * norm(x) + norm(w.A) * norm(v))
-    error = _share(norm(f), np.maximum(norm(w.q) + norm(Px) + norm(Aty), least))
-    terms = norm(Ax) + norm(b) + norm(v)
-    for cone, first, count in structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        own = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
-        error = np.maximum(error, _share(norm(g[:, rows]), np.maximum(own, LEAST * terms)))
-    return f, g, y, error
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """What part of the whole it is; both may be 0."""
-    return part / np.where(whole > 0, whole, 1.0)
+    home, place = np.zeros((2, program.batch), dtype=int)
+    fits = np.zeros(program.batch, dtype=bool)
+    inverses: list[Inverses | Factors] = []
+    for i, inverse in enumerate(earlier):
+        if inverse is not None and inverse.fits(program, i):
+            same = [k for k, one in enumerate(inverses) if one is inverse.inverses]
+            if not same:
+                inverses.append(inverse.inverses)
+            home[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
+            fits[i] = True
+    return inverses, home, place, fits
 
 
 def _distinct(
@@ -261,6 +219,6 @@ def _distinct(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The samples unlike all before them, and for each sample which of those it is like."""
     arrays = [*arrays, *(v for v in (program.data.P, program.data.A) if len(v) > 1)]
-    found: dict[tuple[bytes, ...], int] = {}
-    like = [found.setdefault(tuple(v[i].tobytes() for v in arrays), len(found)) for i in samples]
+    first: dict[tuple[bytes, ...], int] = {}
+    like = [first.setdefault(tuple(v[i].tobytes() for v in arrays), len(first)) for i in samples]
     return samples[np.unique(like, return_index=True)[1]], np.array(like)

@@ -20,11 +20,14 @@ from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
-from cvxlpgd.program import ConeProgram, Data, Point, norm
-from cvxlpgd.program.pattern import Array, product, transposed_product
+from cvxlpgd.program import ConeProgram, Point, norm
+from cvxlpgd.program.pattern import product, transposed_product
 from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.solvers.clarabel import Clarabel
+from cvxlpgd.solvers.run.arrays import point_in, program_in
+from cvxlpgd.solvers.run.guard import solve_guarded
 
 EXCLUDES = 1e3  # times the data's own size: a solution must be larger than that
 ROUNDING = 64 * np.finfo(float).eps  # of the terms that add up to b'y or q'd
@@ -32,7 +35,7 @@ SMALL = 1e-7  # of the largest: a ray's entries below are not its support
 POLISHED = 4_000_000  # entries of A's full matrix, up to which a ray is polished
 
 
-def certified(solution: Solution, program: ConeProgram) -> Solution:
+def certify(solution: Solution, program: ConeProgram) -> Solution:
     """The solution, its "infeasible" and "unbounded" samples without a certificate failed.
 
     A solver leaves a ray where it has one, in y or in x; otherwise an interior point that finds
@@ -42,18 +45,19 @@ def certified(solution: Solution, program: ConeProgram) -> Solution:
     claimed = np.flatnonzero([status in claims for status in solution.status])
     if not len(claimed) or program.structure.mixed_integer:
         return solution
-    part, rays = _on_host(program.take(claimed)), _point_on_host(solution.point.pick(claimed))
-    status = _proved(part, rays)
+    part = program_in(program.take(claimed), "numpy")
+    rays = point_in(solution.point.pick(claimed), "numpy")
+    status = _verdicts(part, rays)
     left, point = np.flatnonzero(status == Status.FAILED), solution.point
     if len(left):
         unproved = part.take(left)
         rays = _rays(unproved)
-        status[left] = _proved(unproved, rays)
-        point = _placed(point, claimed[left], rays)
+        status[left] = _verdicts(unproved, rays)
+        point = _place(point, claimed[left], rays)
     falling = np.flatnonzero(status == Status.UNBOUNDED)
     if len(falling):  # where nothing is feasible the objective cannot fall
         nothing = _without_objective(part.take(falling))
-        empty = _proved(nothing, _rays(nothing)) == Status.INFEASIBLE
+        empty = _verdicts(nothing, _rays(nothing)) == Status.INFEASIBLE
         status[falling[empty]] = Status.INFEASIBLE
     texts = list(solution.messages)
     new = solution.status.copy()
@@ -71,7 +75,7 @@ def _without_objective(program: ConeProgram) -> ConeProgram:
     return replace(program, data=replace(w, P=w.P * 0.0, q=w.q * 0.0))
 
 
-def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
+def _place(point: Point, index: np.ndarray, rays: Point) -> Point:
     """The points, rays in some samples' places: who checks again finds them there."""
     fields = {}
     for name, v in point._items():
@@ -83,15 +87,12 @@ def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
 
 def _rays(program: ConeProgram) -> Point:
     """What Clarabel leaves of the programs; NaN where it finds a solution."""
-    from cvxlpgd.solvers.clarabel import Clarabel
-    from cvxlpgd.solvers.run.guard import guarded
-
-    solution = guarded(Clarabel(), program)
+    solution = solve_guarded(Clarabel(), program)
     nothing = solution.ok[:, None]
     return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point._items()))
 
 
-def _proved(program: ConeProgram, rays: Point) -> np.ndarray:
+def _verdicts(program: ConeProgram, rays: Point) -> np.ndarray:
     """Which status the rays prove, (batch,), FAILED where they prove none."""
     status = np.full(program.batch, Status.FAILED, dtype=object)
     with np.errstate(all="ignore"):
@@ -103,9 +104,9 @@ def _proved(program: ConeProgram, rays: Point) -> np.ndarray:
 def _is_infeasible(program: ConeProgram, y: np.ndarray) -> np.ndarray:
     """Where y proves that there is no feasible point, bool (batch,)."""
     w, structure = program.data, program.structure
-    y = _projected(program, y / _positive(norm(y)), dual=True)
+    y = _project(program, y / _positive(norm(y)), dual=True)
     proved = np.zeros(program.batch, dtype=bool)
-    for ray in (y, _polished(program, y)):
+    for ray in (y, _polish(program, y)):
         rest = np.abs(transposed_product(structure.A, w.A, ray))
         gain, terms = -np.sum(w.b * ray, axis=1), np.sum(np.abs(w.b * ray), axis=1)
         excluded = EXCLUDES * np.sum(rest * _size_of_x(program), axis=1)
@@ -118,7 +119,7 @@ def _is_unbounded(program: ConeProgram, d: np.ndarray) -> np.ndarray:
     w, structure = program.data, program.structure
     d = d / _positive(norm(d))
     Ad = product(structure.A, w.A, d)
-    outside = np.abs(Ad + _projected(program, -Ad, dual=False))
+    outside = np.abs(Ad + _project(program, -Ad, dual=False))
     curvature = np.abs(product(structure.P, w.P, d))
     gain, terms = -np.sum(w.q * d, axis=1), np.sum(np.abs(w.q * d), axis=1)
     lost = np.sum(curvature * _size_of_x(program), axis=1)
@@ -126,7 +127,7 @@ def _is_unbounded(program: ConeProgram, d: np.ndarray) -> np.ndarray:
     return np.asarray((gain > ROUNDING * terms) & (gain > EXCLUDES * lost))
 
 
-def _projected(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
+def _project(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
     """The nearest points of the cones, or of their duals: v + Π_K(-v)."""
     out = np.empty_like(v)
     for cone, first, count in program.structure.blocks:
@@ -139,7 +140,7 @@ def _projected(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
     return out
 
 
-def _polished(program: ConeProgram, y: np.ndarray) -> np.ndarray:
+def _polish(program: ConeProgram, y: np.ndarray) -> np.ndarray:
     """Rays of linear rows without what A' does not send to 0, at the least relative change."""
     structure, A = program.structure, program.data.A
     if not structure.polyhedral or structure.m * structure.n > POLISHED:
@@ -155,7 +156,7 @@ def _polished(program: ConeProgram, y: np.ndarray) -> np.ndarray:
         rest = matrix.T @ np.where(size > SMALL * size.max(initial=0.0), y[i], 0.0)
         out[i] = 0.0
         out[i, support] = y[i, support] - weight * np.linalg.lstsq(scaled.T, rest, rcond=None)[0]
-    return _projected(program, out, dual=True)
+    return _project(program, out, dual=True)
 
 
 def _size_of_x(program: ConeProgram) -> np.ndarray:
@@ -166,15 +167,13 @@ def _size_of_x(program: ConeProgram) -> np.ndarray:
     diagonal = np.flatnonzero(P.rows == P.cols)
     own = np.abs(w.q)[:, P.cols[diagonal]] / np.abs(w.P[:, diagonal])
     size = np.maximum(size, _largest(own, P.cols[diagonal], structure.n, program.batch))
-    return _filled(size)
+    return _fill(size)
 
 
 def _size_of_y(program: ConeProgram) -> np.ndarray:
     """Y (batch, m)."""
     w, A = program.data, program.structure.A
-    return _filled(
-        _largest(np.abs(w.q)[:, A.cols] / np.abs(w.A), A.rows, A.shape[0], program.batch)
-    )
+    return _fill(_largest(np.abs(w.q)[:, A.cols] / np.abs(w.A), A.rows, A.shape[0], program.batch))
 
 
 def _largest(values: np.ndarray, places: np.ndarray, size: int, batch: int) -> np.ndarray:
@@ -185,22 +184,10 @@ def _largest(values: np.ndarray, places: np.ndarray, size: int, batch: int) -> n
     return out.T
 
 
-def _filled(size: np.ndarray) -> np.ndarray:
+def _fill(size: np.ndarray) -> np.ndarray:
     largest = size.max(axis=1, initial=0.0)[:, None]
     return np.where(size > 0, size, np.where(largest > 0, largest, 1.0))
 
 
 def _positive(size: np.ndarray) -> np.ndarray:
     return np.where(size > 0, size, 1.0)[:, None]
-
-
-def _on_host(program: ConeProgram) -> ConeProgram:
-    return replace(program, data=Data(*(_host(v) for _, v in program.data._items())))
-
-
-def _point_on_host(z: Point) -> Point:
-    return Point(*(_host(v) for _, v in z._items()))
-
-
-def _host(v: Array) -> np.ndarray:
-    return np.asarray(to_device(v, "cpu"))

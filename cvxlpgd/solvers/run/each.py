@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.program.threads import shared, workers
-from cvxlpgd.solvers.run.guard import is_failure, known_status, said, shape_fault
+from cvxlpgd.solvers.run.guard import is_failure, is_status, one_line, shape_fault
 
 # A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
 WORTH = 1e-3  # of all that is left to do
@@ -60,13 +60,13 @@ def row(values: np.ndarray, i: int) -> np.ndarray:
     return values[i if len(values) > 1 else 0]
 
 
-def together(start: Solution | None, batch: int) -> list[list[int]]:
+def groups_of(start: Solution | None, batch: int) -> list[list[int]]:
     """The samples, those that start from the same solution in one group, one after the other."""
-    kept = None if start is None else start.workspace
-    if kept is None:
+    workspace = None if start is None else start.workspace
+    if workspace is None:
         return [[i] for i in range(batch)]
     groups: dict[int, list[int]] = {}
-    for i, entry in enumerate(kept):
+    for i, entry in enumerate(workspace):
         groups.setdefault(-1 - i if entry is None else id(entry), []).append(i)
     return list(groups.values())
 
@@ -95,11 +95,11 @@ def solve_each(
         for i in group:
             begin = perf_counter()
             try:
-                answers[i] = sound(one(i), structure)
+                answers[i] = check(one(i), structure)
             except BaseException as error:
                 if not is_failure(error):
                     raise
-                answers[i] = Answer(Status.FAILED, message=said(error))
+                answers[i] = Answer(Status.FAILED, message=one_line(error))
             seconds[i] = perf_counter() - begin
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
@@ -135,12 +135,12 @@ def solve_each(
     )
 
 
-def sound(answer: Answer, structure: Structure) -> Answer:
+def check(answer: Answer, structure: Structure) -> Answer:
     """The answer, or a failure that says what is wrong with it."""
     n, m = (structure.n,), (structure.m,)
     arrays = (("x", answer.x, n), ("y", answer.y, m), ("s", answer.s, m))
     faults = [shape_fault(k, v, wanted) for k, v, wanted in arrays if v is not None]
-    if not known_status(answer.status):
+    if not is_status(answer.status):
         faults.append(f"the solver returned the status {answer.status!r}")
     elif answer.status in USABLE and answer.x is None:
         faults.append(f"the solver returned the status {answer.status} without a point")

@@ -13,8 +13,8 @@ import numpy as np
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
-from cvxlpgd.solvers.run.each import together
-from cvxlpgd.solvers.run.guard import failed, guarded, said
+from cvxlpgd.solvers.run.each import groups_of
+from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.solvers.run.wrapper import Around
 
@@ -34,11 +34,6 @@ class OnExecutor(Around):
     executor: Executor | Processes
     time_limit: float | None = None
 
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """What the solver requires."""
-        return self.solver.requires
-
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The same with more options for the solver."""
         return replace(self, solver=self.solver.with_options(options))
@@ -48,17 +43,17 @@ class OnExecutor(Around):
 
         Where a worker is lost, its samples are tried once more, each alone; then they have failed.
         """
-        pieces = self._pieces(together(start, program.batch))
-        found = self._outcomes(program, start, pieces)
-        kept = [(piece, outcome) for piece, outcome in found if isinstance(outcome, Solution)]
-        lost = [piece for piece, outcome in found if not isinstance(outcome, Solution)]
+        pieces = self._pieces(groups_of(start, program.batch))
+        outcomes = self._outcomes(program, start, pieces)
+        solutions = [(piece, out) for piece, out in outcomes if isinstance(out, Solution)]
+        lost = [piece for piece, out in outcomes if not isinstance(out, Solution)]
         alone = [piece[k : k + 1] for piece in lost for k in range(len(piece))]
         for piece, outcome in self._outcomes(program, start, alone):
             if not isinstance(outcome, Solution):
-                outcome = failed(program.take(piece), self._words(outcome))
-            kept.append((piece, outcome))
-        order = np.argsort(np.concatenate([piece for piece, _ in kept]))
-        return Solution.joined([solution for _, solution in kept]).take(order)
+                outcome = failure(program.take(piece), self._words(outcome))
+            solutions.append((piece, outcome))
+        order = np.argsort(np.concatenate([piece for piece, _ in solutions]))
+        return Solution.joined([solution for _, solution in solutions]).take(order)
 
     def _pieces(self, groups: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """One for each worker; smaller ones where a worker may be lost with its piece."""
@@ -76,7 +71,7 @@ class OnExecutor(Around):
         outcomes: list[Solution | Exception] = []
         try:
             for piece in pieces:
-                futures.append(self._submitted(program.take(piece), start and start.take(piece)))
+                futures.append(self._submit(program.take(piece), start and start.take(piece)))
             for future in futures:
                 try:
                     outcomes.append(future.result())
@@ -87,13 +82,13 @@ class OnExecutor(Around):
                 future.cancel()
         return list(zip(pieces, outcomes, strict=True))
 
-    def _submitted(self, program: ConeProgram, start: Solution | None) -> Future[Solution]:
+    def _submit(self, program: ConeProgram, start: Solution | None) -> Future[Solution]:
         arguments = self.solver, program, start
         if isinstance(self.executor, Processes):
             limit = self.time_limit and self.time_limit * program.batch + self.executor.grace
-            return self.executor.submit(limit, guarded, *arguments)
+            return self.executor.submit(limit, solve_guarded, *arguments)
         try:
-            return self.executor.submit(guarded, *arguments)
+            return self.executor.submit(solve_guarded, *arguments)
         except BrokenExecutor as error:
             broken: Future[Solution] = Future()
             broken.set_exception(error)
@@ -107,6 +102,6 @@ class OnExecutor(Around):
             code = getattr(error, "exitcode", None)
             return f"crashed: twice its worker process died, with exit code {code}"
         return (
-            f"the executor lost a worker ({said(error)}); give it a new one, or "
+            f"the executor lost a worker ({one_line(error)}); give it a new one, or "
             "executor=Processes(), which replaces its workers"
         )

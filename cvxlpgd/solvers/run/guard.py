@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -10,32 +10,30 @@ from array_api_compat import array_namespace
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.solution import Solution, Status
-
-if TYPE_CHECKING:
-    from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.protocol import Solver
 
 
-def guarded(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
+def solve_guarded(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
     """solver.solve; where that raises, or returns no Solution of the batch, each sample alone.
 
     A sample that does so alone is a failed sample. What this library raises on purpose, such as
     InvalidOption, is of the call and not of a sample, and is passed on.
     """
     try:
-        return _checked(solver.solve(program, start), program)
+        return _check(solver.solve(program, start), program)
     except CvxlpgdError:
         raise
     except BaseException as error:
         if not is_failure(error):
             raise
         if program.batch == 1:
-            return failed(program, said(error))
+            return failure(program, one_line(error))
     samples = (np.array([i]) for i in range(program.batch))
-    parts = [guarded(solver, program.take(i), start and start.take(i)) for i in samples]
+    parts = [solve_guarded(solver, program.take(i), start and start.take(i)) for i in samples]
     return Solution.joined(parts)
 
 
-def failed(program: ConeProgram, message: str) -> Solution:
+def failure(program: ConeProgram, message: str) -> Solution:
     """The solution of a batch in which every sample failed."""
     batch, xp = program.batch, array_namespace(program.data.q)
 
@@ -54,26 +52,26 @@ def is_failure(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception in one line."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-def shape_fault(name: str, found: Any, wanted: tuple[int, ...]) -> str:
+def shape_fault(name: str, array: Any, wanted: tuple[int, ...]) -> str:
     """What is wrong with the shape of an array, nothing if it is as wanted."""
-    shape = tuple(found.shape)
+    shape = tuple(array.shape)
     return "" if shape == wanted else f"the solver returned {name} of shape {shape}, not {wanted}"
 
 
 _KNOWN = frozenset(Status)
 
 
-def known_status(status: Any) -> bool:
+def is_status(status: Any) -> bool:
     """Whether it is one of ours; a solver may write it as text."""
     return isinstance(status, str) and status in _KNOWN
 
 
-def _checked(solution: Solution, program: ConeProgram) -> Solution:
+def _check(solution: Solution, program: ConeProgram) -> Solution:
     """The solution itself; ValueError unless it is one of this batch."""
     batch, n, m = program.batch, program.structure.n, program.structure.m
     sizes = {"x": n, "y": m, "s": m}
@@ -83,9 +81,7 @@ def _checked(solution: Solution, program: ConeProgram) -> Solution:
     ]
     if len(solution.messages) != batch:
         faults.append(f"the solver returned {len(solution.messages)} messages, not {batch}")
-    faults += [
-        f"the solver returned the status {s!r}" for s in solution.status if not known_status(s)
-    ]
+    faults += [f"the solver returned the status {s!r}" for s in solution.status if not is_status(s)]
     for fault in filter(None, faults):
         raise ValueError(fault)
     return solution

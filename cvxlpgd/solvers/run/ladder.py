@@ -1,19 +1,82 @@
-"""Several solvers in the order in which they are asked."""
+"""Several solvers, or ways to solve, in the order in which they are asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from functools import partial
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from array_api_compat import to_device
 
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones, solve
+from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
+from cvxlpgd.solvers.run.arrays import array_in
+from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.solvers.run.wrapper import Around
+
+
+class Attempt(NamedTuple):
+    """A batch solved one way: how much to doubt each sample (batch,), and which need no other way.
+
+    `settled` is a bool array (batch,).
+    """
+
+    solution: Solution
+    doubt: np.ndarray
+    settled: np.ndarray
+
+    def take(self, index: np.ndarray) -> Attempt:
+        """These samples' part."""
+        return Attempt(self.solution.take(index), self.doubt[index], self.settled[index])
+
+
+Way = Callable[[ConeProgram, Solution | None], Attempt]
+
+
+def is_less_doubtful(new: Attempt, old: Attempt) -> np.ndarray:
+    """Which samples the newer attempt leaves with less doubt, bool (batch,)."""
+    return new.doubt < old.doubt
+
+
+def solve_in_turn(
+    program: ConeProgram,
+    start: Solution | None,
+    ways: Sequence[Way],
+    is_better: Callable[[Attempt, Attempt], np.ndarray] = is_less_doubtful,
+    total_costs: bool = False,
+) -> Solution:
+    """Solve a batch the first way, and what no way has settled yet the next way.
+
+    Parameters
+    ----------
+    ways : functions (program, start) -> Attempt
+    is_better : function (new attempt, old attempt) -> bool array (batch,)
+        Whose solution replaces the earlier one.
+    total_costs : bool
+        If True, a sample's seconds and set-ups are those of all its attempts, otherwise those of
+        the attempt that its solution is from.
+    """
+    best = ways[0](program, start)
+    for way in ways[1:]:
+        left = np.flatnonzero(~best.settled)
+        if not len(left):
+            break
+        rest = program if len(left) == program.batch else program.take(left)
+        new = way(rest, start and start.take(left))
+        better = is_better(new, best.take(left))
+        solution = best.solution.replaced(left, new.solution, better)
+        if total_costs:
+            seconds, setups = np.array(best.solution.seconds), np.array(best.solution.setups)
+            seconds[left] += new.solution.seconds
+            setups[left] += np.asarray(new.solution.setups)
+            solution = replace(solution, seconds=seconds, setups=setups)
+        doubt, settled = best.doubt.copy(), best.settled.copy()
+        doubt[left[better]], settled[left] = new.doubt[better], new.settled
+        best = Attempt(solution, doubt, settled)
+    return best.solution
 
 
 @dataclass(frozen=True)
@@ -50,8 +113,8 @@ class FirstOf:
     @property
     def integer(self) -> bool | str:
         """Whether any of them takes integers; "linear" if all that do take them without a P."""
-        taken = [solver.integer for solver in self.solvers if solver.integer]
-        return taken[0] if len(set(taken)) == 1 else bool(taken)
+        kinds = [solver.integer for solver in self.solvers if solver.integer]
+        return kinds[0] if len(set(kinds)) == 1 else bool(kinds)
 
     @property
     def arrays(self) -> str:
@@ -84,19 +147,14 @@ class FirstOf:
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve with the first one that takes the program, and what it leaves with the next."""
         able = [s for s in self.solvers if not missing_cones(s, program.structure)]
-        solution = _named(solve(able[0], program, start), able[0])
-        doubt = _doubt(solution, able[0])
-        for solver in able[1:]:
-            left = np.flatnonzero(doubt)
-            if not len(left):
-                break
-            some = program if len(left) == program.batch else program.take(left)
-            again = _named(solve(solver, some, start and start.take(left)), solver)
-            doubts = _doubt(again, solver)
-            better = doubts < doubt[left]
-            solution = solution.replaced(left, again, better)
-            doubt[left] = np.minimum(doubt[left], doubts)
-        return solution
+        return solve_in_turn(program, start, [partial(_attempt, solver) for solver in able])
+
+
+def _attempt(solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
+    solution = solve(solver, program, start)
+    names = np.full(len(solution.status), solver.name, dtype=object)
+    doubt = _doubt(solution, solver)
+    return Attempt(replace(solution, solvers=names), doubt, doubt == 0)
 
 
 def _doubt(solution: Solution, solver: Solver) -> np.ndarray:
@@ -105,7 +163,7 @@ def _doubt(solution: Solution, solver: Solver) -> np.ndarray:
     A solved point as much as its residual, where that is no match for what the solver was asked.
     """
     assert solution.residuals is not None
-    residual = np.asarray(to_device(solution.residuals.largest, "cpu"))  # NaN with integers
+    residual = array_in(solution.residuals.largest, "numpy")  # NaN with integers
     unsure = (residual > FINEST) & (solver.accuracy <= FINEST)
     doubt = np.where((solution.status == Status.SOLVED) & unsure, np.minimum(residual, 1.0), 0.0)
     doubt[solution.status == Status.INACCURATE] = 2.0
@@ -122,8 +180,3 @@ def first_of(*solvers: Solver) -> FirstOf:
 def is_plain(solver: Solver) -> bool:
     """Whether it is one solver, not several in turn, and not one around another."""
     return not isinstance(solver, FirstOf | Around)
-
-
-def _named(solution: Solution, solver: Solver) -> Solution:
-    names = np.full(len(solution.status), solver.name, dtype=object)
-    return replace(solution, solvers=names)

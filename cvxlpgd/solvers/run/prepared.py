@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.solution import USABLE, Solution
-from cvxlpgd.solvers.run.each import Answer, row, solve_each, together
+from cvxlpgd.solvers.run.each import Answer, groups_of, row, solve_each
 
 
 class Start(NamedTuple):
@@ -36,37 +36,38 @@ class Setup(Protocol):
         """Solve for these vectors (n,) and (m,)."""
 
 
-Solve = Callable[[np.ndarray, np.ndarray, Start | None], Answer]
-Prepare = Callable[[np.ndarray, np.ndarray], Setup | Solve]
+Prepare = Callable[[np.ndarray, np.ndarray], Setup]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Home:
-    """The prepared objects of one pair of matrices that nobody is using at the moment.
+class Stock(Generic[T]):
+    """The set-ups of one pair of matrices that nobody is using at the moment.
 
     Parameters
     ----------
-    solver : the solver's value
+    solver : hashable
+        The solver's value: with other options it sets up something else.
     structure : Structure
-    P, A : arrays (entries,)
-    free : list of Setup
-        Taking from its end and putting back are atomic: an object is never in two hands.
+    P, A : arrays (entries,), or of all samples of a batch
+    free : list
+        Taking from its end and putting back are atomic: a set-up is never in two hands.
     """
 
     solver: Hashable
     structure: Structure
     P: np.ndarray
     A: np.ndarray
-    free: list[Setup | Solve] = field(default_factory=list)
+    free: list[T] = field(default_factory=list)
 
     def fits(self, solver: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
-        """Whether the objects are of this solver and set up for these very matrices."""
+        """Whether the set-ups are of this solver and for these very matrices."""
         if self.structure is not structure or self.solver != solver:
             return False
         return _same(self.P, P) and _same(self.A, A)
 
-    def taken(self) -> Setup | Solve | None:
-        """A free object, no longer here; None where all are in use."""
+    def take(self) -> T | None:
+        """A free set-up, no longer here; None where all are in use."""
         try:
             return self.free.pop()
         except IndexError:
@@ -80,7 +81,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
 class Slot(NamedTuple):
     """What a solution keeps of one sample."""
 
-    home: Home
+    stock: Stock[Setup]
     state: Any
 
 
@@ -92,24 +93,23 @@ def solve_prepared(
     parallel: bool = True,
     lasting: bool = True,
 ) -> Solution:
-    """Solve each sample with an object prepared for its matrices, kept from `start` where it fits.
+    """Solve each sample with its matrices' set-up, one kept from `start` where it fits.
 
     Parameters
     ----------
     solver : the solver's value
-        Objects are kept for this solver with these options only.
+        Set-ups are kept for this solver with these options only.
     prepare : (P's values, A's values) -> Setup
-        In the order of the structure's patterns, P's with both triangles.
+        In the order of the structure's patterns (entries,), P's with both triangles.
     parallel : bool
         Whether `solve` releases the GIL.
     lasting : bool
-        Whether what `prepare` returns serves later calls. Else it serves this call only, not even
-        one of another thread at the same time, and sets its matrices up in its solves, which say so
-        in their Answers.
+        If False, set-ups are discarded after this call, are not shared with other threads' calls,
+        and set their matrices up while they solve: their Answers say how often.
     """
     w, structure, batch = program.data, program.structure, program.batch
-    slots = _kept(start, batch)
-    homes = _homes(solver, program, slots, lasting)
+    slots = _slots(start, batch)
+    stocks = _stocks(solver, program, slots, lasting)
     states: list[Any] = [None] * batch
     setups = np.zeros(batch)
     usable = np.zeros(batch, dtype=bool) if start is None else start.ok
@@ -119,29 +119,28 @@ def solve_prepared(
         if start is not None and usable[i]:
             z, slot = start.point, slots[i]
             begin = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
-        home = homes[i]
-        setup = home.taken()
+        stock = stocks[i]
+        setup = stock.take()
         if setup is None:
             setups[i] = lasting
-            setup = prepare(home.P, home.A)
-        solve = setup if callable(setup) else setup.solve
-        answer = solve(row(w.q, i), row(w.b, i), begin)
+            setup = prepare(stock.P, stock.A)
+        answer = setup.solve(row(w.q, i), row(w.b, i), begin)
         setups[i] += answer.setups
-        if _trusted(answer, structure):  # what failed keeps nothing, and is given no other sample
+        if _is_sound(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
-            home.free.append(setup)
+            stock.free.append(setup)
         return answer
 
-    solution = solve_each(program, one, parallel, together(start, batch))
+    solution = solve_each(program, one, parallel, groups_of(start, batch))
     if not lasting:
-        for home in homes:
-            home.free.clear()
+        for stock in stocks:
+            stock.free.clear()
     workspace = np.empty(batch, dtype=object)
-    workspace[:] = [Slot(home, state) for home, state in zip(homes, states, strict=True)]
+    workspace[:] = [Slot(stock, state) for stock, state in zip(stocks, states, strict=True)]
     return replace(solution, workspace=workspace, setups=setups)
 
 
-def _trusted(answer: Answer, structure: Structure) -> bool:
+def _is_sound(answer: Answer, structure: Structure) -> bool:
     """Whether there is a point of the right size, of numbers."""
     sizes = ((answer.x, structure.n), (answer.y, structure.m), (answer.s, structure.m))
     return (
@@ -153,31 +152,31 @@ def _trusted(answer: Answer, structure: Structure) -> bool:
 
 def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
     """What this solver left in a slot for programs of this structure."""
-    if slot is None or slot.home.structure is not structure or slot.home.solver != solver:
+    if slot is None or slot.stock.structure is not structure or slot.stock.solver != solver:
         return None
     return slot.state
 
 
-def _kept(start: Solution | None, batch: int) -> Sequence[Slot | None]:
+def _slots(start: Solution | None, batch: int) -> Sequence[Slot | None]:
     if start is None or start.workspace is None:
         return [None] * batch
     return [slot if isinstance(slot, Slot) else None for slot in start.workspace]
 
 
-def _homes(
+def _stocks(
     solver: Hashable, program: ConeProgram, slots: Sequence[Slot | None], lasting: bool
-) -> list[Home]:
-    """Each sample's home: one for all that share matrices, a lasting one where it fits."""
+) -> list[Stock[Setup]]:
+    """Each sample's stock: one for all that share matrices, a lasting one where it fits."""
     w, structure = program.data, program.structure
     shared = len(w.P) == len(w.A) == 1
-    found: dict[int, Home] = {}  # one for all, or by the earlier solution that samples start from
-    homes = []
+    known: dict[int, Stock[Setup]] = {}  # for all, or by the solution that samples start from
+    stocks = []
     for i, slot in enumerate(slots):
         P, A = row(w.P, i), row(w.A, i)
-        old = slot and slot.home
+        old = slot and slot.stock
         key = 0 if shared else (id(slot) if slot else -1 - i)
-        if key not in found or not (shared or found[key].fits(solver, structure, P, A)):
+        if key not in known or not (shared or known[key].fits(solver, structure, P, A)):
             fits = lasting and old is not None and old.fits(solver, structure, P, A)
-            found[key] = old if old and fits else Home(solver, structure, P, A)
-        homes.append(found[key])
-    return homes
+            known[key] = old if old and fits else Stock(solver, structure, P, A)
+        stocks.append(known[key])
+    return stocks

@@ -17,6 +17,11 @@ class Around:
         return self.solver.name
 
     @property
+    def requires(self) -> tuple[str, ...]:
+        """What the solver requires."""
+        return self.solver.requires
+
+    @property
     def cones(self) -> frozenset[type]:
         """The cones that the solver takes."""
         return self.solver.cones

@@ -7,19 +7,17 @@ nonnegative. P and A are compressed by rows.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Point, Structure
+from cvxlpgd.program import Point, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.rows import upper_triangle
 from cvxlpgd.program.threads import one_thread_each
@@ -48,54 +46,6 @@ class Raw(NamedTuple):
     iterations: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """The set-up objects of one pair of matrices that nobody is using at the moment.
-
-    Parameters
-    ----------
-    options : mapping
-    structure : Structure
-    P, A : arrays (size or 1, entries)
-    size : int
-        Samples that an object solves at once. It serves whole multiples of them, as the re-solves
-        of a batch from above and from below.
-    free : list of Batched
-        Taking from its end and putting back are atomic: an object is never in two hands.
-    process : int
-        A forked child has the objects but none of their threads.
-    """
-
-    options: Mapping[str, Any]
-    structure: Structure
-    P: np.ndarray
-    A: np.ndarray
-    size: int
-    free: list[Batched] = field(default_factory=list)
-    process: int = field(default_factory=os.getpid)
-
-    def fits(self, options: Mapping[str, Any], program: ConeProgram) -> bool:
-        """Whether the objects are of these options and set up for these very matrices."""
-        if self.structure is not program.structure or self.options != options:
-            return False
-        if self.process != os.getpid() or program.batch % self.size:
-            return False
-        return _repeated(self.P, program.data.P) and _repeated(self.A, program.data.A)
-
-    def taken(self) -> Batched | None:
-        """A free object, no longer here; None where all are in use."""
-        try:
-            return self.free.pop()
-        except IndexError:
-            return None
-
-
-def _repeated(kept: np.ndarray, values: np.ndarray) -> bool:
-    """Whether `values` are `kept`, once or several times."""
-    pieces = range(0, len(values), len(kept))
-    return all(kept is values or np.array_equal(kept, values[k : k + len(kept)]) for k in pieces)
-
-
 class Batched:
     """Moreau's object for `size` samples of some matrices.
 
@@ -103,10 +53,17 @@ class Batched:
     sample's result is the same in any batch, from a used object and from a new one.
     """
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        values: tuple[np.ndarray, np.ndarray],
+        options: Mapping[str, Any],
+        size: int,
+    ) -> None:
+        """Set up the values of P and A, each (size or 1, entries)."""
         import moreau
 
-        structure, P, A = kept.structure, kept.structure.P, kept.structure.A
+        P, A = structure.P, structure.A
         rows = np.arange(structure.n)
         cones, self._rows = _cones(moreau, structure)
         self._places = np.argsort(self._rows)
@@ -114,53 +71,46 @@ class Batched:
         A_order, A_starts = _by_row(A, self._places)
         self._solver = moreau.CompiledSolver(
             structure.n, structure.m, P_starts, P.cols[P_order], A_starts, A.cols[A_order],
-            cones=cones, settings=_settings(moreau, kept.options, kept.size),
+            cones=cones, settings=_settings(moreau, options, size),
         )  # fmt: skip
         # exactly symmetric, or it refuses: the upper triangle on both sides
         upper = np.where(P.rows <= P.cols, np.arange(P.size), P.mirrored)
-        P_values, A_values = kept.P[:, upper[P_order]], kept.A[:, A_order]
+        P_values, A_values = values[0][:, upper[P_order]], values[1][:, A_order]
         if len(P_values) == len(A_values) == 1:
             P_values, A_values = P_values[0], A_values[0]  # shared by the batch, set up once
         else:  # it takes both shared, or none
-            P_values = np.broadcast_to(P_values, (kept.size, P.size))
-            A_values = np.broadcast_to(A_values, (kept.size, A.size))
+            P_values = np.broadcast_to(P_values, (size, P.size))
+            A_values = np.broadcast_to(A_values, (size, A.size))
         self._solver.setup(P_values, A_values)
         self._warm = moreau.BatchedWarmStart
-        self._size = kept.size
-        self._long = kept.size * (P.size + A.size) > LONG
+        self._size = size
+        self._long = size * (P.size + A.size) > LONG
         # semidefinite cones call BLAS from each of Moreau's own threads
         psd = any(isinstance(cone, PSD) for cone in structure.cones)
         self._blas = one_thread_each if psd else nullcontext
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Point | None) -> Raw:
         """Solve for q (batch, n) and b (batch, m), a whole multiple of `size` samples."""
-        given = [q, b[:, self._rows]]
+        vectors = [q, b[:, self._rows]]
         if start is not None:  # a sample without a start begins at 0
             x, y, s = (np.where(np.isfinite(v), v, 0.0) for v in (start.x, start.y, start.s))
-            given += [x, y[:, self._rows], s[:, self._rows]]
+            vectors += [x, y[:, self._rows], s[:, self._rows]]
         pieces = range(0, len(q), self._size)
         with self._blas():
-            answers = [self._piece(*(v[k : k + self._size] for v in given)) for k in pieces]
-        x, z, s = (np.concatenate([getattr(a.found, k) for a in answers]) for k in ("x", "z", "s"))
-        words = tuple(status.name for a in answers for status in a.status)
-        iterations = np.concatenate([np.asarray(a.iterations, dtype=float) for a in answers])
+            answers = [self._piece(*(v[k : k + self._size] for v in vectors)) for k in pieces]
+        x, z, s = (np.concatenate([getattr(a, k) for a, _ in answers]) for k in ("x", "z", "s"))
+        words = tuple(status.name for _, info in answers for status in info.status)
+        iterations = np.concatenate([np.asarray(i.iterations, dtype=float) for _, i in answers])
         return Raw(Point(x, z[:, self._places], s[:, self._places]), words, iterations)
 
-    def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> _Piece:
+    def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> tuple[Any, Any]:
+        """Moreau's own answer for `size` samples, and its report."""
         warm = self._warm(*start) if start else None
-        found = interruptible(lambda: self._solver.solve(q, b, warm), self._long)
-        return _Piece(found, self._solver.info.status, self._solver.info.iterations)
+        answer = call_interruptibly(lambda: self._solver.solve(q, b, warm), self._long)
+        return answer, self._solver.info
 
 
-class _Piece(NamedTuple):
-    """Moreau's own answer for `size` samples."""
-
-    found: Any
-    status: Sequence[Any]
-    iterations: Sequence[int]
-
-
-def interruptible(call: Callable[[], Any], long: bool) -> Any:
+def call_interruptibly(call: Callable[[], Any], long: bool) -> Any:
     """What `call` returns. Ctrl-C in the main thread does not wait for a long one's end.
 
     Moreau cannot be stopped: what was interrupted goes on, unused, and Python ends after it.
@@ -209,7 +159,7 @@ def _cones(moreau: Any, structure: Structure) -> tuple[Any, np.ndarray]:
 
 
 def _settings(moreau: Any, options: Mapping[str, Any], size: int) -> Any:
-    def chosen(names: frozenset[str]) -> dict[str, Any]:
+    def among(names: frozenset[str]) -> dict[str, Any]:
         return {name: value for name, value in options.items() if name in names}
 
     try:
@@ -217,11 +167,11 @@ def _settings(moreau: Any, options: Mapping[str, Any], size: int) -> Any:
             batch_size=size,
             # a cold start after a failed warm one is ours: Moreau's takes the whole batch, warning
             ipm_settings=moreau.IPMSettings(
-                warm_start_no_retry=frozenset(moreau.SolverStatus), **chosen(IPM)
+                warm_start_no_retry=frozenset(moreau.SolverStatus), **among(IPM)
             ),
-            active_set_settings=moreau.ActiveSetSettings(**chosen(ACTIVE_SET)),
-            **chosen(SETTINGS),
+            active_set_settings=moreau.ActiveSetSettings(**among(ACTIVE_SET)),
+            **among(SETTINGS),
         )
     except ValueError as error:  # pydantic's: a title, then the option and what it should be
-        said = [line.strip() for line in str(error).splitlines()]
-        raise InvalidOption(f"MOREAU: {': '.join(said[1:3]) or said[0]}") from None
+        lines = [line.strip() for line in str(error).splitlines()]
+        raise InvalidOption(f"MOREAU: {': '.join(lines[1:3]) or lines[0]}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, Self
 
@@ -12,8 +13,10 @@ import numpy as np
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, answered, is_solver, solve
-from cvxlpgd.solvers.refine.newton import Kept, is_refinable, refine
+from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
+from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
+from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
+from cvxlpgd.solvers.run.solve import ask, solve
 from cvxlpgd.solvers.run.wrapper import Around
 
 
@@ -76,23 +79,24 @@ class Refined(Around):
         """Newton's method from `start`, then from the rough solvers' points, then the solver's."""
         if not is_refinable(program.structure):
             return solve(self.solver, program, start)
-        found = None if start is None else _newton(program, start, spent=False)
-        doubt = np.where(np.zeros(program.batch) if found is None else found.ok, 0.0, np.inf)
-        start = start and _unwrapped(start)
-        for solver in (*self.rough, self.solver):
-            left = np.flatnonzero(doubt > self.accuracy)
-            if not len(left):
-                break
-            some = program if len(left) == program.batch else program.take(left)
-            answer = _wrapped(answered(solver, some, start and start.take(left)))
-            again = _newton(some, answer, spent=True)
-            doubts = self._doubt(answer, some, again.ok)
-            answer = answer.replaced(np.arange(len(left)), again, again.ok)
-            better = doubts <= doubt[left]
-            found = answer if found is None else found.replaced(left, answer, better)
-            doubt[left] = np.minimum(doubt[left], doubts)
-        assert found is not None
-        return replace(found, residuals=None)
+        newton = [] if start is None else [self._from_start]
+        ways = newton + [partial(self._attempt, solver) for solver in (*self.rough, self.solver)]
+        solution = solve_in_turn(program, start, ways, lambda new, old: new.doubt <= old.doubt)
+        return replace(solution, residuals=None)
+
+    def _from_start(self, program: ConeProgram, start: Solution | None) -> Attempt:
+        """Newton's method from an earlier solution."""
+        assert start is not None
+        solution = _refine(program, start, spent=False)
+        return Attempt(solution, np.where(solution.ok, 0.0, np.inf), solution.ok)
+
+    def _attempt(self, solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
+        """Newton's method from a solver's points; the points where it does not lead to rounding."""
+        answer = _wrap(ask(solver, program, start and _unwrap(start)))
+        refined = _refine(program, answer, spent=True)
+        doubt = self._doubt(answer, program, refined.ok)
+        solution = answer.replaced(np.arange(program.batch), refined, refined.ok)
+        return Attempt(solution, doubt, doubt <= self.accuracy)
 
     def _doubt(self, answer: Solution, program: ConeProgram, refined: np.ndarray) -> np.ndarray:
         """How much to doubt an answer: nothing that is refined, a point as much as its residual.
@@ -108,28 +112,28 @@ class Refined(Around):
         return np.where(refined, 0.0, np.where(answer.ok, residual, none))
 
 
-def _newton(program: ConeProgram, start: Solution, spent: bool) -> Solution:
+def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     """Newton's method from a solution; what it does not refine has failed.
 
     `spent` says whether that solution's own seconds and iterations are a part of this solve.
     """
     begin = perf_counter()
-    wrapped = _wrapped(start).workspace
-    assert wrapped is not None
-    kept = np.array([None, *(entry.kept for entry in wrapped)], dtype=object)[1:]
-    found = refine(program, start.point, kept)
+    entries = _wrap(start).workspace
+    assert entries is not None
+    earlier = np.array([None, *(entry.inverse for entry in entries)], dtype=object)[1:]
+    refinement = refine(program, start.point, earlier)
     workspace = np.full(program.batch, None)
     workspace[:] = [
-        replace(entry, kept=newest or entry.kept)
-        for entry, newest in zip(wrapped, found.kept, strict=True)
+        replace(entry, inverse=newest or entry.inverse)
+        for entry, newest in zip(entries, refinement.inverses, strict=True)
     ]
-    status = np.where(found.ok, Status.SOLVED, Status.FAILED).astype(object)
-    setups = found.factored.astype(float)
+    status = np.where(refinement.ok, Status.SOLVED, Status.FAILED).astype(object)
+    setups = refinement.factored.astype(float)
     return replace(
         start,
-        point=found.point,
+        point=refinement.point,
         status=status,
-        iterations=found.steps + start.iterations * spent,
+        iterations=refinement.steps + start.iterations * spent,
         seconds=(perf_counter() - begin) / program.batch + start.seconds * spent,
         messages=("",) * program.batch,
         residuals=None,
@@ -144,10 +148,10 @@ class _Entry:
     """What a solution keeps of a sample: what its solver does, and an inverse."""
 
     slot: Any = None
-    kept: Kept | None = None
+    inverse: SampleInverse | None = None
 
 
-def _wrapped(solution: Solution) -> Solution:
+def _wrap(solution: Solution) -> Solution:
     """The solution with such entries."""
     entries = [None] * len(solution.status) if solution.workspace is None else solution.workspace
     workspace = np.full(len(entries), None)
@@ -155,9 +159,9 @@ def _wrapped(solution: Solution) -> Solution:
     return replace(solution, workspace=workspace)
 
 
-def _unwrapped(solution: Solution) -> Solution:
+def _unwrap(solution: Solution) -> Solution:
     """The solution as its solver left it."""
-    entries = _wrapped(solution).workspace
+    entries = _wrap(solution).workspace
     assert entries is not None
     workspace = np.full(len(entries), None)
     workspace[:] = [entry.slot for entry in entries]

@@ -1,0 +1,61 @@
+"""The library's solvers, one row each: all that is said of a solver outside of its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cvxlpgd.solvers.clarabel import Clarabel
+from cvxlpgd.solvers.daqp.solver import DAQP
+from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.highs import HiGHS
+from cvxlpgd.solvers.moreau.solver import Moreau
+from cvxlpgd.solvers.osqp import OSQP
+from cvxlpgd.solvers.piqp import PIQP
+from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.refine.solver import Refined
+from cvxlpgd.solvers.scs import SCS
+
+
+@dataclass(frozen=True)
+class SolverRow:
+    """A solver of the library.
+
+    Parameters
+    ----------
+    adapter : () -> Solver
+        Its class, which without arguments makes the solver with its default options.
+    extra : str or None
+        The extra of pyproject.toml that installs what it requires; None if the library does.
+    refined : () -> Solver, optional
+        What solver=None asks in its place where solutions are to be refined; itself if not given.
+    """
+
+    adapter: Callable[[], Solver]
+    extra: str | None = None
+    refined: Callable[[], Solver] | None = None
+
+
+def _refined_scs() -> Solver:
+    """SCS, whose rough solves share one factorization where they share their matrices.
+
+    What those do not lead to comes from an interior point, whose steps do not mind scales that SCS
+    is slow at, or calls infeasible.
+    """
+    rough = SCS(eps=1e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=1000)
+    return Refined(SCS(), (rough, Clarabel()))
+
+
+SOLVERS: dict[str, SolverRow] = {
+    row.adapter().name: row
+    for row in (
+        SolverRow(Clarabel, refined=lambda: Refined(Clarabel())),
+        SolverRow(SCS, refined=_refined_scs),
+        SolverRow(ECOS, "ecos", lambda: Refined(ECOS())),
+        SolverRow(DAQP, "daqp"),
+        SolverRow(HiGHS),
+        SolverRow(PIQP, "piqp", lambda: Refined(PIQP())),
+        SolverRow(OSQP, "osqp"),
+        SolverRow(Moreau, "moreau"),
+    )
+}  # by name, in capitals

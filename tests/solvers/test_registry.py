@@ -1,0 +1,133 @@
+"""The registry: a row is all that a solver needs to be found, asked, installed and documented."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cvxlpgd.solvers
+from cvxlpgd.errors import UnsuitableSolver
+from cvxlpgd.solvers import Clarabel, Solver
+from cvxlpgd.solvers.choose.choice import known, named, resolved
+from cvxlpgd.solvers.protocol import is_solver
+from cvxlpgd.solvers.registry import SOLVERS, SolverRow
+from tests.helpers.programs import dense, orthant
+
+ROOT = Path(__file__).parent.parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORDS = {"Zero": "zero", "NonNeg": "nonnegative", "SOC": "second-order", "Exp": "exponential"}
+
+every_row = pytest.mark.parametrize(("name", "row"), SOLVERS.items(), ids=SOLVERS)
+
+
+def installed_by(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+
+@every_row
+def test_a_row_declares_a_public_solver(name: str, row: SolverRow) -> None:
+    solver = row.adapter()
+    assert is_solver(solver)
+    assert named(name.lower()) == solver
+    assert getattr(cvxlpgd.solvers, type(solver).__name__) is row.adapter
+    assert (solver, True) in [(one, own) for one, own, _ in known()]
+    if row.refined is not None:
+        assert row.refined().name == name
+
+
+@every_row
+def test_an_extra_installs_what_a_solver_requires(name: str, row: SolverRow) -> None:
+    extras = PROJECT["optional-dependencies"]
+    requirements = PROJECT["dependencies"] if row.extra is None else extras[row.extra]
+    assert set(row.adapter().requires) <= installed_by(requirements)
+
+
+def documented() -> dict[str, list[str]]:
+    """The cells of README's table of solvers, by the solver's name in capitals."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("\n| solver |")[2].partition("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {re.split(r"[ ,]", cells[0])[0].upper(): cells[1:] for cells in rows}
+
+
+def test_the_documentation_has_every_solver_and_no_other() -> None:
+    (through_cvxpy,) = (cells for cells in documented().values() if "through CVXPY" in cells[0])
+    assert documented().keys() - {"MOSEK"} == SOLVERS.keys()
+    assert through_cvxpy == documented()["MOSEK"]
+
+
+@every_row
+def test_the_documentation_says_what_a_row_declares(name: str, row: SolverRow) -> None:
+    how, cones, quadratic, _ = documented()[name]
+    solver = row.adapter()
+    kinds = {cone.__name__ for cone in solver.cones}
+    assert re.findall("extra `(.*?)`", how)[:1] == ([] if row.extra is None else [row.extra])
+    if cones == "all":
+        assert kinds == {"Zero", "NonNeg", "SOC", "PSD", "Exp", "Pow"}
+    else:
+        assert cones == ", ".join(word for cone, word in WORDS.items() if cone in kinds)
+        assert kinds <= WORDS.keys()
+    assert bool(re.search(r"\w", quadratic)) == solver.quadratic
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The cone {0} by another name, that no solver of the library takes."""
+
+    rows: int
+    interior = None
+    symmetric = False
+
+    def project(self, v: np.ndarray) -> np.ndarray:
+        return v * 0.0
+
+    def derivative(self, v: np.ndarray) -> np.ndarray:
+        return v * 0.0
+
+
+class Newcomer(Clarabel):
+    """A solver of a cone of its own."""
+
+    name = "NEWCOMER"
+    cones = frozenset({Axis})
+
+
+def test_a_new_row_is_found_and_asked_where_no_rule_has_a_solver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    structure = dense(np.ones((1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)), (Axis(1),)).structure
+    with pytest.raises(UnsuitableSolver, match="cones Axis"):
+        resolved(None, structure, {})
+    monkeypatch.setitem(SOLVERS, "NEWCOMER", SolverRow(Newcomer))
+    new: Solver = Newcomer()
+    assert named("Newcomer") == new
+    assert resolved(None, structure, {}) == new
+    assert resolved(None, structure, {"max_iter": 9}) == Newcomer(max_iter=9)
+    usual = orthant([[1, 0]], [[4, 1, 1]], quadratic=True).structure
+    assert "NEWCOMER" not in repr(resolved(None, usual, {}))
+
+
+def test_the_modules_of_solvers_import_each_other_in_one_order() -> None:
+    """No cycle, not even of imports for types or of those inside functions."""
+    package = ROOT / "cvxlpgd" / "solvers"
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in package.rglob("*.py")
+    }
+    imports = {
+        name: {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module in modules
+        }
+        for name, path in modules.items()
+    }
+    order = list(TopologicalSorter(imports).static_order())  # CycleError names one
+    assert order.index("cvxlpgd.solvers.protocol") < order.index("cvxlpgd.solvers.registry")
