@@ -143,12 +143,8 @@ class Structure:
             np.full(cone.rows * count, isinstance(cone, NonNeg)) for cone, _, count in self.blocks
         ] or [np.zeros(0, dtype=bool)])  # fmt: skip
 
-    @cached_property
-    def memory(self) -> dict[str, Any]:
-        """What solvers have worked out, by names of theirs; pickles and copies leave it out."""
-        return {}
-
     def __getstate__(self) -> dict[str, Any]:
+        """Without what can be worked out again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property

@@ -26,8 +26,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from cvxlpgd.program.data import ConeProgram, Point, norm
+from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
 from cvxlpgd.program.factors import Factors, Mixed, factored
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import Pairs, is_diagonal
 from cvxlpgd.program.pattern import product, products, transposed_product
 
@@ -298,34 +299,42 @@ class Systems:
 
     def _largest(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
         """The largest entry of the part of the program that each belongs to; parts share none."""
-        n, (count, labels, order, starts) = self.program.structure.n, self._parts
+        n, parts = self.program.structure.n, Parts.of(self.program.structure)
         both = np.abs(np.concatenate([x, u], axis=-1))
-        if count == 1:
+        if parts.number == 1:
             largest = np.broadcast_to(both.max(axis=-1, initial=0.0)[..., None], both.shape)
         else:
-            largest = np.maximum.reduceat(both[..., order], starts, axis=-1)[..., labels]
+            sorted_by_part = both[..., parts.order]
+            largest = np.maximum.reduceat(sorted_by_part, parts.starts, axis=-1)[..., parts.labels]
         return largest[..., :n], largest[..., n:]
 
-    @property
-    def _parts(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        """How many parts the program has, the part of each column and row, and their order."""
-        structure = self.program.structure
-        if "parts" not in structure.memory:
-            n, size = structure.n, structure.n + structure.m
-            first = np.arange(structure.m)  # a curved cone's rows belong together
-            for cone, start, count in structure.blocks:
-                if not is_diagonal(cone):
-                    span = start + np.arange(cone.rows * count)
-                    first[span] = start + (span - start) // cone.rows * cone.rows
-            rows = np.concatenate([structure.P.rows, structure.A.rows + n, first + n])
-            cols = np.concatenate([structure.P.cols, structure.A.cols, np.arange(structure.m) + n])
-            links = sp.coo_array((np.ones(len(rows)), (rows, cols)), shape=(size, size))
-            count, labels = connected_components(links, directed=False)
-            order = np.argsort(labels, kind="stable")
-            starts = np.searchsorted(labels[order], np.arange(count))
-            structure.memory["parts"] = count, labels, order, starts
-        parts: tuple[int, np.ndarray, np.ndarray, np.ndarray] = structure.memory["parts"]
-        return parts
+
+class Parts(NamedTuple):
+    """The parts of a program that share no entry: how many, which one each column and row is of,
+    the columns and rows sorted by part, and where each part begins among these.
+    """
+
+    number: int
+    labels: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
+
+    @staticmethod
+    @per_structure
+    def of(structure: Structure) -> Parts:
+        """Those of a structure."""
+        n, size = structure.n, structure.n + structure.m
+        first = np.arange(structure.m)  # a curved cone's rows belong together
+        for cone, start, count in structure.blocks:
+            if not is_diagonal(cone):
+                span = start + np.arange(cone.rows * count)
+                first[span] = start + (span - start) // cone.rows * cone.rows
+        rows = np.concatenate([structure.P.rows, structure.A.rows + n, first + n])
+        cols = np.concatenate([structure.P.cols, structure.A.cols, np.arange(structure.m) + n])
+        links = sp.coo_array((np.ones(len(rows)), (rows, cols)), shape=(size, size))
+        number, labels = connected_components(links, directed=False)
+        order = np.argsort(labels, kind="stable")
+        return Parts(number, labels, order, np.searchsorted(labels[order], np.arange(number)))
 
 
 def _size(x: Stack, u: Stack, scale_x: np.ndarray, scale_u: np.ndarray) -> np.ndarray:

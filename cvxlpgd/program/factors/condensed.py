@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from cvxlpgd.cones import Zero
 from cvxlpgd.program.data import Structure
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
 
 if TYPE_CHECKING:
@@ -25,28 +27,22 @@ class Elimination:
     CVXPY writes |Sx|² as |t|² with rows t - Sx = 0: no program is strictly convex in all columns.
     """
 
-    structure: Structure
+    P: Pattern
+    A: Pattern
     kept: np.ndarray
     defined: np.ndarray
     defining: np.ndarray
     pivots: np.ndarray
     rows: np.ndarray
 
-    @classmethod
-    def of(cls, structure: Structure) -> Elimination:
-        """What can be eliminated, worked out once for a structure."""
-        if "elimination" not in structure.memory:
-            structure.memory["elimination"] = cls._made(structure)
-        elimination: Elimination = structure.memory["elimination"]
-        return elimination
-
-    @classmethod
-    def _made(cls, structure: Structure) -> Elimination:
+    @staticmethod
+    @per_structure
+    def of(structure: Structure) -> Elimination:
         """Columns that canonicalization added, whose entry is constant."""
         A = structure.A
         equalities = np.zeros(structure.m, dtype=bool)
         for cone, first, count in structure.blocks:
-            if cone.interior is None:
+            if isinstance(cone, Zero):
                 equalities[first : first + cone.rows * count] = True
         once = np.bincount(A.cols, minlength=structure.n) == 1
         constant = np.ones(A.size, dtype=bool)
@@ -56,18 +52,17 @@ class Elimination:
         pivots = able[np.unique(A.rows[able], return_index=True)[1]]
         kept = np.setdiff1d(np.arange(structure.n), A.cols[pivots])
         rows = np.setdiff1d(np.arange(structure.m), A.rows[pivots])
-        return cls(structure, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
+        return Elimination(structure.P, A, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
 
     @cached_property
     def parts(self) -> dict[str, Part]:
         """Which entries of P and A are in each part of them."""
-        P, A = self.structure.P, self.structure.A
         return {
-            "P_CC": Part.of(P, self.kept, self.kept),
-            "P_FC": Part.of(P, self.defined, self.kept),
-            "P_FF": Part.of(P, self.defined, self.defined),
-            "A_C": Part.of(A, self.rows, self.kept),
-            "A_R": Part.of(A, self.defining, self.kept),
+            "P_CC": Part.of(self.P, self.kept, self.kept),
+            "P_FC": Part.of(self.P, self.defined, self.kept),
+            "P_FF": Part.of(self.P, self.defined, self.defined),
+            "A_C": Part.of(self.A, self.rows, self.kept),
+            "A_R": Part.of(self.A, self.defining, self.kept),
         }
 
 

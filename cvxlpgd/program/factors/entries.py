@@ -8,6 +8,7 @@ import numpy as np
 
 from cvxlpgd.program.data import Structure
 from cvxlpgd.program.factors.scaling import NOTHING
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
 
 if TYPE_CHECKING:
@@ -64,16 +65,14 @@ class Layout(NamedTuple):
     rows: np.ndarray
     cols: np.ndarray
 
-    @classmethod
-    def of(cls, structure: Structure) -> Layout:
-        """That of a structure, worked out once."""
-        if "layout of G" not in structure.memory:
-            runs = [Run.of(structure, *block) for block in structure.blocks]
-            nothing = [np.zeros(0, dtype=int)]
-            rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
-            structure.memory["layout of G"] = cls(runs, rows, cols)
-        layout: Layout = structure.memory["layout of G"]
-        return layout
+    @staticmethod
+    @per_structure
+    def of(structure: Structure) -> Layout:
+        """That of a structure."""
+        runs = [Run.of(structure, *block) for block in structure.blocks]
+        nothing = [np.zeros(0, dtype=int)]
+        rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
+        return Layout(runs, rows, cols)
 
 
 def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:

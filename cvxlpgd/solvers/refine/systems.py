@@ -13,6 +13,7 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
 from cvxlpgd.program import ConeProgram, Structure, norm
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern, product, transposed_product
 from cvxlpgd.program.threads import shared, workers
 
@@ -170,15 +171,9 @@ class _Layout(NamedTuple):
     places: list[np.ndarray]
 
 
+@per_structure
 def layout(structure: Structure) -> _Layout:
-    """The layout of a structure's systems, worked out once."""
-    if "layout" not in structure.memory:
-        structure.memory["layout"] = _made_layout(structure)
-    found: _Layout = structure.memory["layout"]
-    return found
-
-
-def _made_layout(structure: Structure) -> _Layout:
+    """The layout of a structure's systems."""
     n, m, P, A = structure.n, structure.m, structure.P, structure.A
     curved = np.zeros(m, dtype=bool)
     blocks = []
@@ -239,15 +234,9 @@ class _DenseGram(NamedTuple):
         H += full.swapaxes(1, 2) @ moved
 
 
+@per_structure
 def _grams(structure: Structure) -> list[_Gram | _DenseGram]:
-    """How A'MA is made for each run of equal cones; worked out once for a structure."""
-    if "grams" not in structure.memory:
-        structure.memory["grams"] = _made_grams(structure)
-    grams: list[_Gram | _DenseGram] = structure.memory["grams"]
-    return grams
-
-
-def _made_grams(structure: Structure) -> list[_Gram | _DenseGram]:
+    """How A'MA is made for each run of equal cones."""
     grams: list[_Gram | _DenseGram] = []
     A, n = structure.A, structure.n
     for cone, first, count in structure.blocks:
