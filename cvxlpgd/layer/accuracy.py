@@ -130,7 +130,7 @@ def _clear(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where all values are far from rounding and known well, bool (batch,), and their error."""
     total, floor = evidence.bounds()
-    for name, v in fields._items():
+    for name, v in fields.items():
         getattr(floor, name)[:] += UNIT * norm(v)[:, None]
     clear, error = np.ones(len(evidence.exists), dtype=bool), np.zeros(len(evidence.exists))
     triples = zip(values, mapping.bounds(total), mapping.bounds(floor), strict=True)
@@ -154,7 +154,7 @@ def _looked_at(
     """
     *changes, terms, least = evidence.changes(samples)
     own = type(fields)(**{
-        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields._items()
+        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields.items()
     })  # fmt: skip
     parts = [mapping.values(change, samples) for change in changes]
     limits = [mapping.magnitudes(v, samples) for v in (own, least)]

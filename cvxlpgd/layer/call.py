@@ -140,7 +140,7 @@ class Call:
             groups = [[name == kind for name in alone] for kind in ("q", "b", "mixed")]
         else:
             groups = [list(needed)]
-        return [group for group in groups if any(len(v) for _, v in self.wanted(group)._items())]
+        return [group for group in groups if any(len(v) for _, v in self.wanted(group).items())]
 
     def _differentiate(
         self, active: np.ndarray, where: np.ndarray, point_bar: Point, needed: Sequence[bool]

@@ -26,22 +26,23 @@ class _Vector:
     """Sums, differences and multiples, field by field."""
 
     def __add__(self, other: Any) -> Any:
-        return replace(self, **{k: v + getattr(other, k) for k, v in self._items()})  # type: ignore[type-var]
+        return replace(self, **{k: v + getattr(other, k) for k, v in self.items()})  # type: ignore[type-var]
 
     def __sub__(self, other: Any) -> Any:
-        return replace(self, **{k: v - getattr(other, k) for k, v in self._items()})  # type: ignore[type-var]
+        return replace(self, **{k: v - getattr(other, k) for k, v in self.items()})  # type: ignore[type-var]
 
     def __mul__(self, factor: Any) -> Any:
-        return replace(self, **{k: v * factor for k, v in self._items()})  # type: ignore[type-var]
+        return replace(self, **{k: v * factor for k, v in self.items()})  # type: ignore[type-var]
 
     __rmul__ = __mul__
 
     def take(self, index: Array) -> Any:
         """The samples at these positions; fields shared by the batch stay as they are."""
-        picked = {k: v if v.shape[0] == 1 else v[index] for k, v in self._items()}
+        picked = {k: v if v.shape[0] == 1 else v[index] for k, v in self.items()}
         return replace(self, **picked)  # type: ignore[type-var]
 
-    def _items(self) -> Iterator[tuple[str, Any]]:
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """(name, array) of each field."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
 
 
@@ -190,7 +191,7 @@ class ConeProgram:
     @property
     def batch(self) -> int:
         """Number of samples."""
-        lengths = {v.shape[0] for _, v in self.data._items()}
+        lengths = {v.shape[0] for _, v in self.data.items()}
         return 0 if 0 in lengths else max(lengths)
 
     def take(self, index: Array) -> ConeProgram:

@@ -124,7 +124,7 @@ class Solution:
         r, t = self.residuals, other.residuals
         return replace(
             self,
-            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point._items())),
+            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point.items())),
             status=np.concatenate([self.status, other.status])[source],
             iterations=joined(self.iterations, other.iterations),
             seconds=joined(self.seconds, other.seconds),

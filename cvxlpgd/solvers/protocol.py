@@ -182,7 +182,7 @@ def answered(solver: Solver, program: ConeProgram, start: Solution | None = None
     solution = guarded(solver, moved, start and _moved_start(start, solver.arrays))
     if solution.residuals is None:
         solution = certified(solution, moved)
-    points = (_to(v, program.data.q) for _, v in solution.point._items())
+    points = (_to(v, program.data.q) for _, v in solution.point.items())
     return replace(solution, point=Point(*points))
 
 
@@ -223,7 +223,7 @@ def _points(solution: Solution) -> Point:
         return solution.point
     xp = array_namespace(solution.point.x)
     ok = xp.asarray(solution.ok, device=solution.point.x.device)[:, None]
-    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point._items()))
+    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point.items()))
 
 
 def _none(program: ConeProgram) -> Solution:
@@ -235,11 +235,11 @@ def _none(program: ConeProgram) -> Solution:
 
 
 def _moved(program: ConeProgram, arrays: str) -> ConeProgram:
-    return replace(program, data=Data(*(_kind(v, arrays) for _, v in program.data._items())))
+    return replace(program, data=Data(*(_kind(v, arrays) for _, v in program.data.items())))
 
 
 def _moved_start(start: Solution, arrays: str) -> Solution:
-    return replace(start, point=Point(*(_kind(v, arrays) for _, v in start.point._items())))
+    return replace(start, point=Point(*(_kind(v, arrays) for _, v in start.point.items())))
 
 
 def _kind(v: Array, arrays: str) -> Array:

@@ -74,7 +74,7 @@ def _without_objective(program: ConeProgram) -> ConeProgram:
 def _placed(point: Point, index: np.ndarray, rays: Point) -> Point:
     """The points, rays in some samples' places: who checks again finds them there."""
     fields = {}
-    for name, v in point._items():
+    for name, v in point.items():
         xp = array_namespace(v)
         fields[name] = xp.asarray(v, copy=True)
         fields[name][index] = xp.asarray(getattr(rays, name), dtype=v.dtype, device=v.device)
@@ -88,7 +88,7 @@ def _rays(program: ConeProgram) -> Point:
 
     solution = guarded(Clarabel(), program)
     nothing = solution.ok[:, None]
-    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point._items()))
+    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point.items()))
 
 
 def _proved(program: ConeProgram, rays: Point) -> np.ndarray:
@@ -195,11 +195,11 @@ def _positive(size: np.ndarray) -> np.ndarray:
 
 
 def _on_host(program: ConeProgram) -> ConeProgram:
-    return replace(program, data=Data(*(_host(v) for _, v in program.data._items())))
+    return replace(program, data=Data(*(_host(v) for _, v in program.data.items())))
 
 
 def _point_on_host(z: Point) -> Point:
-    return Point(*(_host(v) for _, v in z._items()))
+    return Point(*(_host(v) for _, v in z.items()))
 
 
 def _host(v: Array) -> np.ndarray:
