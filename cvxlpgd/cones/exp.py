@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, by_projection, ratio, reach_by_size
 from cvxlpgd.cones._root import newton_root
 from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.cones._linearization import Linearization, of_diagonal, ratio
+from cvxlpgd.cones.linearization import Linearization, of_diagonal, ratio
 
 
 @dataclass(frozen=True)

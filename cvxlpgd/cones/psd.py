@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, ratio
+from cvxlpgd.cones.linearization import Linearization, ratio
 
 
 @lru_cache(maxsize=64)

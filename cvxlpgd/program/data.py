@@ -88,8 +88,7 @@ class Structure:
     P, A : Pattern
         (n, n), both triangles, and (m, n).
     cones : tuple of Cone
-        Their rows follow each other: zero, nonnegative, second-order, semidefinite, exponential,
-        power.
+        Their rows follow each other, in the order of `cones/registry.py`.
     integer, boolean : int arrays
         Columns of x that are integers, or 0 or 1.
     varying : Data of int arrays

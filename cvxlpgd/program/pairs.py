@@ -1,6 +1,6 @@
 """Complementary pairs of a batch's cones, how each can move, and in which units.
 
-A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/_linearization.py`.
+A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/linearization.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones import Linearization
+from cvxlpgd.cones import Linearization, NonNeg, Zero
 from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
 from cvxlpgd.program.pattern import product
 
@@ -60,7 +60,7 @@ class Pairs(NamedTuple):
         for cone, first, count in structure.blocks:
             rows = slice(first, first + cone.rows * count)
             shape = (len(y), count, cone.rows)
-            if is_diagonal(cone):
+            if isinstance(cone, Zero | NonNeg):
                 y_new[:, rows] = rows_alone.y[:, rows] / weights[:, rows]
                 s_new[:, rows] = rows_alone.s[:, rows] * weights[:, rows]
                 compliance[:, rows] = rows_alone.compliance[:, rows]
@@ -71,7 +71,7 @@ class Pairs(NamedTuple):
             y_new[:, rows] = pair.y.reshape(len(y), -1)
             s_new[:, rows] = pair.s.reshape(len(y), -1)
             compliance[:, rows] = pair.compliance.reshape(len(y), -1)
-            directions.append(pair.directions)
+            directions.append(None if is_diagonal(cone) else pair.directions)
         return cls(weights, y_new * weights, s_new / weights, compliance, directions)
 
     @classmethod

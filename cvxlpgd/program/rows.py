@@ -9,6 +9,8 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
+from cvxlpgd.cones.registry import position
+from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.program.pattern import Pattern
 
@@ -63,15 +65,39 @@ def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
 
 
 def scs_cones(structure: Structure) -> dict[str, object]:
-    """The cones as the dictionary that SCS and its relatives read."""
-    cones = structure.cones
+    """The cones as the dictionary that SCS and its relatives read.
+
+    Raises
+    ------
+    UnsuitableSolver
+        For a cone that the dictionary has no word for.
+    """
+    zero = nonneg = exponential = 0
+    second_order, semidefinite, power = [], [], []
+    for cone in structure.cones:
+        match cone:
+            case Zero():
+                zero += cone.rows
+            case NonNeg():
+                nonneg += cone.rows
+            case SOC():
+                second_order.append(cone.rows)
+            case PSD():
+                semidefinite.append(cone.order)
+            case Exp():
+                exponential += 1
+            case Pow():
+                power.append(cone.alpha)
+            case _:
+                name = type(cone).__name__
+                raise UnsuitableSolver(f"{name} cones are unknown to SCS and its relatives")
     return {
-        "z": sum(c.rows for c in cones if isinstance(c, Zero)),
-        "l": sum(c.rows for c in cones if isinstance(c, NonNeg)),
-        "q": [c.rows for c in cones if isinstance(c, SOC)],
-        "s": [c.order for c in cones if isinstance(c, PSD)],
-        "ep": sum(isinstance(c, Exp) for c in cones),
-        "p": [c.alpha for c in cones if isinstance(c, Pow)],
+        "z": zero,
+        "l": nonneg,
+        "q": second_order,
+        "s": semidefinite,
+        "ep": exponential,
+        "p": power,
     }
 
 
@@ -101,7 +127,13 @@ class Lift:
 
 
 def lift(program: ConeProgram) -> Lift:
-    """Lift P of each sample to one second-order cone."""
+    """Lift P of each sample to one second-order cone.
+
+    Raises
+    ------
+    UnsuitableSolver
+        For a cone without a place in the order of rows.
+    """
     structure, w = program.structure, program.data
     n, m = structure.n, structure.m
     active = np.unique(structure.P.cols)
@@ -115,10 +147,10 @@ def lift(program: ConeProgram) -> Lift:
     weighted = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     roots[:, :, active] = weighted @ np.swapaxes(vectors, 1, 2)
 
-    kinds = (Zero, NonNeg, SOC)
-    first = sum(cone.rows for cone in structure.cones if isinstance(cone, kinds))
-    before = sum(isinstance(cone, kinds) for cone in structure.cones)
-    cones = (*structure.cones[:before], SOC(k + 2), *structure.cones[before:])
+    last = position(SOC)
+    earlier = [cone for cone in structure.cones if position(type(cone)) <= last]
+    first, before = sum(cone.rows for cone in earlier), len(earlier)
+    cones = (*earlier, SOC(k + 2), *structure.cones[before:])
     rows = np.concatenate([np.arange(first), np.arange(first, m) + k + 2])
     lifted = first + np.arange(k + 2)
 
