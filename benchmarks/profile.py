@@ -21,8 +21,8 @@ PARTS = {
     "Newton's method": ("cvxlpgd.solvers.refine.refined.refine",),
     "residuals": ("cvxlpgd.solvers.protocol.judged",),
     "maps": (
-        "cvxlpgd.canonical.maps.ParameterMap.data",
-        "cvxlpgd.canonical.maps.ParameterMap.cotangents",
+        "cvxlpgd.canonical.parameter_map.ParameterMap.data",
+        "cvxlpgd.canonical.parameter_map.ParameterMap.cotangents",
     ),
     "domains": ("cvxlpgd.layer.compiled.Compiled.faults", "cvxlpgd.layer.compiled.Compiled.flat"),
     "differences": (

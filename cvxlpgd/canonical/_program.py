@@ -13,7 +13,8 @@ import scipy.sparse as sp
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compiled
 from cvxlpgd.canonical._theta import Theta
-from cvxlpgd.canonical.maps import Block, Output, ParameterMap, VariableMap
+from cvxlpgd.canonical.parameter_map import Block, ParameterMap
+from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
 from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import CvxlpgdError, InvalidProblem

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cvxlpgd.canonical.maps import ParameterMap, VariableMap
+from cvxlpgd.canonical.parameter_map import ParameterMap
+from cvxlpgd.canonical.variable_map import VariableMap
 from cvxlpgd.layer.compiled import taken
 from cvxlpgd.program import Data, Point, norm
 

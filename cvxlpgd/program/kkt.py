@@ -26,11 +26,13 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
+from cvxlpgd.program.data import Point, norm
 from cvxlpgd.program.factors import Factors, Mixed, factored
 from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import Pairs, is_diagonal
 from cvxlpgd.program.pattern import product, products, transposed_product
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most

@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from cvxlpgd.program.data import Structure
+from cvxlpgd.program.structure import Structure
 
 Fact = TypeVar("Fact")
 Key = TypeVar("Key")

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.cones import Linearization, NonNeg, Zero
-from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
+from cvxlpgd.program.data import Point, norm
 from cvxlpgd.program.pattern import product
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
 NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at

@@ -15,9 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_array
 
-# Gathers are worth it up to this many numbers for each entry of the matrix.
-GATHERED = 4
-
 Array = Any  # an array of any namespace that array-api-compat knows
 
 
@@ -135,7 +132,7 @@ def picked(v: Array, columns: np.ndarray) -> Array:
 def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
-        return _scattered(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
+        return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
     if len(values) == 1:
         return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
     return (_diagonal(sp.csc_array, pattern, values, pattern.shape) @ x.ravel()).reshape(
@@ -146,7 +143,7 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     """A'y per sample: values (batch or 1, entries), y (batch, rows) -> (batch, columns)."""
     if not is_numpy_array(y):
-        return _scattered(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
+        return scatter(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
     if len(values) == 1:
         return np.ascontiguousarray((pattern.transposed(values[0]) @ y.T).T)
     transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
@@ -174,7 +171,10 @@ def products(
     return np.ascontiguousarray(out.reshape(batch, size, columns).swapaxes(1, 2))
 
 
-def _scattered(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
+def scatter(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
+    """Sums of the terms (batch, entries) that share a position: (batch, size), in the namespace of
+    `like`, which is not NumPy's.
+    """
     xp = array_namespace(like)
     out = xp.zeros((terms.shape[0], size), dtype=like.dtype, device=like.device)
     return out.index_add(1, xp.asarray(positions, device=like.device), terms)
@@ -185,72 +185,3 @@ def _diagonal(kind: Any, pattern: Pattern, values: np.ndarray, shape: tuple[int,
     batch = len(values)
     indices, indptr = pattern.blocks(batch)
     return kind((values.ravel(), indices, indptr), shape=(batch * shape[0], batch * shape[1]))
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """v -> Mv for each row v of a batch of vectors.
-
-    Maps between parameters, data and variables mostly pick, scale and add a few entries: then each
-    row of the batch is gathered as it lies in memory, instead of multiplied by a sparse matrix.
-    """
-
-    matrix: sp.csr_array
-
-    def __call__(self, vectors: Array) -> Array:
-        """Mv: vectors (batch, columns) -> (batch, rows)."""
-        if not is_numpy_array(vectors):
-            return self._elsewhere(vectors)
-        if self._gathers is None:
-            return np.ascontiguousarray((self.matrix @ vectors.T).T)
-        out = None
-        for columns, weights in self._gathers:
-            term = vectors if columns is None else picked(vectors, columns)
-            term = term if weights is None else term * weights
-            out = term if out is None else out + term
-        if out is None:
-            return np.zeros((len(vectors), self.matrix.shape[0]))
-        return out.copy() if out is vectors else out
-
-    @cached_property
-    def magnitudes(self) -> Linear:
-        """The map v -> |M|v."""
-        return Linear(abs(self.matrix))
-
-    @cached_property
-    def transposed(self) -> Linear:
-        """The map v -> M'v."""
-        return Linear(sp.csr_array(self.matrix.T))
-
-    @cached_property
-    def _gathers(self) -> tuple[tuple[np.ndarray | None, np.ndarray | None], ...] | None:
-        """(columns, weights) whose gathers add up to Mv; None where they would be many.
-
-        The k-th gather takes the k-th entry of each row, weight 0 where there is none; None stands
-        for all columns in order, and for weights that are 1.
-        """
-        counts, (rows, n) = np.diff(self.matrix.indptr), self.matrix.shape
-        width = int(counts.max(initial=0))
-        if width > 1 and width * rows > GATHERED * self.matrix.nnz:
-            return None
-        gathers = []
-        for k in range(width):
-            has = counts > k
-            places = self.matrix.indptr[:-1][has] + k
-            columns, weights = np.zeros(rows, dtype=np.intp), np.zeros(rows)
-            columns[has], weights[has] = self.matrix.indices[places], self.matrix.data[places]
-            in_order = rows == n and np.array_equal(columns, np.arange(n))
-            gathers.append(
-                (None if in_order else columns, None if (weights == 1).all() else weights)
-            )
-        return tuple(gathers)
-
-    def _elsewhere(self, vectors: Array) -> Array:
-        """Mv in another namespace than NumPy's."""
-        entries = self.matrix.tocoo()
-        weights = array_namespace(vectors).asarray(
-            entries.data, dtype=vectors.dtype, device=vectors.device
-        )
-        return _scattered(
-            vectors, weights * vectors[:, entries.col], entries.row, self.matrix.shape[0]
-        )

@@ -8,8 +8,10 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.cones import Cone, NonNeg, Zero, distance
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program.data import Data, Point, norm
 from cvxlpgd.program.pattern import Array, Pattern, product
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 TOLERATED = 1e-5  # of fixed values: violation relative to 1 + |b|, as of values in single precision
 

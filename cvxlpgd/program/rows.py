@@ -11,8 +11,10 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.cones.registry import position
 from cvxlpgd.errors import UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.program.data import Data
 from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)

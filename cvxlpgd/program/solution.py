@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import Point, Residuals
+from cvxlpgd.program.data import Point
 from cvxlpgd.program.pattern import Array
+from cvxlpgd.program.programs import Residuals
 
 
 class Status(StrEnum):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.canonical import canonicalize, substituted
-from cvxlpgd.canonical.maps import FIELDS
+from cvxlpgd.canonical.parameter_map import FIELDS
 from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import ConeProgram, Data, Point

@@ -19,8 +19,8 @@ from cvxlpgd.program.factors.condensed import Condensed, Elimination
 from cvxlpgd.program.factors.divided import Divided
 
 if TYPE_CHECKING:
-    from cvxlpgd.program.data import Structure
     from cvxlpgd.program.kkt import Systems
+    from cvxlpgd.program.structure import Structure
 
 __all__ = ["Elimination", "Factors", "Mixed", "factored", "numbers"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from cvxlpgd.cones import Zero
-from cvxlpgd.program.data import Structure
 from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.structure import Structure
 
 if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems

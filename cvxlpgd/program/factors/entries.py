@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program.data import Structure
 from cvxlpgd.program.factors.scaling import NOTHING
 from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
+from cvxlpgd.program.structure import Structure
 
 if TYPE_CHECKING:
     from cvxlpgd.program.kkt import Systems
