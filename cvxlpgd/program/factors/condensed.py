@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
 from cvxlpgd.cones import Zero
+from cvxlpgd.program.matrices import Matrices
 from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.structure import Structure
-
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
 
 PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
 
@@ -105,9 +102,9 @@ class Condensed:
     `ok`, bool (batch,), is False where the core is not safe.
     """
 
-    def __init__(self, systems: Systems, elimination: Elimination) -> None:
-        structure, w, e = systems.program.structure, systems.program.data, elimination
-        self.e, self.t, parts = e, systems.pairs.weights, e.parts
+    def __init__(self, K: Matrices, elimination: Elimination) -> None:
+        structure, w, e = K.program.structure, K.program.data, elimination
+        self.e, self.t, parts = e, K.pairs.weights, e.parts
         batch = len(self.t)
         H, G = parts["P_CC"].full(w.P), parts["A_C"].full(w.A)
         self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
@@ -122,7 +119,7 @@ class Condensed:
             self.scale_x[:, e.defined] = scale
             height = self.t[:, e.defining] * np.abs(self.D) * scale
             self.scale_u[:, e.defining] = 1 / height
-        active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
+        active = [np.flatnonzero(row) for row in K.held[:, e.rows]]
         self.core = _Core(H, G, active)
         self.regular = self.ok = self.core.ok
         self.scale_x[:, e.kept] = self.core.scale

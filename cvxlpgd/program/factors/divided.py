@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cvxlpgd.program.factors.cores import Core, Dense, Entries, Places, Sparse, Square
 from cvxlpgd.program.factors.division import Division
 from cvxlpgd.program.factors.entries import Layout, entries
-
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
+from cvxlpgd.program.matrices import Matrices
 
 LARGE = 300  # columns and rows of a core from which on it is sparse, where the program is
 
@@ -32,14 +29,14 @@ class Divided:
         Whether H is a full matrix.
     """
 
-    def __init__(self, systems: Systems, full: bool) -> None:
-        structure = systems.program.structure
-        self.systems, self.full = systems, full
-        batch, n, m = len(systems.held), structure.n, structure.m
-        self.curved = systems.curved & systems.easy & full
-        rows = systems.held & ~self.curved
-        self.rigid = systems.curved & rows
-        self.values, matrices = entries(systems)
+    def __init__(self, K: Matrices, full: bool) -> None:
+        structure = K.program.structure
+        self.K, self.full = K, full
+        batch, n, m = len(K.held), structure.n, structure.m
+        self.curved = K.curved & K.easy & full
+        rows = K.held & ~self.curved
+        self.rigid = K.curved & rows
+        self.values, matrices = entries(K)
         self.layout = Layout.of(structure)
         self.H = self._curvature(matrices)
         self.bent = bool(self.curved.any())
@@ -59,7 +56,7 @@ class Divided:
 
     def _curvature(self, matrices: list[np.ndarray | None]) -> np.ndarray | None:
         """H (batch or 1, n, n), None where it is 0 or sparse."""
-        structure, w = self.systems.program.structure, self.systems.program.data
+        structure, w = self.K.program.structure, self.K.program.data
         if not self.full or (structure.polyhedral and not structure.P.size):
             return None
         n, batch = structure.n, len(self.curved)
@@ -82,7 +79,7 @@ class Divided:
 
     def _curved_columns(self) -> np.ndarray:
         """Which columns have curvature, bool (batch, n)."""
-        structure, P = self.systems.program.structure, self.systems.program.data.P
+        structure, P = self.K.program.structure, self.K.program.data.P
         shape = len(self.curved), structure.n
         if self.H is not None:
             return np.broadcast_to(self.H.any(axis=1), shape)
@@ -121,7 +118,7 @@ class Divided:
     @property
     def linear(self) -> bool:
         """Whether no column has curvature, whatever the values are."""
-        structure = self.systems.program.structure
+        structure = self.K.program.structure
         return structure.polyhedral and not structure.P.size
 
     def _inside(self, samples: np.ndarray) -> Entries:
@@ -156,7 +153,7 @@ class Divided:
 
     def _sparse(self, samples: np.ndarray) -> Sparse:
         """The samples' cores as sparse matrices."""
-        P, w = self.systems.program.structure.P, self.systems.program.data
+        P, w = self.K.program.structure.P, self.K.program.data
         kept, left = self.division.kept[samples], self.division.left[samples]
         chosen = kept[:, P.rows] & kept[:, P.cols]
         sample, entry = np.nonzero(chosen)
@@ -182,7 +179,7 @@ class Divided:
                 scale[core.samples[sample], place] = own
         if not (division.bounds.any() or division.owners.any()):
             return
-        batch, (m, n) = len(values), self.systems.program.structure.A.shape
+        batch, (m, n) = len(values), self.K.program.structure.A.shape
         by_row, by_col = _Maxima(layout.rows, m), _Maxima(layout.cols, n)
         each = np.arange(batch)[:, None]
         pivots = values[each, division.owner_entry]
@@ -208,31 +205,31 @@ class Divided:
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u) for stacks."""
-        systems, curved = self.systems, self.curved[:, None]
+        K, curved = self.K, self.curved[:, None]
         x, u = np.zeros_like(f), np.zeros_like(g)
-        top = f + systems.back(np.where(curved, g, 0.0)) if self.bent else f
+        top = f + K.back(np.where(curved, g, 0.0)) if self.bent else f
         low, bounds, owners = g, self.division.bounds, self.division.owners
         if bounds.any():
             sample, row, column, pivot = self._peeled(bounds, self.division.bound_entry)
             x[sample, :, column] = g[sample, :, row] / pivot[:, None]
-            Gx = systems.across(x)
+            Gx = K.across(x)
             top, low = top if self.linear else top - self._curved_product(x, Gx), low - Gx
         if owners.any():
             owned, owner, owned_column, own_pivot = self._peeled(owners, self.division.owner_entry)
             u[owned, :, owner] = top[owned, :, owned_column] / own_pivot[:, None]
-            top = top - systems.back(u)
+            top = top - K.back(u)
         for core in self.cores:
             core.put(top, low, x, u)
-        Gx = systems.across(x)
+        Gx = K.across(x)
         if owners.any():
             rest = g[owned, :, owner] - Gx[owned, :, owner]
             x[owned, :, owned_column] += rest / own_pivot[:, None]
-            Gx = systems.across(x)
+            Gx = K.across(x)
         if self.bent:
             u = np.where(curved, Gx - g, u)
         if bounds.any():
-            rest = f - systems.back(u)
-            rest = rest if self.linear else rest - systems.curvature(x)
+            rest = f - K.back(u)
+            rest = rest if self.linear else rest - K.curvature(x)
             u[sample, :, row] = rest[sample, :, column] / pivot[:, None]
         x[self.faulty] = np.nan
         return x, u
@@ -245,8 +242,8 @@ class Divided:
 
     def _curved_product(self, x: np.ndarray, Gx: np.ndarray) -> np.ndarray:
         """H x."""
-        Px = self.systems.curvature(x)
-        return Px + self.systems.back(np.where(self.curved[:, None], Gx, 0.0)) if self.bent else Px
+        Px = self.K.curvature(x)
+        return Px + self.K.back(np.where(self.curved[:, None], Gx, 0.0)) if self.bent else Px
 
 
 class _Maxima:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.program.factors.scaling import NOTHING
+from cvxlpgd.program.matrices import Matrices
 from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.structure import Structure
-
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
 
 
 class Run(NamedTuple):
@@ -75,19 +73,19 @@ class Layout(NamedTuple):
         return Layout(runs, rows, cols)
 
 
-def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
+def entries(K: Matrices) -> tuple[np.ndarray, list[np.ndarray | None]]:
     """G's entries (batch, entries), and each curved run's matrices (batch, *shape) of them; what is
     nothing but rounding is 0.
     """
-    structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
-    layout, batch = Layout.of(structure), len(systems.held)
+    structure, pairs, values = K.program.structure, K.pairs, K.program.data.A
+    layout, batch = Layout.of(structure), len(K.held)
     parts: list[np.ndarray] = []
     matrices: list[np.ndarray | None] = []
     for run, B in zip(layout.runs, pairs.directions, strict=True):
         own, t = values[:, run.entries], pairs.weights
         if B is None:
             rows = structure.A.rows[run.entries]
-            parts.append(own * (t * systems.stretch)[:, rows])
+            parts.append(own * (t * K.stretch)[:, rows])
             matrices.append(None)
             continue
         shape = (batch, *run.shape[:2], 1)
@@ -100,7 +98,7 @@ def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
             np.sqrt(np.einsum("...ij,...ij->...j", part, part)),
         )  # by Cauchy and Schwarz
         turned[np.abs(turned) <= NOTHING * sizes[0][..., None] * sizes[1][..., None, :]] = 0.0
-        turned *= systems.stretch[:, run.rows].reshape(shape)
+        turned *= K.stretch[:, run.rows].reshape(shape)
         flat = turned.reshape(batch, -1)
         parts.append(flat if len(run.inside) == flat.shape[1] else flat[:, run.inside])
         matrices.append(turned)
