@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from cvxlpgd.program.factors.cores import Core, Dense, Entries, Places, Sparse, Square
 from cvxlpgd.program.factors.division import Division
 from cvxlpgd.program.factors.entries import Layout, entries
+from cvxlpgd.program.factors.remainder import Remainder
 from cvxlpgd.program.matrices import Matrices
-
-LARGE = 300  # columns and rows of a core from which on it is sparse, where the program is
 
 
 class Divided:
@@ -46,12 +42,17 @@ class Divided:
         )  # fmt: skip
         self.regular, self.faulty = np.zeros(batch, dtype=bool), np.zeros(batch, dtype=bool)
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
-        self.cores = list(self._cores())
-        unsaid = rows & ~self.division.left & ~self.division.bounds & ~self.division.owners
+        division, P = self.division, structure.P
+        self.cores = list(Remainder(
+            division, self.layout, self.values, self.H, P, K.program.data.P, self.rigid, full,
+            self.linear,
+        ).cores())  # fmt: skip
+        self.regular[~(division.kept.any(axis=1) | division.left.any(axis=1))] = True
+        empty = rows & ~self.division.left & ~self.division.bounds & ~self.division.owners
         for core in self.cores:
             self.faulty[core.samples] = core.faulty
             self.regular[core.samples] = core.regular
-        self.regular &= ~unsaid.any(axis=1)
+        self.regular &= ~empty.any(axis=1)
         self._set_scales()
 
     def _curvature(self, matrices: list[np.ndarray | None]) -> np.ndarray | None:
@@ -88,84 +89,11 @@ class Divided:
         curved[sample, structure.P.cols[entry]] = True
         return np.broadcast_to(curved, shape)
 
-    def _cores(self) -> Iterator[Core]:
-        """The samples' cores: together where they are full and of equal sizes."""
-        kept, left = self.division.kept, self.division.left
-        sizes = np.stack([kept.sum(axis=1), left.sum(axis=1)], axis=1)
-        self.regular[sizes.sum(axis=1) == 0] = True  # all is peeled off
-        full = np.full(len(sizes), self.H is not None) | (sizes.sum(axis=1) <= LARGE)
-        full &= self.full
-        sparse = np.flatnonzero(~full & (sizes.sum(axis=1) > 0))
-        if len(sparse):
-            yield self._sparse(sparse)
-        _, group = np.unique(sizes, axis=0, return_inverse=True)
-        group = np.where(full & (sizes.sum(axis=1) > 0), group.reshape(-1), -1)
-        for number in np.unique(group[group >= 0]):
-            samples = np.flatnonzero(group == number)
-            places = Places(samples, _at(kept[samples]), _at(left[samples]))
-            if self.linear and places.cols.shape == places.rows.shape:
-                square = Square(places, self._across(places))
-                if square.regular.all():
-                    yield square
-                    continue
-                singular = np.flatnonzero(square.faulty)
-                if len(singular) < len(samples):
-                    good = places.take(np.flatnonzero(square.regular))
-                    yield Square(good, self._across(good))
-                places = places.take(singular)
-            yield Dense(places, self._whole(places))
-
     @property
     def linear(self) -> bool:
         """Whether no column has curvature, whatever the values are."""
         structure = self.K.program.structure
         return structure.polyhedral and not structure.P.size
-
-    def _inside(self, samples: np.ndarray) -> Entries:
-        """G's entries in the samples' left rows and kept columns."""
-        kept, left = self.division.kept[samples], self.division.left[samples]
-        layout, values = self.layout, self.values[samples]
-        chosen = left[:, layout.rows] & kept[:, layout.cols] & (values != 0)
-        sample, entry = np.nonzero(chosen)
-        row = np.cumsum(left, axis=1)[sample, layout.rows[entry]] - 1
-        col = np.cumsum(kept, axis=1)[sample, layout.cols[entry]] - 1
-        return Entries(sample, row, col, values[sample, entry])
-
-    def _across(self, places: Places) -> np.ndarray:
-        """The samples' G of left rows and kept columns, (samples, l, k)."""
-        G = np.zeros((len(places.samples), places.rows.shape[1], places.cols.shape[1]))
-        inside = self._inside(places.samples)
-        G[inside.sample, inside.row, inside.col] = inside.value
-        return G
-
-    def _whole(self, places: Places) -> np.ndarray:
-        """The samples' cores as full matrices."""
-        (count, k), size = places.cols.shape, places.rows.shape[1]
-        M = np.zeros((count, k + size, k + size))
-        if self.H is not None:
-            H = self.H if len(self.H) == 1 else self.H[places.samples]
-            M[:, :k, :k] = H if k == H.shape[1] else _block(H, places.cols)
-        sample, row, col, values = self._inside(places.samples)
-        M[sample, k + row, col] = M[sample, col, k + row] = values
-        diagonal = k + np.arange(size)
-        M[:, diagonal, diagonal] = -self.rigid[places.samples[:, None], places.rows].astype(float)
-        return M
-
-    def _sparse(self, samples: np.ndarray) -> Sparse:
-        """The samples' cores as sparse matrices."""
-        P, w = self.K.program.structure.P, self.K.program.data
-        kept, left = self.division.kept[samples], self.division.left[samples]
-        chosen = kept[:, P.rows] & kept[:, P.cols]
-        sample, entry = np.nonzero(chosen)
-        places = np.cumsum(kept, axis=1) - 1
-        values = np.broadcast_to(w.P, (len(self.curved), P.size))[samples]
-        H = Entries(
-            sample, places[sample, P.rows[entry]], places[sample, P.cols[entry]],
-            values[sample, entry],
-        )  # fmt: skip
-        cols, rows = ([np.flatnonzero(own) for own in mask] for mask in (kept, left))
-        rigid = self.rigid[samples][left]
-        return Sparse(samples, cols, rows, H, self._inside(samples), rigid, self.linear)
 
     def _set_scales(self) -> None:
         """Scales of what is peeled off: its columns' largest other entry is about 1."""
@@ -259,15 +187,3 @@ class _Maxima:
         if len(self.order):
             out[:, self.filled] = np.maximum.reduceat(values[:, self.order], self.starts, axis=1)
         return out
-
-
-def _at(mask: np.ndarray) -> np.ndarray:
-    """Where each sample's mask (samples, size) holds, equally often: (samples, times)."""
-    return np.nonzero(mask)[1].reshape(len(mask), -1)
-
-
-def _block(M: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """These rows and columns (samples, size) of each sample's M (samples or 1, n, n)."""
-    first = np.arange(len(places))[:, None] * (len(M) > 1)
-    flat = ((first * M.shape[1] + places) * M.shape[2])[:, :, None] + places[:, None]
-    return np.take(M, flat)
