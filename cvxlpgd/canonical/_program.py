@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
-from cvxlpgd.canonical._target import check_understood, compiled
+from cvxlpgd.canonical._target import check_understood, compile_problem
 from cvxlpgd.canonical._theta import Theta
 from cvxlpgd.canonical.parameter_map import Block, ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
@@ -69,7 +69,7 @@ def canonicalize(
         Where CVXPY cannot compile it, or hands over something unknown.
     """
     try:
-        data, chain, inverse = compiled(
+        data, chain, inverse = compile_problem(
             problem, gp=gp, enforce_dpp=True, canon_backend=canon_backend
         )
     except CvxlpgdError:

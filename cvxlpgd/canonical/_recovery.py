@@ -63,7 +63,7 @@ def dual_recovery(
             "ineq_dual": y[zeros:],
         }
         dual_vars = chain.invert(solution, inverse).dual_vars
-        found = []
+        values = []
         for constraint, k, variable in owners:
             if constraint.id not in dual_vars:
                 raise InvalidProblem(f"CVXPY reports no dual variable for {constraint}")
@@ -75,8 +75,8 @@ def dual_recovery(
                 raise InvalidProblem(f"CVXPY reports no dual variable for {constraint}")
             if np.size(value) == variable.size:  # a scalar's is of shape (1,) at times
                 value = np.reshape(value, variable.shape)
-            found.append(np.broadcast_to(value, variable.shape).astype(float).ravel())
-        return found
+            values.append(np.broadcast_to(value, variable.shape).astype(float).ravel())
+        return values
 
     check = np.random.default_rng(0).normal(size=m)
     ones, index, checked = probe(np.ones(m)), probe(np.arange(1.0, m + 1)), probe(check)

@@ -168,7 +168,7 @@ class ParameterMap:
             columns = np.zeros(self.starts[-1], dtype=bool)
             for k, (i, _) in enumerate(self.sources):
                 columns[self.starts[k] : self.starts[k + 1]] = needed[i]
-            reached = {name: _reached(self.blocks[name], columns) for name in FIELDS}
+            reached = {name: _entries_within(self.blocks[name], columns) for name in FIELDS}
             self._entries[key] = Data(**reached)
         return self._entries[key]
 
@@ -244,7 +244,7 @@ def _source(value: Array, log: bool) -> Array:
     return array_namespace(value).log(value) if log else value
 
 
-def _reached(block: Block, columns: np.ndarray) -> np.ndarray:
+def _entries_within(block: Block, columns: np.ndarray) -> np.ndarray:
     reached = np.add.reduceat(
         np.append(columns[block.matrix.indices], False), block.matrix.indptr[:-1]
     )

@@ -17,14 +17,14 @@ NEARLY = 1e-13  # of a point's size: where a bound of its distance is less than 
 def distance(cone: Cone, s: Any) -> Any:
     """Largest entry of |s - Π_K(s)|, arrays (..., rows) -> (...)."""
     if isinstance(cone, Exp) and is_numpy_array(s):
-        return _bounded(cone.excess(s), s, lambda s: _largest(s - cone.project(s)))
+        return _bound_or_distance(cone.excess(s), s, lambda s: _largest(s - cone.project(s)))
     return _largest(s - cone.project(s))
 
 
 def dual_distance(cone: Cone, y: Any) -> Any:
     """Largest entry of |y - Π_K*(y)| = |Π_K(-y)|, by Moreau: v = Π_K*(v) - Π_K(-v)."""
     if isinstance(cone, Exp) and is_numpy_array(y):
-        return _bounded(cone.dual_excess(y), y, lambda y: _largest(cone.project(-y)))
+        return _bound_or_distance(cone.dual_excess(y), y, lambda y: _largest(cone.project(-y)))
     return _largest(cone.project(-y))
 
 
@@ -33,7 +33,7 @@ def _largest(v: Any) -> Any:
     return xp.max(xp.abs(v), axis=-1)
 
 
-def _bounded(bound: np.ndarray, v: np.ndarray, exact: Callable[[Any], Any]) -> np.ndarray:
+def _bound_or_distance(bound: np.ndarray, v: np.ndarray, exact: Callable[[Any], Any]) -> np.ndarray:
     """The bound where it is next to nothing, elsewhere the distance: projections take time."""
     far = ~(bound <= NEARLY * np.abs(v).max(axis=-1))
     if far.any():

@@ -81,8 +81,8 @@ def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> A
     if height > 1 and _is_dense(rows, cols, height):
         # a dense block, column by column: the outer product lies in memory as its entries do
         across = picked(right, cols[::height])
-        found = across[:, :, None] * picked(left, rows[:height])[:, None, :]
-        return array_namespace(found).reshape(found, (len(left), len(rows)))
+        grid = across[:, :, None] * picked(left, rows[:height])[:, None, :]
+        return array_namespace(grid).reshape(grid, (len(left), len(rows)))
     return picked(left, rows) * picked(right, cols)
 
 

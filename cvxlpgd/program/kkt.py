@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxlpgd.program.data import norm
-from cvxlpgd.program.factors import Factors, Mixed, factored
+from cvxlpgd.program.factors import Factors, Mixed, factor
 from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack, conditions, rounding
 from cvxlpgd.program.pairs import Pairs
 from cvxlpgd.program.programs import ConeProgram
@@ -83,10 +83,10 @@ class Systems:
         """What solves them, nearly: those of systems nearby, where their directions are these."""
         own = np.flatnonzero(~self.is_near)
         if self.near is None or len(own) == len(self.held):
-            return factored(self.matrices)
+            return factor(self.matrices)
         if not len(own):
             return self.near.factors
-        return Mixed(self.near.factors, factored(self.matrices.take(own)), own)
+        return Mixed(self.near.factors, factor(self.matrices.take(own)), own)
 
     @cached_property
     def is_near(self) -> np.ndarray:
@@ -155,7 +155,7 @@ class Systems:
         start : (Motions, bool array (batch,)), optional
             Those to begin with, and where they are near.
         """
-        motions = self._refined(f, g, rough, start)
+        motions = self._refine(f, g, rough, start)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
         if not beyond.any():
             return motions
@@ -170,7 +170,7 @@ class Systems:
                 x, u = _where(nearly, near_x, x), _where(nearly, near_u, u)
             if fine.any():
                 rest = fine[:, :, None]
-                near_x, near_u, *_ = self._refined(
+                near_x, near_u, *_ = self._refine(
                     np.where(rest, top, 0.0), np.where(rest, low, 0.0)
                 )
                 x, u = _where(fine, near_x, x), _where(fine, near_u, u)
@@ -178,7 +178,7 @@ class Systems:
                 break
         return motions._replace(x=x, u=u)
 
-    def _refined(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
+    def _refine(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
         """The same, what K cannot reach not yet taken away.
 
         Each sample and column stops for itself: its bits do not depend on the others.

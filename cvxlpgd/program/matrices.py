@@ -91,9 +91,7 @@ class Matrices:
 
     def dual(self, u: Stack) -> Stack:
         """Y_dot of u: t B' stretch u."""
-        turned = self.pairs.turned(
-            self.program.structure, self.stretch[:, None] * u, transposed=True
-        )
+        turned = self.pairs.turn(self.program.structure, self.stretch[:, None] * u, transposed=True)
         return self.pairs.weights[:, None] * turned
 
     def product(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
@@ -107,7 +105,7 @@ class Matrices:
         """G x."""
         structure, w = self.program.structure, self.program.data
         scaled = self.pairs.weights[:, None] * products(structure.A, w.A, x)
-        return self.stretch[:, None] * self.pairs.turned(structure, scaled)
+        return self.stretch[:, None] * self.pairs.turn(structure, scaled)
 
     def back(self, u: Stack) -> Stack:
         """G'u."""
@@ -121,9 +119,9 @@ class Matrices:
     def side(self, g: Stack) -> Stack:
         """Stretch B t g, 0 where that is nothing but rounding of its terms."""
         structure, scaled = self.program.structure, self.pairs.weights[:, None] * g
-        out = self.pairs.turned(structure, scaled)
+        out = self.pairs.turn(structure, scaled)
         if out is not scaled:
-            terms = self.pairs.turned(structure, np.abs(scaled), magnitudes=True)
+            terms = self.pairs.turn(structure, np.abs(scaled), magnitudes=True)
             out = np.where(np.abs(out) > ROUNDING * terms, out, 0.0)
         return self.stretch[:, None] * out
 

@@ -95,7 +95,7 @@ class Pairs(NamedTuple):
         weights, y, s, compliance = (v[index] for v in self[:4])
         return Pairs(weights, y, s, compliance, directions)
 
-    def turned(
+    def turn(
         self,
         structure: Structure,
         v: np.ndarray,

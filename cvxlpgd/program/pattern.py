@@ -6,9 +6,9 @@ columns' order, whether the values are shared by the batch or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,26 +80,30 @@ class Pattern:
 
     def matrix(self, values: np.ndarray) -> sp.csc_matrix:
         """A SciPy matrix of one sample's values (entries,); the values are not copied."""
-        return _filled(self._template, values)
+        return _fill(self._template, values)
 
-    def transposed(self, values: np.ndarray) -> sp.csr_matrix:
+    def transpose(self, values: np.ndarray) -> sp.csr_matrix:
         """The transposed matrix of one sample's values; the values are not copied."""
-        return _filled(self._transposed_template, values)
+        return _fill(self._transposed_template, values)
 
-    def blocks(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """(indices, indptr) of a block-diagonal matrix of this many samples, in CSC order."""
-        made: dict[int, tuple[np.ndarray, np.ndarray]] = self.__dict__.setdefault("_blocks", {})
-        if batch not in made:
+    @cached_property
+    def blocks(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        """Batch -> (indices, indptr) of a block-diagonal matrix of so many samples, in CSC order.
+
+        The last two are remembered: a batch's, and its re-solves'.
+        """
+        shape, rows, starts, size = self.shape, self.rows, self.indptr[:-1], self.size
+
+        @lru_cache(maxsize=2)
+        def indices_of(batch: int) -> tuple[np.ndarray, np.ndarray]:
             samples = np.arange(batch)[:, None]
-            largest = batch * max(self.size, *self.shape)
+            largest = batch * max(size, *shape)
             kind = np.int32 if largest < np.iinfo(np.int32).max else np.int64
-            indices = (self.rows + samples * self.shape[0]).ravel()
-            indptr = np.append((self.indptr[:-1] + samples * self.size).ravel(), batch * self.size)
-            for old in list(made)[:-1]:  # a batch's, and its re-solves'
-                made.pop(old, None)
-            found = made[batch] = indices.astype(kind), indptr.astype(kind)
-            return found
-        return made[batch]
+            indices = (rows + samples * shape[0]).ravel()
+            indptr = np.append((starts + samples * size).ravel(), batch * size)
+            return indices.astype(kind), indptr.astype(kind)
+
+        return indices_of
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what can be made again."""
@@ -116,7 +120,7 @@ class Pattern:
         return self._template.T
 
 
-def _filled(template: Any, values: np.ndarray) -> Any:
+def _fill(template: Any, values: np.ndarray) -> Any:
     """A copy of a SciPy matrix with other values; a constructor would check the indices again."""
     matrix = template.__class__.__new__(template.__class__)
     matrix.__dict__.update(template.__dict__)
@@ -145,7 +149,7 @@ def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     if not is_numpy_array(y):
         return scatter(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
     if len(values) == 1:
-        return np.ascontiguousarray((pattern.transposed(values[0]) @ y.T).T)
+        return np.ascontiguousarray((pattern.transpose(values[0]) @ y.T).T)
     transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
     return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
 

@@ -82,10 +82,10 @@ class Solution:
             seconds=self.seconds[index],
             messages=tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
             residuals=None,
-            **{k: v if v is None else v[index] for k, v in self._kept()},
+            **{k: v if v is None else v[index] for k, v in self._optional()},
         )
 
-    def _kept(self) -> list[tuple[str, np.ndarray | None]]:
+    def _optional(self) -> list[tuple[str, np.ndarray | None]]:
         """The fields of one entry for each sample that may be None."""
         return [(k, getattr(self, k)) for k in ("workspace", "setups", "solvers", "gap")]
 
@@ -97,20 +97,20 @@ class Solution:
         """The solutions of a batch from those of its pieces, without residuals."""
         fields = ("x", "y", "s")
 
-        def joined(name: str) -> Any:
+        def join(name: str) -> Any:
             values = [getattr(part, name) for part in parts]
             return None if any(v is None for v in values) else np.concatenate(values)
 
         return cls(
             Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in fields)),
-            joined("status"),
-            joined("iterations"),
-            joined("seconds"),
+            join("status"),
+            join("iterations"),
+            join("seconds"),
             sum((p.messages for p in parts), ()),
-            workspace=joined("workspace"),
-            setups=joined("setups"),
-            solvers=joined("solvers"),
-            gap=joined("gap"),
+            workspace=join("workspace"),
+            setups=join("setups"),
+            solvers=join("solvers"),
+            gap=join("gap"),
         )
 
     def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
@@ -118,25 +118,25 @@ class Solution:
         source = np.arange(len(self.messages))
         source[index[better]] = len(source) + np.flatnonzero(better)
 
-        def joined(mine: Array, others: Array) -> Array:
+        def join(mine: Array, others: Array) -> Array:
             return array_namespace(mine).concat([mine, others])[source]
 
         messages = self.messages + other.messages
         r, t = self.residuals, other.residuals
         return replace(
             self,
-            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point.items())),
+            point=Point(*(join(v, getattr(other.point, k)) for k, v in self.point.items())),
             status=np.concatenate([self.status, other.status])[source],
-            iterations=joined(self.iterations, other.iterations),
-            seconds=joined(self.seconds, other.seconds),
+            iterations=join(self.iterations, other.iterations),
+            seconds=join(self.seconds, other.seconds),
             messages=tuple(messages[i] for i in source),
             residuals=r and t and Residuals(*(
-                joined(getattr(r, k), getattr(t, k)) for k in RESIDUALS
+                join(getattr(r, k), getattr(t, k)) for k in RESIDUALS
             )),
             **{
                 k: None if (w := getattr(other, k)) is None or v is None
                 else np.concatenate([v, w])[source]
-                for k, v in self._kept()
+                for k, v in self._optional()
             },
         )  # fmt: skip
 
@@ -151,7 +151,7 @@ class Solution:
             out[index] = v
             return out
 
-        def placed(v: np.ndarray | None, nothing: object) -> np.ndarray | None:
+        def place(v: np.ndarray | None, nothing: object) -> np.ndarray | None:
             if v is None:
                 return None
             out = np.full(batch, nothing, dtype=v.dtype)
@@ -172,8 +172,8 @@ class Solution:
             seconds=spread(self.seconds),
             messages=tuple(texts),
             residuals=r and Residuals(*(spread(getattr(r, k)) for k in RESIDUALS)),
-            workspace=placed(self.workspace, None),
-            setups=placed(self.setups, 0.0),
-            solvers=placed(self.solvers, ""),
-            gap=placed(self.gap, np.nan),
+            workspace=place(self.workspace, None),
+            setups=place(self.setups, 0.0),
+            solvers=place(self.solvers, ""),
+            gap=place(self.gap, np.nan),
         )

@@ -20,7 +20,7 @@ from cvxlpgd.program.factors.divided import Divided
 from cvxlpgd.program.matrices import Matrices
 from cvxlpgd.program.structure import Structure
 
-__all__ = ["Elimination", "Factors", "Mixed", "factored", "numbers"]
+__all__ = ["Elimination", "Factors", "Mixed", "factor", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
@@ -43,7 +43,7 @@ class Factors(Protocol):
         """(x, u) for stacks (batch, columns, n) and (batch, columns, m)."""
 
 
-def factored(K: Matrices) -> Factors:
+def factor(K: Matrices) -> Factors:
     """The way that fits each sample, whatever the others are."""
     structure = K.program.structure
     if not (structure.polyhedral and structure.P.size):

@@ -130,13 +130,13 @@ class Condensed:
         e, t = self.e, self.t[:, None]
         g = g / t
         if not len(e.defined):
-            x, y = self.core.solve(f, g)
+            x, y = self.core.apply(f, g)
             return x, y / t
         x, u = np.empty_like(f), np.empty_like(g)
         D, T, P_FC = self.D[:, None], self.T, self.P_FC
         x0, f_F = g[:, :, e.defining] / D, f[:, :, e.defined]
         h = f[:, :, e.kept] - x0 @ P_FC - (f_F - x0 @ self.P_FF) @ T
-        x_C, u[:, :, e.rows] = self.core.solve(h, g[:, :, e.rows])
+        x_C, u[:, :, e.rows] = self.core.apply(h, g[:, :, e.rows])
         x_F = x0 - x_C @ T.swapaxes(1, 2)
         x[:, :, e.kept], x[:, :, e.defined] = x_C, x_F
         u[:, :, e.defining] = (f_F - x_C @ P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / D
@@ -148,7 +148,7 @@ class _Core:
 
         (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x = H⁻¹(h - G'y)
 
-    H⁻¹ and G H⁻¹G' are made for all rows, whether samples share them or not: a sample's bits are
+    H⁻¹ and G H⁻¹G' are computed for all rows, whether samples share them or not: a sample's bits are
     the same either way. `ok`, bool (batch,), is False where H is not safely definite, or active
     rows are dependent; `height` (batch or 1, rows) and `scale` (batch or 1, columns) are units.
     """
@@ -159,7 +159,7 @@ class _Core:
         self.W, self.factors = np.zeros((count, n, n)), [np.zeros((0, 0))] * batch
         self.scale, self.height = np.ones((count, n)), np.ones((count, G.shape[1]))
         for k in range(count):
-            S = self._inverted(k, H[k % len(H)], G[k % len(G)])
+            S = self._invert(k, H[k % len(H)], G[k % len(G)])
             if S is None:
                 continue
             for i in range(batch) if count == 1 else (k,):
@@ -170,7 +170,7 @@ class _Core:
                 self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
                 self.factors[i] = part
 
-    def _inverted(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
+    def _invert(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
         """Put the k-th W = H⁻¹ in its place; G W G' of unit diagonal, its upper half."""
         diagonal = H.diagonal()
         if not (diagonal > 0).all():
@@ -188,7 +188,7 @@ class _Core:
         self.scale[k], self.height[k] = scale, height
         return height[:, None] * S * height
 
-    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def apply(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, y) for stacks; y is 0 on other rows."""
         x = h @ self.W
         right = (x @ self.G.swapaxes(1, 2) - g) * self.height[:, None]

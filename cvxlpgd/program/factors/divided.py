@@ -138,12 +138,12 @@ class Divided:
         top = f + K.back(np.where(curved, g, 0.0)) if self.bent else f
         low, bounds, owners = g, self.division.bounds, self.division.owners
         if bounds.any():
-            sample, row, column, pivot = self._peeled(bounds, self.division.bound_entry)
+            sample, row, column, pivot = self._pivots(bounds, self.division.bound_entry)
             x[sample, :, column] = g[sample, :, row] / pivot[:, None]
             Gx = K.across(x)
             top, low = top if self.linear else top - self._curved_product(x, Gx), low - Gx
         if owners.any():
-            owned, owner, owned_column, own_pivot = self._peeled(owners, self.division.owner_entry)
+            owned, owner, owned_column, own_pivot = self._pivots(owners, self.division.owner_entry)
             u[owned, :, owner] = top[owned, :, owned_column] / own_pivot[:, None]
             top = top - K.back(u)
         for core in self.cores:
@@ -162,7 +162,7 @@ class Divided:
         x[self.faulty] = np.nan
         return x, u
 
-    def _peeled(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _pivots(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
         """Of each of these rows: its sample, itself, its column and its entry there."""
         sample, row = np.nonzero(rows)
         entry = entry_of[sample, row]

@@ -53,20 +53,20 @@ class Division:
         """
         (row_of, col_of), (batch, m), n = places, rows.shape, curved.shape[1]
 
-        def counted(chosen: np.ndarray, of: np.ndarray, size: int) -> np.ndarray:
+        def count(chosen: np.ndarray, of: np.ndarray, size: int) -> np.ndarray:
             sample, entry = np.nonzero(chosen)
             return np.bincount(sample * size + of[entry], minlength=batch * size).reshape(batch, -1)
 
-        entries, active = counted(stored, row_of, m), rows & ~rigid
-        single, once = (entries == 1) & active, (counted(stored, col_of, n) == 1) & ~curved
+        entries, active = count(stored, row_of, m), rows & ~rigid
+        single, once = (entries == 1) & active, (count(stored, col_of, n) == 1) & ~curved
         worth = LITTLE * (n + rows.sum(axis=1))
         if (single.sum(axis=1) + once.sum(axis=1) < worth).all():
             return cls._whole(rows & (rigid | (entries > 0)), n)
         bound = stored & single[:, row_of]
-        bound &= (counted(bound, col_of, n) == 1)[:, col_of]  # several of one column: to refinement
-        bounds, fixed = counted(bound, row_of, m) > 0, counted(bound, col_of, n) > 0
+        bound &= (count(bound, col_of, n) == 1)[:, col_of]  # several of one column: to refinement
+        bounds, fixed = count(bound, row_of, m) > 0, count(bound, col_of, n) > 0
         owner = stored & (once & ~fixed)[:, col_of]
-        owner &= ((counted(owner, row_of, m) == 1) & active & ~bounds)[:, row_of]
+        owner &= ((count(owner, row_of, m) == 1) & active & ~bounds)[:, row_of]
         whole = bound.sum(axis=1) + owner.sum(axis=1) < worth
         bound &= ~whole[:, None]
         owner &= ~whole[:, None]
