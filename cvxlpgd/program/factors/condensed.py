@@ -148,7 +148,7 @@ class _Core:
 
         (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x = H⁻¹(h - G'y)
 
-    H⁻¹ and G H⁻¹G' are computed for all rows, whether samples share them or not: a sample's bits are
+    H⁻¹ and G H⁻¹G' are of all rows, whether samples share them or not: a sample's bits are
     the same either way. `ok`, bool (batch,), is False where H is not safely definite, or active
     rows are dependent; `height` (batch or 1, rows) and `scale` (batch or 1, columns) are units.
     """
