@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -74,32 +75,18 @@ def scs_cones(structure: Structure) -> dict[str, object]:
     UnsuitableSolver
         For a cone that the dictionary has no word for.
     """
-    zero = nonneg = exponential = 0
-    second_order, semidefinite, power = [], [], []
+    cones: dict[type, list[Any]] = {kind: [] for kind in (Zero, NonNeg, SOC, PSD, Exp, Pow)}
     for cone in structure.cones:
-        match cone:
-            case Zero():
-                zero += cone.rows
-            case NonNeg():
-                nonneg += cone.rows
-            case SOC():
-                second_order.append(cone.rows)
-            case PSD():
-                semidefinite.append(cone.order)
-            case Exp():
-                exponential += 1
-            case Pow():
-                power.append(cone.alpha)
-            case _:
-                name = type(cone).__name__
-                raise UnsuitableSolver(f"{name} cones are unknown to SCS and its relatives")
+        if type(cone) not in cones:
+            raise UnsuitableSolver(f"{type(cone).__name__} cones are unknown to SCS's relatives")
+        cones[type(cone)].append(cone)
     return {
-        "z": zero,
-        "l": nonneg,
-        "q": second_order,
-        "s": semidefinite,
-        "ep": exponential,
-        "p": power,
+        "z": sum(cone.rows for cone in cones[Zero]),
+        "l": sum(cone.rows for cone in cones[NonNeg]),
+        "q": [cone.rows for cone in cones[SOC]],
+        "s": [cone.order for cone in cones[PSD]],
+        "ep": len(cones[Exp]),
+        "p": [cone.alpha for cone in cones[Pow]],
     }
 
 
