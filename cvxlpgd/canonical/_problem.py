@@ -21,6 +21,12 @@ def checked(
 ) -> tuple[list[cp.Parameter], list[cp.Variable]]:
     """The lists of parameters and variables, each an honest part of the problem.
 
+    Parameters
+    ----------
+    problem, parameters, variables : whatever the caller handed over
+    gp : bool
+        Whether the problem is to follow the rules of geometric programs.
+
     Raises
     ------
     InvalidProblem

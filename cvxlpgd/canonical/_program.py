@@ -13,7 +13,8 @@ import scipy.sparse as sp
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compile_problem
 from cvxlpgd.canonical._theta import Theta
-from cvxlpgd.canonical.parameter_map import Block, ParameterMap
+from cvxlpgd.canonical.block import Block
+from cvxlpgd.canonical.parameter_map import ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
 from cvxlpgd.cones.registry import KINDS
@@ -62,6 +63,10 @@ def canonicalize(
         DPP (with gp: DPP in the sense of geometric programs).
     parameters, variables
         Inputs and outputs of the layer; a variable may be a constraint's dual variable.
+    gp : bool
+        Whether it is a geometric program.
+    canon_backend : str, optional
+        Of CVXPY's.
 
     Raises
     ------

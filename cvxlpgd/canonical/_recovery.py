@@ -42,6 +42,17 @@ def dual_recovery(
 ) -> dict[int, sp.csr_array]:
     """The matrix of y -> each dual variable asked for, by CVXPY's own inverse map.
 
+    Parameters
+    ----------
+    problem, variables
+        The user's problem, and what the layer returns, its own variables among them.
+    primal : dict
+        By id, the variables that are no dual ones.
+    chain, inverse
+        CVXPY's reductions, and what inverts them.
+    n, m : int
+        The lengths of x and y.
+
     That map is linear. Each of its values is expected to be a multiple of one entry of y, which two
     probes find; a third checks it, and where it is not so every unit vector is a probe.
     """

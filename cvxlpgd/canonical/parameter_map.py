@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace
 
+from cvxlpgd.canonical.block import Block
 from cvxlpgd.program import Data
 from cvxlpgd.program.linear import Linear
 from cvxlpgd.program.pattern import Array
 
 FIELDS = ("P", "q", "A", "b")
-
-
-@dataclass(frozen=True, eq=False)
-class Block:
-    """One field of the data: value = base, with base + M theta at the varying entries.
-
-    Parameters
-    ----------
-    base : array (1, entries)
-    varying : int array
-        The entries that theta reaches, one for each row of M.
-    matrix : sparse (varying entries, columns of theta)
-    """
-
-    base: np.ndarray
-    varying: np.ndarray
-    matrix: sp.csr_array
-
-    @cached_property
-    def whole(self) -> bool:
-        """Whether theta alone makes the field: it reaches every entry, and the base is 0."""
-        return len(self.varying) == self.base.shape[1] and not self.base.any()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,42 +60,75 @@ class ParameterMap:
         entries: Data,
         needed: Sequence[bool],
         magnitudes: bool = False,
+        offset_bar: Array | None = None,
     ) -> list[Array | None]:
-        """Parameters' cotangents (batch, size) for the data's cotangent at these entries; with
-        `magnitudes` the sums of their terms' absolute values.
+        """The cotangents (batch, size) of the parameters that are needed, None for the others.
+
+        Parameters
+        ----------
+        values : arrays (batch or 1, size)
+        data_bar, entries : Data
+            The data's cotangent, fields (batch, entries), and which entries these are.
+        needed : bools, one for each parameter
+        magnitudes : bool
+            Whether to return the sums of their terms' absolute values instead.
+        offset_bar : array (batch,), optional
+            The cotangent of the objective's constant term.
         """
-        out: list[Array | None] = [None] * len(values)
+        bars = []
         for name in FIELDS:
-            block, rows = self.blocks[name], getattr(entries, name)
-            if len(rows) == 0:
-                continue
-            bar = getattr(data_bar, name)
-            if len(rows) < len(block.varying):
+            block, rows, bar = self.blocks[name], getattr(entries, name), getattr(data_bar, name)
+            if 0 < len(rows) < len(block.varying):
                 xp = array_namespace(bar)
                 shape = (bar.shape[0], len(block.varying))
                 whole = xp.zeros(shape, dtype=bar.dtype, device=bar.device)
                 whole[:, np.searchsorted(block.varying, rows)] = bar
                 bar = whole
-            self._pull(name, abs(bar) if magnitudes else bar, values, needed, out, magnitudes)
-        return out
+            if len(rows):
+                bars.append((name, abs(bar) if magnitudes else bar))
+        if offset_bar is not None and len(self.blocks["offset"].varying):
+            bars.append(("offset", offset_bar[:, None]))
+        pulled = (self._pull(name, bar, values, needed, magnitudes) for name, bar in bars)
+        return _add_up(len(values), chain.from_iterable(pulled))
+
+    def _pull(
+        self,
+        name: str,
+        bar: Array,
+        values: Sequence[Array],
+        needed: Sequence[bool],
+        magnitudes: bool,
+    ) -> Iterator[tuple[int, Array]]:
+        """Parameters, and parts of their cotangents for that of a block's varying entries."""
+        linear = self._maps[name]
+        theta_bar, start = (linear.magnitudes if magnitudes else linear).transposed(bar), 0
+        for k in self._reaching[name]:
+            i, log = self.sources[k]
+            end = start + self.starts[k + 1] - self.starts[k]
+            if needed[i]:
+                part = theta_bar[:, start:end]
+                part = part / values[i] if log else part
+                yield i, abs(part) if magnitudes else part
+            start = end
 
     def bounds(
         self, values: Sequence[np.ndarray], most: Data, entries: Data, needed: Sequence[bool]
     ) -> list[np.ndarray | None]:
         """What no entry of a parameter's cotangent exceeds, (batch,), where no entry of the data's
-        fields exceeds `most`, fields (batch, 1).
+        fields exceeds `most`, fields (batch, 1); the others as in `cotangents`.
         """
-        out: list[np.ndarray | None] = [None] * len(values)
-        for name in FIELDS:
-            if not len(getattr(entries, name)):
-                continue
-            for k, gain in zip(self._reaching[name], self._gains[name], strict=True):
-                i, log = self.sources[k]
-                if needed[i]:
-                    part = gain * getattr(most, name)[:, 0]
-                    part = part / abs(values[i]).min(axis=1) if log else part
-                    out[i] = part if out[i] is None else out[i] + part
-        return out
+
+        def parts() -> Iterator[tuple[int, np.ndarray]]:
+            for name in FIELDS:
+                if not len(getattr(entries, name)):
+                    continue
+                for k, gain in zip(self._reaching[name], self._gains[name], strict=True):
+                    i, log = self.sources[k]
+                    if needed[i]:
+                        part = gain * getattr(most, name)[:, 0]
+                        yield i, part / abs(values[i]).min(axis=1) if log else part
+
+        return _add_up(len(values), parts())
 
     @cached_property
     def _gains(self) -> dict[str, list[float]]:
@@ -130,35 +143,6 @@ class ParameterMap:
             ]
         return gains
 
-    def offset_cotangents(
-        self, values: Sequence[Array], bar: Array, needed: Sequence[bool], out: list[Array | None]
-    ) -> None:
-        """Add to `out` the parameters' cotangents for that of the objective's constant term."""
-        if len(self.blocks["offset"].varying):
-            self._pull("offset", bar[:, None], values, needed, out)
-
-    def _pull(
-        self,
-        name: str,
-        bar: Array,
-        values: Sequence[Array],
-        needed: Sequence[bool],
-        out: list[Array | None],
-        magnitudes: bool = False,
-    ) -> None:
-        """Add to `out` the parameters' cotangents for that of a block's varying entries."""
-        linear = self._maps[name]
-        theta_bar, start = (linear.magnitudes if magnitudes else linear).transposed(bar), 0
-        for k in self._reaching[name]:
-            i, log = self.sources[k]
-            end = start + self.starts[k + 1] - self.starts[k]
-            if needed[i]:
-                part = theta_bar[:, start:end]
-                part = part / values[i] if log else part
-                part = abs(part) if magnitudes else part
-                out[i] = part if out[i] is None else out[i] + part
-            start = end
-
     def entries(self, needed: Sequence[bool]) -> Data:
         """The varying entries that the needed parameters reach."""
         if all(needed):
@@ -168,7 +152,7 @@ class ParameterMap:
             columns = np.zeros(self.starts[-1], dtype=bool)
             for k, (i, _) in enumerate(self.sources):
                 columns[self.starts[k] : self.starts[k + 1]] = needed[i]
-            reached = {name: _entries_within(self.blocks[name], columns) for name in FIELDS}
+            reached = {name: self.blocks[name].entries_within(columns) for name in FIELDS}
             self._entries[key] = Data(**reached)
         return self._entries[key]
 
@@ -181,7 +165,7 @@ class ParameterMap:
 
     @cached_property
     def _entries(self) -> dict[tuple[bool, ...], Data]:
-        """What was found for some needed parameters; adding to it is atomic."""
+        """The entries of each choice of needed parameters so far; adding to it is atomic."""
         return {}
 
     @cached_property
@@ -233,6 +217,14 @@ class ParameterMap:
         return self._maps[name](wide[0] if len(wide) == 1 else xp.concat(wide, axis=1))
 
 
+def _add_up(count: int, parts: Iterable[tuple[int, Array]]) -> list[Array | None]:
+    """The sums of the parts of each of `count` parameters, None where it has none."""
+    sums: list[Array | None] = [None] * count
+    for i, part in parts:
+        sums[i] = part if sums[i] is None else sums[i] + part
+    return sums
+
+
 def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
     if not parts:
         return values
@@ -242,10 +234,3 @@ def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
 
 def _source(value: Array, log: bool) -> Array:
     return array_namespace(value).log(value) if log else value
-
-
-def _entries_within(block: Block, columns: np.ndarray) -> np.ndarray:
-    reached = np.add.reduceat(
-        np.append(columns[block.matrix.indices], False), block.matrix.indptr[:-1]
-    )
-    return block.varying[reached > 0]

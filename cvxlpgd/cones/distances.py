@@ -44,7 +44,8 @@ def _bound_or_distance(bound: np.ndarray, v: np.ndarray, exact: Callable[[Any], 
 def is_weakly_active(cone: Cone, s: Any, y: Any, tolerance: float) -> Any:
     """Whether strict complementarity fails, arrays (..., rows) -> bool (...).
 
-    For a symmetric cone: s + y is not inside of it. For the others: neither s nor y is inside of
+    It is where points are within `tolerance`, a number, of a boundary. For a symmetric cone: s + y
+    is not inside of it. For the others: neither s nor y is inside of
     its cone, and one of them is 0.
     """
     xp = array_namespace(s)

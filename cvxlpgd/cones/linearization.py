@@ -58,6 +58,6 @@ def of_diagonal(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
 
 
 def reach_by_size(y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray) -> np.ndarray:
-    """|y - s| / |y_dot - s_dot|, (...): how long until the pair has moved by its own size."""
+    """|y - s| / |y_dot - s_dot|, (...): how long until a pair (..., rows) has moved by its size."""
     size, speed = (np.sqrt(np.sum(v * v, axis=-1)) for v in (y - s, y_dot - s_dot))
     return ratio(size, speed)

@@ -48,6 +48,7 @@ class Cone(Protocol):
     def reach(
         self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
     ) -> np.ndarray:
-        """How long a pair can move before it has moved by its own size, (...). On cones of single
-        rows: until y - s is 0, per row. One that knows nothing better: `reach_by_size(...)`.
+        """How long a pair can move before it has moved by its own size, (...): four arrays
+        (..., rows). On cones of single rows: until y - s is 0, (..., rows). A cone that knows
+        nothing better returns `reach_by_size(...)`.
         """

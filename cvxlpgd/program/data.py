@@ -74,7 +74,9 @@ class Point(_Vector):
 
 
 def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
-    """The entries of (left right') per sample, (batch, entries)."""
+    """The entries of (left right') per sample, (batch, entries): left (batch, rows of the pattern),
+    right (batch, its columns), and which of its entries, ints (entries,).
+    """
     rows, cols = pattern.rows[entries], pattern.cols[entries]
     block = np.flatnonzero(cols == cols[0]) if len(cols) else cols
     height = len(block)

@@ -144,12 +144,14 @@ class Systems:
         )
 
     def solve(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
-        """The solutions for right-hand sides (f, g), g as `side` makes it.
+        """The solutions for right-hand sides.
 
         What K cannot reach of one is left: that is the least squares' solution.
 
         Parameters
         ----------
+        f, g : arrays (batch, columns, n), (batch, columns, m)
+            The right-hand sides, g as `side` makes it.
         rough : int
             So many of the last columns are solved nearly, without refinement.
         start : (Motions, bool array (batch,)), optional

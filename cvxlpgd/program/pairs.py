@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
     def of(
         cls, structure: Structure, z: Point, weights: np.ndarray, shift: np.ndarray | None = None
     ) -> Pairs:
-        """The pairs nearest to a point's.
+        """The pairs nearest to a point's (batch, m), for weights (batch, m).
 
         `shift` (batch, m) settles which side a pair without a side is on: an inequality's row is
         active where it is positive, free where it is negative; in weighted units it is added to y,

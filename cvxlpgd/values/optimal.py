@@ -69,10 +69,9 @@ class Values:
         flat = [taken(v, self._active, len(call.samples)) for v in call.flat]
         found: list[Any] = [None] * len(needed)
         if w_bar is not None:
-            found = parameters.cotangents(flat, w_bar, entries, needed)
             total = np.sum([c for c, _ in self.terms], axis=0) * bar
-            if total.any():
-                parameters.offset_cotangents(flat, total, needed, found)
+            offset_bar = total if total.any() else None
+            found = parameters.cotangents(flat, w_bar, entries, needed, offset_bar=offset_bar)
         return call.gathered(found, self.samples, np.zeros(0, dtype=int), needed)
 
     @property

@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, structure: Structure, cone: Any, first: int, count: int) -> Run:
-        """That of `count` cones from a first row on."""
+        """That of `count` equal cones from row `first` on."""
         A, n, height = structure.A, structure.n, cone.rows
         rows = slice(first, first + height * count)
         entries = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
