@@ -66,7 +66,7 @@ def _check_function(atom: Any) -> None:
     problem = Own((cp.Minimize if atom.f.is_convex() else cp.Maximize)(atom.f))
     try:
         data, _, _ = compile_problem(problem, solver_opts={"use_quad_obj": False})
-    except Exception:  # the compilation of the whole problem will say so
+    except Exception:  # compiling the whole problem will fail too, and say why
         return
     cones = [c for c in data["program"].constraints if isinstance(c, cp.SOC)]
     if any(len(c.cone_sizes()) > 1 for c in cones):

@@ -84,7 +84,7 @@ def dual_recovery(
             value = private.dual_variables[k].value
             if value is None:
                 raise InvalidProblem(f"CVXPY reports no dual variable for {constraint}")
-            if np.size(value) == variable.size:  # a scalar's is of shape (1,) at times
+            if np.size(value) == variable.size:  # a scalar's value has the shape (1,) at times
                 value = np.reshape(value, variable.shape)
             values.append(np.broadcast_to(value, variable.shape).astype(float).ravel())
         return values

@@ -39,7 +39,7 @@ class Output:
 
     @cached_property
     def linear(self) -> Linear:
-        """X or y -> M x or M y."""
+        """The map x -> M x, or y -> M y."""
         return Linear(self.matrix)
 
     @cached_property

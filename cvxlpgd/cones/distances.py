@@ -11,7 +11,7 @@ from array_api_compat import array_namespace, is_numpy_array
 from cvxlpgd.cones.exp import Exp
 from cvxlpgd.cones.protocol import Cone
 
-NEARLY = 1e-13  # of a point's size: where a bound of its distance is less than that, it will do
+NEARLY = 1e-13  # of a point's size: a bound of the distance that is below this takes its place
 
 
 def distance(cone: Cone, s: Any) -> Any:

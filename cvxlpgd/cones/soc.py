@@ -19,7 +19,7 @@ class SOC:
 
     @property
     def interior(self) -> np.ndarray:
-        """T = 1, u = 0."""
+        """The point t = 1, u = 0."""
         return np.eye(self.rows)[0]
 
     def project(self, v: Any) -> Any:
@@ -32,7 +32,7 @@ class SOC:
         return xp.where(norm <= t, v, xp.where(norm <= -t, v * 0.0, outside))
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection: I inside, 0 in the polar cone, else
+        """The projection's: I inside, 0 in the polar cone, else
         ½ [1, w'; w, I + (t/|u|) (I - ww')] with w = u/|u|.
         """
         t, u = v[..., :1], v[..., 1:]

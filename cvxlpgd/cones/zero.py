@@ -22,7 +22,7 @@ class Zero:
         return v * 0.0
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection: 0."""
+        """The projection's: 0."""
         return np.zeros(v.shape)
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:

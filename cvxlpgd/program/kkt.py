@@ -22,10 +22,10 @@ from cvxlpgd.program.programs import ConeProgram
 
 __all__ = ["Motions", "Systems", "conditions", "rounding"]
 
-CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
+CONSISTENT = 1e-6  # a system is solved if at most this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most
 REACHES = 3  # times a side is cut to what K reaches: each loses the null space's digits
-ROUGH = 2  # the same of what is solved nearly
+ROUGH = 2  # times what is solved nearly is cut so
 DRIFT = 1e-2  # a system is not solved where refinement still moves its solution by this share
 NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
@@ -110,7 +110,7 @@ class Systems:
         return np.asarray((self.held == other.held).all(axis=1) & straight)
 
     def like(self, pairs: Pairs) -> Systems:
-        """Those at other pairs: these where no cone is curved and the same rows are active."""
+        """The systems at other pairs; these if no cone is curved and the same rows are active."""
         straight = all(B is None for B in pairs.directions)
         if straight and np.array_equal(np.isfinite(pairs.compliance), self.held):
             return self
@@ -181,7 +181,7 @@ class Systems:
         return motions._replace(x=x, u=u)
 
     def _refine(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
-        """The same, what K cannot reach not yet taken away.
+        """Solutions that may still hold what K cannot reach.
 
         Each sample and column stops for itself: its bits do not depend on the others.
         """
@@ -209,7 +209,7 @@ class Systems:
             better = going & ((now < least) | rounded | (k == 0))
             best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
             last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            enough = known | (k > 0)  # twice from 0: the first one's small entries may be rounding
+            enough = known | (k > 0)  # two steps from 0: small entries of the first may be rounding
             drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
             drifts = np.where(going & enough, drifting, drifts)
             going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)

@@ -11,8 +11,7 @@ from array_api_compat import array_namespace, is_numpy_array
 
 from cvxlpgd.program.pattern import Array, picked, scatter
 
-# Gathers are worth it up to this many numbers for each entry of the matrix.
-GATHERED = 4
+GATHERED = 4  # numbers for each entry of the matrix, up to which gathers pay
 
 
 @dataclass(frozen=True, eq=False)

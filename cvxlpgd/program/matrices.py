@@ -32,7 +32,7 @@ from cvxlpgd.program.structure import Structure
 
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
-ROUNDING = 8 * np.finfo(float).eps  # of the terms that add up: no sum of them is smaller
+ROUNDING = 8 * np.finfo(float).eps  # a sum below this share of its terms is nothing but rounding
 
 Stack = np.ndarray  # (batch, columns, n or m)
 
@@ -86,7 +86,7 @@ class Matrices:
         self.stretch = np.where(self.held, root, 0.0)
 
     def take(self, index: np.ndarray) -> Matrices:
-        """Those of some samples."""
+        """The matrices of some samples."""
         return Matrices(self.program.take(index), self.pairs.take(index))
 
     def dual(self, u: Stack) -> Stack:
@@ -139,7 +139,7 @@ class Parts(NamedTuple):
     @staticmethod
     @per_structure
     def of(structure: Structure) -> Parts:
-        """Those of a structure."""
+        """The parts of a structure."""
         n, size = structure.n, structure.n + structure.m
         first = np.arange(structure.m)  # a curved cone's rows belong together
         for cone, start, count in structure.blocks:

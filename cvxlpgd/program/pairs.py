@@ -17,7 +17,7 @@ from cvxlpgd.program.programs import ConeProgram
 from cvxlpgd.program.structure import Structure
 
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
-NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
+NOISE = 1e-2  # of the size that the data suggest: a y or s below this share is taken for noise
 
 
 class Pairs(NamedTuple):
@@ -80,7 +80,7 @@ class Pairs(NamedTuple):
     def _of_rows(
         cls, structure: Structure, v: np.ndarray, weights: np.ndarray, shift: np.ndarray | None
     ) -> Pairs:
-        """The same for equations and inequalities, of v = y - s: all rows at once."""
+        """The pairs of equations and inequalities, of v = y - s: all rows at once."""
         free = structure.inequalities & (v < 0)
         if shift is not None:
             settled = structure.inequalities & (shift != 0)
@@ -90,7 +90,7 @@ class Pairs(NamedTuple):
         return cls(weights, y, s, np.where(free, np.inf, 0.0), [None] * len(structure.blocks))
 
     def take(self, index: np.ndarray) -> Pairs:
-        """Those of some samples."""
+        """The pairs of some samples."""
         directions = [v if v is None else v[index] for v in self.directions]
         weights, y, s, compliance = (v[index] for v in self[:4])
         return Pairs(weights, y, s, compliance, directions)
@@ -127,7 +127,7 @@ def _is_diagonal(cone: Any) -> bool:
 
 
 def weights(program: ConeProgram, z: Point) -> np.ndarray:
-    """T (batch, m), such that y / t and t s are of one size in each cone.
+    """The weights t (batch, m), such that y / t and t s are of one size in each cone.
 
     On rows of their own it is the row's size. A curved cone's follows its pair; where y or s is
     nothing but noise it counts as a small part of what the data would allow.
@@ -142,7 +142,7 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
         diagonal = structure.P.rows == structure.P.cols
         curvature = norm(
             w.P[:, diagonal]
-        )  # of a dual variable beside a slack, where all costs are 0
+        )  # where all costs are 0: a dual variable's size beside a slack's
         mean = np.maximum(y_size / s_size, NOISE * curvature)
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         squares = mean / rows**2

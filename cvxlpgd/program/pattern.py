@@ -106,7 +106,7 @@ class Pattern:
         return indices_of
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what can be made again."""
+        """The fields, without what follows from them."""
         return {"shape": self.shape, "rows": self.rows, "cols": self.cols}
 
     @cached_property
@@ -161,7 +161,8 @@ def products(
     batch, columns, _ = v.shape
     rows, cols = pattern.shape
     size = cols if transposed else rows
-    if pattern.size == rows * cols and pattern.size:  # a full matrix, by columns, of each sample
+    # each sample's values are a full matrix, by columns
+    if pattern.size == rows * cols and pattern.size:
         stack = values.reshape(len(values), cols, rows)
         return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
     if len(values) == 1:

@@ -84,12 +84,12 @@ class ConeProgram:
         xp = array_namespace(z.x)
         primal = xp.maximum(norm(rows), outside)
         dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
-        # x is as large as active rows allow and costs ask for, and so are costs that x bends
+        # x is as large as active rows allow and costs ask for; costs are of the size of q and P x
         y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
         b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
         A, P, q = norm(w.A), norm(w.P), norm(w.q)
         x = xp.maximum(_over(b, A), _over(q, P))
-        asked = xp.maximum(q, P * x)  # 0 of a constant objective: f and the gap have no size
+        asked = xp.maximum(q, P * x)  # 0 for a constant objective: f and the gap have no size
         f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
         terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
         terms = xp.where((asked > 0) & (x > 0), xp.maximum(terms, f * x), 0.0 * x)

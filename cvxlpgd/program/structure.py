@@ -79,12 +79,12 @@ class Structure:
         ] or [np.zeros(0, dtype=bool)])  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what can be worked out again."""
+        """The fields, without what follows from them."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def proximal(self) -> Structure:
-        """The same with the diagonal of the user's columns in P's pattern."""
+        """The structure with the diagonal of the user's columns in P's pattern."""
         diagonal = np.flatnonzero(self.user)
         rows, cols = np.append(self.P.rows, diagonal), np.append(self.P.cols, diagonal)
         pattern = Pattern.of(self.P.shape, rows, cols)

@@ -23,8 +23,8 @@ from cvxlpgd.program.structure import Structure
 __all__ = ["Elimination", "Factors", "Mixed", "factor", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
-DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
-FILL = 10  # of sparse factors, about
+DENSE, FILLED = 400, 0.01  # columns, if at least this share of the entries is stored
+FILL = 10  # entries of sparse factors for each one of the matrix, about
 CONDENSED = 800  # columns, and rows by half, up to which H⁻¹ is a full matrix
 
 

@@ -14,7 +14,7 @@ from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.structure import Structure
 
-PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
+PIVOT = 1e-10  # of a row's own size: a row with a smaller pivot may be the others' combination
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Part:
 
     @classmethod
     def of(cls, pattern: Pattern, rows: np.ndarray, cols: np.ndarray) -> Part:
-        """That of a pattern's rows and columns."""
+        """The part of a pattern's rows and columns."""
         row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
         row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
         chosen = (row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0)
@@ -85,7 +85,7 @@ class Part:
 
     def full(self, values: np.ndarray) -> np.ndarray:
         """The full matrices (count, *shape) of values (count, entries)."""
-        if self.is_whole:  # rows in order: how NumPy multiplies depends on strides
+        if self.is_whole:  # contiguous: the bits of NumPy's products depend on strides
             whole = values.reshape(len(values), *self.shape[::-1]).swapaxes(1, 2)
             return np.ascontiguousarray(whole)
         out = np.zeros((len(values), self.shape[0] * self.shape[1]))

@@ -23,8 +23,8 @@ from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sp
 from cvxlpgd.program.threads import shared
 
 WORTH = 2e7  # multiplications from which a second thread pays
-SAFE = 1e-6  # of a square core's scaled pivots: it is regular if none is smaller
-ORDER = "MMD_AT_PLUS_A"  # of elimination
+SAFE = 1e-6  # a square core is regular if none of its scaled pivots is smaller
+ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
 
 class Core(Protocol):
@@ -48,7 +48,7 @@ class Places(NamedTuple):
     rows: np.ndarray
 
     def take(self, index: np.ndarray) -> Places:
-        """Those of some of the samples."""
+        """The places of some of the samples."""
         return Places(*(v[index] for v in self))
 
     def pick(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ class Places(NamedTuple):
 
 
 class Dense:
-    """Of full matrices M (samples, k + l, k + l), which are overwritten."""
+    """The cores of full matrices M (samples, k + l, k + l), which are overwritten."""
 
     def __init__(self, places: Places, M: np.ndarray) -> None:
         self.places, self.samples, k = places, places.samples, places.cols.shape[1]
@@ -82,7 +82,7 @@ class Dense:
         self.regular = np.zeros(len(M), dtype=bool)
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """By LU factors."""
+        """Solve by LU factors."""
         right = np.concatenate(self.places.pick(f, g), axis=2) * self.scale[:, None]
         for part, (matrix, order, _) in zip(right, self.factors, strict=True):
             part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
@@ -111,7 +111,7 @@ class Square:
         self.faulty = ~self.regular
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """Each by the factors of G'."""
+        """Solve both parts by the factors of G'."""
         top, low = self.places.pick(f, g)
         top, low = top * self.cols[:, None], low * self.rows[:, None]
         for i, (matrix, order, _) in enumerate(self.factors):
@@ -133,7 +133,7 @@ class Entries(NamedTuple):
 
 
 class Sparse:
-    """Of sparse matrices: of G alone where a linear program's is square and regular, else of K.
+    """The cores of sparse matrices: G alone where a linear program's is square and regular, else K.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ class Sparse:
             self.factors[i], self.regular[i] = factors, True
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """By sparse LU factors."""
+        """Solve by sparse LU factors."""
         for i, (sample, factors) in enumerate(zip(self.samples, self.factors, strict=True)):
             if factors is None:
                 continue

@@ -71,7 +71,7 @@ class Divided:
             if run.shape[0] == 1 and run.shape[2] == n:
                 H = H + squares[:, 0]
                 continue
-            columns = np.where(run.columns >= 0, run.columns, 0)  # those that fill up are 0
+            columns = np.where(run.columns >= 0, run.columns, 0)  # entries of -1 are 0 in `part`
             places = columns[:, :, None] * n + columns[:, None]
             flat = (np.arange(batch)[:, None] * n * n + places.ravel()).ravel()
             added = np.bincount(flat, squares.ravel(), minlength=batch * n * n)
@@ -163,7 +163,7 @@ class Divided:
         return x, u
 
     def _pivots(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Of each of these rows: its sample, itself, its column and its entry there."""
+        """Samples, rows, columns and pivots of these rows, bool (batch, m)."""
         sample, row = np.nonzero(rows)
         entry = entry_of[sample, row]
         return sample, row, self.layout.cols[entry], self.values[sample, entry]

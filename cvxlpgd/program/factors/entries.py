@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, structure: Structure, cone: Any, first: int, count: int) -> Run:
-        """That of `count` equal cones from row `first` on."""
+        """The run of `count` equal cones from row `first` on."""
         A, n, height = structure.A, structure.n, cone.rows
         rows = slice(first, first + height * count)
         entries = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     @staticmethod
     @per_structure
     def of(structure: Structure) -> Layout:
-        """That of a structure."""
+        """The layout of a structure."""
         runs = [Run.of(structure, *block) for block in structure.blocks]
         nothing = [np.zeros(0, dtype=int)]
         rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
@@ -96,7 +96,7 @@ def entries(K: Matrices) -> tuple[np.ndarray, list[np.ndarray | None]]:
         sizes = (
             np.sqrt(np.einsum("...ij,...ij->...i", B, B)),
             np.sqrt(np.einsum("...ij,...ij->...j", part, part)),
-        )  # by Cauchy and Schwarz
+        )  # no entry of the product exceeds these, by Cauchy and Schwarz
         turned[np.abs(turned) <= NOTHING * sizes[0][..., None] * sizes[1][..., None, :]] = 0.0
         turned *= K.stretch[:, run.rows].reshape(shape)
         flat = turned.reshape(batch, -1)

@@ -12,7 +12,7 @@ from cvxlpgd.program.factors.division import Division
 from cvxlpgd.program.factors.entries import Layout
 from cvxlpgd.program.pattern import Pattern
 
-LARGE = 300  # columns and rows of a core from which on it is sparse, where the program is
+LARGE = 300  # columns and rows: a larger core is sparse, unless H is a full matrix
 
 
 class Remainder(NamedTuple):
