@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from cvxlpgd import Exact
-from cvxlpgd.canonical._program import _SIZES, _cones
 from cvxlpgd.cones import SOC, Cone, NonNeg, Zero, distance
 from cvxlpgd.cones.linearization import Linearization, of_diagonal
-from cvxlpgd.cones.registry import KINDS
-from cvxlpgd.errors import InvalidProblem, UnsuitableSolver
+from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.restriction import Restriction
 from cvxlpgd.program.rows import lift, scs_cones
@@ -125,15 +122,3 @@ def test_restrictions_keep_it_whole(name: str) -> None:
     cone, b = PAIRS[name][1], program.data.b
     outside = np.maximum(np.abs(b[:, :2]).max(axis=1), distance(cone, b[:, 2:]))
     np.testing.assert_array_equal(violation > 0, outside > 0)
-
-
-def test_what_cvxpy_calls_a_cone_is_read_by_its_name_and_nothing_is_left_over() -> None:
-    import cvxpy as cp
-
-    names = {kind.constraint for kind in KINDS} - {None}
-    assert names == _SIZES.keys()
-    assert all(hasattr(cp.constraints, name) for name in names)
-    dims = SimpleNamespace(zero=1, nonneg=2, soc=[3], psd=[2], exp=1, p3d=[0.5], future=[7])
-    assert sum(cone.rows for cone in _cones(dims, 15)) == 15
-    with pytest.raises(InvalidProblem, match="does not know"):
-        _cones(dims, 22)
