@@ -106,6 +106,14 @@ def test_solvers_refuse_it_by_name(solver, name: str) -> None:
 
 
 @every_pair
+@pytest.mark.parametrize("solver", [SCS(), ECOS(), HiGHS(), OSQP(), PIQP(), DAQP()], ids=repr)
+def test_solvers_that_nobody_asked_first_refuse_it_too(solver, name: str) -> None:
+    _, program = over(*PAIRS[name])
+    with pytest.raises(UnsuitableSolver, match=name):
+        solver.solve(program)
+
+
+@every_pair
 def test_no_list_of_rows_leaves_it_out(name: str) -> None:
     _, program = over(*PAIRS[name])
     with pytest.raises(UnsuitableSolver, match=name):

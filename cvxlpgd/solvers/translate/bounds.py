@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cvxlpgd.cones import Zero
+from cvxlpgd.cones import NonNeg, Zero
+from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.program.memo import latest_per_structure, per_structure
 from cvxlpgd.program.pattern import Pattern, product
@@ -129,4 +130,8 @@ def _of_entries(structure: Structure, entries: np.ndarray, values: np.ndarray) -
 
 
 def _equalities(structure: Structure) -> int:
+    """How many of the rows are equalities; the others must be inequalities."""
+    for cone in structure.cones:
+        if not isinstance(cone, Zero | NonNeg):
+            raise UnsuitableSolver(f"{type(cone).__name__} cones have no equations or inequalities")
     return sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
