@@ -21,8 +21,8 @@ PARTS = {
     "Newton's method": ("cvxlpgd.solvers.refine.solver.refine",),
     "residuals": ("cvxlpgd.solvers.run.solve.judge",),
     "maps": (
-        "cvxlpgd.canonical.maps.ParameterMap.data",
-        "cvxlpgd.canonical.maps.ParameterMap.cotangents",
+        "cvxlpgd.canonical.parameter_map.ParameterMap.data",
+        "cvxlpgd.canonical.parameter_map.ParameterMap.cotangents",
     ),
     "domains": ("cvxlpgd.layer.compiled.Compiled.faults", "cvxlpgd.layer.compiled.Compiled.flat"),
     "differences": (

@@ -107,7 +107,7 @@ class Faulty:
         def one(i: int) -> Answer:
             alone = np.array([i])
             found = self.inner.solve(program.take(alone), start and start.take(alone))
-            vectors = (v[0] for _, v in found.point._items())
+            vectors = (v[0] for _, v in found.point.items())
             answer = Answer(found.status[0], *vectors, message=found.messages[0])
             fault = faults.get(float(abs(program.data.b[i if len(program.data.b) > 1 else 0, 0])))
             return EVERY[fault][0](answer) if fault else answer

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cvxpy as cp
 import numpy as np
 
-from cvxlpgd.canonical.maps import Output
+from cvxlpgd.canonical.variable_map import Output
 from cvxlpgd.checks import is_positive
 from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem

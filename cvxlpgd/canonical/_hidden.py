@@ -15,7 +15,7 @@ from cvxpy.atoms.suppfunc import SuppFuncAtom
 from cvxpy.transforms.indicator import indicator
 from cvxpy.utilities import scopes
 
-from cvxlpgd.canonical._target import Own, compiled
+from cvxlpgd.canonical._target import Own, compile_problem
 from cvxlpgd.errors import InvalidProblem
 
 _KEEPING = cp.perspective, SuppFuncAtom, indicator
@@ -31,7 +31,7 @@ def check(problem: cp.Problem) -> None:
         that is not DPP, and for a perspective of a function that CVXPY compiles wrongly.
     """
     seen = {p.id for p in problem.parameters()}
-    for atom in _kept_apart(problem):
+    for atom in _hiding_atoms(problem):
         if isinstance(atom, SuppFuncAtom):
             _check_argument(atom.args[0], seen)
         if isinstance(atom, cp.perspective) and not atom.f.parameters():  # else it is not DPP
@@ -65,8 +65,8 @@ def _check_function(atom: Any) -> None:
         )
     problem = Own((cp.Minimize if atom.f.is_convex() else cp.Maximize)(atom.f))
     try:
-        data, _, _ = compiled(problem, solver_opts={"use_quad_obj": False})
-    except Exception:  # the compilation of the whole problem will say so
+        data, _, _ = compile_problem(problem, solver_opts={"use_quad_obj": False})
+    except Exception:  # compiling the whole problem will fail too, and say why
         return
     cones = [c for c in data["program"].constraints if isinstance(c, cp.SOC)]
     if any(len(c.cone_sizes()) > 1 for c in cones):
@@ -80,30 +80,30 @@ def holds_support_function(expression: Any) -> bool:
 
 def copies(problem: cp.Problem, leaves: dict[int, Any]) -> dict[int, Any]:
     """Leaves of ours and copies with them of those atoms, which CVXPY cannot make, by id()."""
-    made = dict(leaves)
-    for atom in _kept_apart(problem):
-        arguments = [argument.tree_copy(id_objects=made) for argument in atom.args]
+    by_id = dict(leaves)
+    for atom in _hiding_atoms(problem):
+        arguments = [argument.tree_copy(id_objects=by_id) for argument in atom.args]
         if isinstance(atom, SuppFuncAtom):
-            made[id(atom)] = SuppFuncAtom(arguments[0], atom._parent)
+            by_id[id(atom)] = SuppFuncAtom(arguments[0], atom._parent)
         elif isinstance(atom, indicator):
-            made[id(atom)] = indicator(arguments, atom.err_tol)
+            by_id[id(atom)] = indicator(arguments, atom.err_tol)
         else:
             kept = (atom.f, atom.f_recession)
-            f, recession = (None if v is None else v.tree_copy(id_objects=made) for v in kept)
-            made[id(atom)] = cp.perspective(f, arguments[0], recession)
-    return made
+            f, recession = (None if v is None else v.tree_copy(id_objects=by_id) for v in kept)
+            by_id[id(atom)] = cp.perspective(f, arguments[0], recession)
+    return by_id
 
 
 def parameters(problem: cp.Problem) -> list[cp.Parameter]:
     """All of a problem's parameters, those that CVXPY does not see too."""
-    found = {p.id: p for p in problem.parameters()}
-    for atom in _kept_apart(problem):
+    by_id = {p.id: p for p in problem.parameters()}
+    for atom in _hiding_atoms(problem):
         inside = [atom.f] if isinstance(atom, cp.perspective) else atom.args
-        found |= {p.id: p for part in inside for p in part.parameters()}
-    return list(found.values())
+        by_id |= {p.id: p for part in inside for p in part.parameters()}
+    return list(by_id.values())
 
 
-def _kept_apart(problem: cp.Problem) -> Iterator[Any]:
+def _hiding_atoms(problem: cp.Problem) -> Iterator[Any]:
     for part in (problem.objective, *problem.constraints):
         yield from (v for v in nodes(part) if isinstance(v, _KEEPING))
 

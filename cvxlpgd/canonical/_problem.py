@@ -21,6 +21,12 @@ def checked(
 ) -> tuple[list[cp.Parameter], list[cp.Variable]]:
     """The lists of parameters and variables, each an honest part of the problem.
 
+    Parameters
+    ----------
+    problem, parameters, variables : whatever the caller handed over
+    gp : bool
+        Whether the problem is to follow the rules of geometric programs.
+
     Raises
     ------
     InvalidProblem
@@ -49,9 +55,9 @@ def checked(
     _check_members(problem, parameters, variables)
     for leaf in hidden.parameters(problem) + problem.variables():
         if leaf.is_complex():
-            raise InvalidProblem(f"{_named(leaf)} is complex; write real and imaginary parts")
+            raise InvalidProblem(f"{_name(leaf)} is complex; write real and imaginary parts")
         if not leaf.size:
-            raise InvalidProblem(f"{_named(leaf)} has no entries; leave it out")
+            raise InvalidProblem(f"{_name(leaf)} has no entries; leave it out")
     _check_disciplined(problem, gp)
     return list(parameters), list(variables)
 
@@ -61,8 +67,8 @@ def _check_members(problem: cp.Problem, parameters: Any, variables: Any) -> None
     for i, parameter in enumerate(parameters):
         if parameter.id not in own:
             raise InvalidProblem(
-                f"parameters[{i}], {_named(parameter)}, is not a parameter of the problem, which "
-                f"has {', '.join(_named(p) for p in own.values()) or 'none'}"
+                f"parameters[{i}], {_name(parameter)}, is not a parameter of the problem, which "
+                f"has {', '.join(_name(p) for p in own.values()) or 'none'}"
             )
     if not problem.variables():
         raise InvalidProblem("the problem has no variables, so there is nothing to solve")
@@ -71,7 +77,7 @@ def _check_members(problem: cp.Problem, parameters: Any, variables: Any) -> None
     for i, variable in enumerate(variables):
         if variable.id not in known:
             raise InvalidProblem(
-                f"variables[{i}], {_named(variable)}, is neither a variable of the problem nor a "
+                f"variables[{i}], {_name(variable)}, is neither a variable of the problem nor a "
                 "dual variable of one of its constraints (constraint.dual_variables[k])"
             )
 
@@ -103,12 +109,12 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
             continue
         if isinstance(parameter, cp.CallbackParam):
             raise InvalidProblem(
-                f"{_named(parameter)} is not listed in parameters, and would keep the value that "
+                f"{_name(parameter)} is not listed in parameters, and would keep the value that "
                 "its callback returns now: list it, and pass what the callback returns"
             )
         if parameter.value is None:
             raise InvalidProblem(
-                f"{_named(parameter)} is not listed in parameters and has no value to read"
+                f"{_name(parameter)} is not listed in parameters and has no value to read"
             )
         value = parameter.value
         constant = cp.Constant(value if hasattr(value, "tocsc") else np.array(value))
@@ -119,7 +125,7 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
     for variable in problem.variables():
         bounds = variable.attributes["bounds"]
         if bounds is not None and any(isinstance(bound, cp.Expression) for bound in bounds):
-            fixed = [_fixed(bound, constants) for bound in bounds]
+            fixed = [_fix_bound(bound, constants) for bound in bounds]
             attributes = variable.attributes | {"bounds": fixed}
             constants[id(variable)] = cp.Variable(
                 variable.shape, name=variable.name(), var_id=variable.id, **attributes
@@ -131,7 +137,7 @@ def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.P
     return Own(problem.objective.tree_copy(id_objects=constants), constraints)
 
 
-def _fixed(bound: Any, constants: dict[int, Any]) -> Any:
+def _fix_bound(bound: Any, constants: dict[int, Any]) -> Any:
     """A variable's bound with the constants in it; a plain array if no parameter is left."""
     if not isinstance(bound, cp.Expression):
         return bound
@@ -162,12 +168,12 @@ def check_dpp(problem: cp.Problem, gp: bool) -> None:
 def _culprit(expression: Any, rule: str) -> Any:
     """The smallest part that breaks the rule while its own arguments keep it."""
     for argument in getattr(expression, "args", []):
-        found = _culprit(argument, rule)
-        if found is not None:
-            return found
+        inner = _culprit(argument, rule)
+        if inner is not None:
+            return inner
     test = getattr(expression, rule, None)
     return None if test is None or test() else expression
 
 
-def _named(leaf: Any) -> str:
+def _name(leaf: Any) -> str:
     return f"{type(leaf).__name__.lower()} {leaf.name()!r} of shape {leaf.shape}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
-from cvxlpgd.canonical._target import check_understood, compiled
+from cvxlpgd.canonical._target import check_understood, compile_problem
 from cvxlpgd.canonical._theta import Theta
-from cvxlpgd.canonical.maps import Block, Output, ParameterMap, VariableMap
-from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
+from cvxlpgd.canonical.block import Block
+from cvxlpgd.canonical.parameter_map import ParameterMap
+from cvxlpgd.canonical.variable_map import Output, VariableMap
+from cvxlpgd.cones import Cone
+from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import CvxlpgdError, InvalidProblem
 from cvxlpgd.program import Data, Structure
 from cvxlpgd.program.pattern import Pattern
@@ -60,6 +63,10 @@ def canonicalize(
         DPP (with gp: DPP in the sense of geometric programs).
     parameters, variables
         Inputs and outputs of the layer; a variable may be a constraint's dual variable.
+    gp : bool
+        Whether it is a geometric program.
+    canon_backend : str, optional
+        Of CVXPY's.
 
     Raises
     ------
@@ -67,7 +74,7 @@ def canonicalize(
         Where CVXPY cannot compile it, or hands over something unknown.
     """
     try:
-        data, chain, inverse = compiled(
+        data, chain, inverse = compile_problem(
             problem, gp=gp, enforce_dpp=True, canon_backend=canon_backend
         )
     except CvxlpgdError:
@@ -96,7 +103,7 @@ def canonicalize(
     structure = Structure(
         P=P,
         A=A,
-        cones=_cones(program.cone_dims),
+        cones=_cones(program.cone_dims, m),
         integer=np.array([i for (i,) in program.x.integer_idx], dtype=np.int64),
         boolean=np.array([i for (i,) in program.x.boolean_idx], dtype=np.int64),
         varying=Data(**{name: blocks[name].varying for name in ("P", "q", "A", "b")}),
@@ -123,14 +130,27 @@ def canonicalize(
     )
 
 
-def _cones(dims: Any) -> tuple[Cone, ...]:
-    cones: list[Cone] = []
-    if dims.zero:
-        cones.append(Zero(dims.zero))
-    if dims.nonneg:
-        cones.append(NonNeg(dims.nonneg))
-    cones += [SOC(k) for k in dims.soc] + [PSD(k) for k in dims.psd]
-    return tuple(cones + [Exp()] * dims.exp + [Pow(float(a)) for a in dims.p3d])
+# CVXPY's constraint -> what each of its cones is made of, as CVXPY's ConeDims counts them.
+_SIZES: dict[str, Callable[[Any], list[tuple[Any, ...]]]] = {
+    "Zero": lambda dims: [(dims.zero,)] if dims.zero else [],
+    "NonNeg": lambda dims: [(dims.nonneg,)] if dims.nonneg else [],
+    "SOC": lambda dims: [(rows,) for rows in dims.soc],
+    "PSD": lambda dims: [(order,) for order in dims.psd],
+    "ExpCone": lambda dims: [()] * dims.exp,
+    "PowCone3D": lambda dims: [(float(alpha),) for alpha in dims.p3d],
+}
+
+
+def _cones(dims: Any, m: int) -> tuple[Cone, ...]:
+    """The cones of m rows, in the registry's order, which is CVXPY's."""
+    cones = tuple(
+        kind.cone(*size)
+        for kind in KINDS if kind.constraint is not None
+        for size in _SIZES[kind.constraint](dims)
+    )  # fmt: skip
+    if sum(cone.rows for cone in cones) != m:
+        raise InvalidProblem(f"CVXPY hands over cones that cvxlpgd does not know: {dims}")
+    return cones
 
 
 def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:

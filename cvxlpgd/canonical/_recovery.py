@@ -42,6 +42,17 @@ def dual_recovery(
 ) -> dict[int, sp.csr_array]:
     """The matrix of y -> each dual variable asked for, by CVXPY's own inverse map.
 
+    Parameters
+    ----------
+    problem, variables
+        The user's problem, and what the layer returns, its own variables among them.
+    primal : dict
+        By id, the variables that are no dual ones.
+    chain, inverse
+        CVXPY's reductions, and what inverts them.
+    n, m : int
+        The lengths of x and y.
+
     That map is linear. Each of its values is expected to be a multiple of one entry of y, which two
     probes find; a third checks it, and where it is not so every unit vector is a probe.
     """
@@ -63,7 +74,7 @@ def dual_recovery(
             "ineq_dual": y[zeros:],
         }
         dual_vars = chain.invert(solution, inverse).dual_vars
-        found = []
+        values = []
         for constraint, k, variable in owners:
             if constraint.id not in dual_vars:
                 raise InvalidProblem(f"CVXPY reports no dual variable for {constraint}")
@@ -73,10 +84,10 @@ def dual_recovery(
             value = private.dual_variables[k].value
             if value is None:
                 raise InvalidProblem(f"CVXPY reports no dual variable for {constraint}")
-            if np.size(value) == variable.size:  # a scalar's is of shape (1,) at times
+            if np.size(value) == variable.size:  # a scalar's value has the shape (1,) at times
                 value = np.reshape(value, variable.shape)
-            found.append(np.broadcast_to(value, variable.shape).astype(float).ravel())
-        return found
+            values.append(np.broadcast_to(value, variable.shape).astype(float).ravel())
+        return values
 
     check = np.random.default_rng(0).normal(size=m)
     ones, index, checked = probe(np.ones(m)), probe(np.arange(1.0, m + 1)), probe(check)

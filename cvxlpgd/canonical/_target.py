@@ -74,14 +74,14 @@ class Own(cp.Problem):
         self._solver_context = context
 
 
-def compiled(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any, Any]:
+def compile_problem(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any, Any]:
     """CVXPY's data for `Target`, its chain, and what inverts it."""
     with warnings.catch_warnings():
         # CVXPY warns of how it reads its own sparse variables, and of a backend it chooses
         warnings.filterwarnings("ignore", "Reading from a sparse CVXPY", RuntimeWarning)
         warnings.filterwarnings("ignore", ".*Defaulting to the SCIPY backend", UserWarning)
-        found: tuple[dict[str, Any], Any, Any] = problem.get_problem_data(Target(), **options)
-        return found
+        data: tuple[dict[str, Any], Any, Any] = problem.get_problem_data(Target(), **options)
+        return data
 
 
 def check_understood(program: Any) -> None:

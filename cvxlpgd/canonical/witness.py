@@ -36,7 +36,7 @@ class Witness:
         variables = problem.variables()
         self._parameters = [cp.Parameter(p.shape, name=p.name()) for p in parameters]
         self._variables = [cp.Variable(v.shape, name=v.name()) for v in variables]
-        # what deepcopy is told it has copied already: leaves of ours, and constants to share
+        # deepcopy takes these for copied already: leaves of ours, and constants to share
         copied = {id(constant): constant for constant in problem.constants()}
         copied |= {id(p): own for p, own in zip(parameters, self._parameters, strict=True)}
         copied |= {id(v): own for v, own in zip(variables, self._variables, strict=True)}
@@ -86,7 +86,7 @@ class Witness:
                 )
 
     def _spread(self) -> float:
-        """By how much the objective differs nearby, which is much at an edge of its domain.
+        """How much the objective differs nearby: much at an edge of its domain.
 
         As that of x'P⁻¹x where P is singular.
         """
@@ -123,7 +123,7 @@ def _objective(expression: cp.Expression) -> float:
 
 
 def _violation(constraint: cp.Constraint) -> tuple[float, float]:
-    """By how much it is violated, and the size of its terms; 0 where CVXPY has no value."""
+    """A constraint's violation and the size of its terms; 0 where CVXPY has no value."""
     try:
         violation = float(np.max(constraint.violation(), initial=0.0))
         terms = [np.abs(np.asarray(a.value)).max(initial=0.0) for a in constraint.args]

@@ -6,8 +6,8 @@ import numpy as np
 
 Function = Callable[[np.ndarray], np.ndarray]
 WithSlope = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-CLOSE = 1e-11  # a Newton step of this size is the last one: its error is about the square of it
-ROUNDING = 1e-18  # and so is one of bisection
+CLOSE = 1e-11  # a Newton step this small is the last one: its error is about the square of that
+ROUNDING = 1e-18  # a step of bisection this small is the last one
 
 
 def increasing_root(function: Function, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def increasing_root(function: Function, low: np.ndarray, high: np.ndarray) -> np
 
 
 def newton_root(function: WithSlope, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """The same by Newton's method: function(r, which of all) -> (value, slope).
+    """The roots by Newton's method, of function(r, which of all) -> (value, slope).
 
     A step that leaves the interval, or is not half as long as the one before it, is replaced by
     one to the interval's middle.

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, by_projection, ratio, reach_by_size
 from cvxlpgd.cones._root import newton_root
 from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Exp:
             return np.where(y > 0, np.maximum(y * np.exp(x / y) - z, 0.0), np.inf)
 
     def dual_excess(self, y: np.ndarray) -> np.ndarray:
-        """The same for the dual cone cl{(u, v, w) : u < 0, -u exp(v/u - 1) <= w}."""
+        """How far w is too small for the dual cone cl{(u, v, w) : u < 0, -u exp(v/u - 1) <= w}."""
         u, v, w = np.moveaxis(y, -1, 0)
         with np.errstate(all="ignore"):
             return np.where(u < 0, np.maximum(-u * np.exp(v / u - 1) - w, 0.0), np.inf)
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection p: with g = y e^(x/y) - z, r = x/y there, ∇g = (e^r, e^r (1 - r), -1)
+        """The projection p's: with g = y e^(x/y) - z, r = x/y there, ∇g = (e^r, e^r (1 - r), -1)
         and ∇²g = (e^r/y) hh' with h = (1, -r, 0); the multiplier is p_z - v_z.
         """
         return _derivative(v.reshape(-1, 3)).reshape(*v.shape, 3)
@@ -85,7 +85,7 @@ class Exp:
         return np.where((p > 0) & (d > 0), own, by_size)
 
 
-NEAR = 1e-2  # of its size: from a pair this near to both boundaries its coordinates can be read
+NEAR = 1e-2  # of a pair's size: this near to both boundaries its coordinates can be read
 
 
 def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:

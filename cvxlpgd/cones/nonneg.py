@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.cones._linearization import Linearization, of_diagonal, ratio
+from cvxlpgd.cones.linearization import Linearization, of_diagonal, ratio
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class NonNeg:
 
     @property
     def interior(self) -> np.ndarray:
-        """Ones."""
+        """The vector of ones."""
         return np.ones(self.rows)
 
     def project(self, v: Any) -> Any:
@@ -26,7 +26,7 @@ class NonNeg:
         return v * (v > 0)
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection: 1 where v > 0, else 0."""
+        """The projection's: 1 where v > 0, else 0."""
         return (v > 0).astype(float)
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
@@ -36,6 +36,6 @@ class NonNeg:
     def reach(
         self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
     ) -> np.ndarray:
-        """Until y - s is 0; infinite for rows that move away from that."""
+        """Each row's time until y - s is 0; infinite where it moves away from 0."""
         v, v_dot = y - s, y_dot - s_dot
         return np.where(v * v_dot < 0, ratio(np.abs(v), np.abs(v_dot)), np.inf)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, by_projection, ratio, reach_by_size
 from cvxlpgd.cones._root import increasing_root
 from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Pow:
         return xp.asarray(out, dtype=v.dtype, device=v.device)
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection p, where g = |z| - x^a y^(1-a): with f = |z| at p it is
+        """The projection p's, where g = |z| - x^a y^(1-a): with f = |z| at p it is
         ∇g = (-a f/x, -(1-a) f/y, ±1), ∇²g = a (1-a) f hh' with h = (1/x, -1/y, 0); the
         multiplier is |v_z| - |p_z|.
         """
         return _derivative(v.reshape(-1, 3), self.alpha).reshape(*v.shape, 3)
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
-        """By the projection's derivative."""
+        """The eigenvectors of the projection's derivative are its directions."""
         return by_projection(self, y, s)
 
     def reach(

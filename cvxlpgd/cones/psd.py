@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, ratio
+from cvxlpgd.cones.linearization import Linearization, ratio
 
 
 @lru_cache(maxsize=64)
@@ -49,13 +49,13 @@ class PSD:
         matrix = xp.zeros((*v.shape[:-1], self.order, self.order), dtype=v.dtype, device=v.device)
         matrix[..., rows, cols] = v * scale
         matrix[..., cols, rows] = v * scale
-        # eigh raises at NaN, for the whole batch: keep it out and put it back
+        # at a NaN eigh raises for the whole batch: it is kept out and put back
         values, vectors = xp.linalg.eigh(xp.where(xp.isfinite(matrix), matrix, 0.0))
         kept = vectors * (values * (values > 0))[..., None, :]
         return xp.matmul(kept, xp.matrix_transpose(vectors))[..., rows, cols] / scale + v * 0.0
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection, with v = Q diag(w) Q': H -> Q (G ∘ Q'HQ) Q', where G_ij is
+        """The projection's, with v = Q diag(w) Q': H -> Q (G ∘ Q'HQ) Q', where G_ij is
         (max(w_i, 0) - max(w_j, 0)) / (w_i - w_j).
 
         Malick, Sendov, "Clarke generalized Jacobian of the projection onto the cone of positive
@@ -67,7 +67,7 @@ class PSD:
         apart = np.where(a == b, 1.0, a - b)
         share = np.where(a == b, a > 0, (np.maximum(a, 0) - np.maximum(b, 0)) / apart)
         basis = self._basis(Q)
-        # rows in order: how NumPy multiplies depends on strides, and these on the batch
+        # contiguous: the bits of NumPy's products depend on strides, and these on the batch
         left, right = np.ascontiguousarray(basis * share[..., None, :]), np.swapaxes(basis, -1, -2)
         return left @ np.ascontiguousarray(right)
 
@@ -83,7 +83,7 @@ class PSD:
             (a > 0) & (b > 0), 0.0, ratio(-np.minimum(a, b), np.maximum(np.maximum(a, b), 0.0))
         )
         basis = self._basis(Q)
-        # rows in order, as above
+        # contiguous, as above
         turned = np.ascontiguousarray(np.swapaxes(basis, -1, -2))
         directions = turned * np.isfinite(compliance)[..., None]
         diagonal = np.ascontiguousarray(basis[..., rows == cols])  # of q_i q_i'
@@ -108,7 +108,7 @@ class PSD:
         scale = np.where(rows == cols, 1.0, np.sqrt(0.5))
         matrix = np.zeros((*v.shape[:-1], self.order, self.order))
         matrix[..., rows, cols] = matrix[..., cols, rows] = v * scale
-        # eigh raises at NaN, for the whole batch: keep it out and put it back
+        # at a NaN eigh raises for the whole batch: it is kept out and put back
         finite = np.asarray(np.isfinite(matrix).all(axis=(-1, -2)))
         w, Q = np.linalg.eigh(np.where(finite[..., None, None], matrix, 0.0))
         return np.where(finite[..., None], w, np.nan), Q

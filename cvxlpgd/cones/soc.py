@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._linearization import Linearization, ratio
+from cvxlpgd.cones.linearization import Linearization, ratio
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SOC:
 
     @property
     def interior(self) -> np.ndarray:
-        """T = 1, u = 0."""
+        """The point t = 1, u = 0."""
         return np.eye(self.rows)[0]
 
     def project(self, v: Any) -> Any:
@@ -32,19 +32,19 @@ class SOC:
         return xp.where(norm <= t, v, xp.where(norm <= -t, v * 0.0, outside))
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection: I inside, 0 in the polar cone, else
+        """The projection's: I inside, 0 in the polar cone, else
         ½ [1, w'; w, I + (t/|u|) (I - ww')] with w = u/|u|.
         """
         t, u = v[..., :1], v[..., 1:]
         norm = np.sqrt(np.sum(u * u, axis=-1, keepdims=True))
         w, share = u / np.where(norm > 0, norm, 1.0), t / np.where(norm > 0, norm, 1.0)
-        found = np.zeros((*v.shape, v.shape[-1]))
-        found[..., 0, 0] = 0.5
-        found[..., 0, 1:] = found[..., 1:, 0] = w / 2
-        found[..., 1:, 1:] = (share * w)[..., :, None] * w[..., None, :] / -2
-        found[..., 1:, 1:] += (1 + share[..., None]) / 2 * np.eye(u.shape[-1])
+        D = np.zeros((*v.shape, v.shape[-1]))
+        D[..., 0, 0] = 0.5
+        D[..., 0, 1:] = D[..., 1:, 0] = w / 2
+        D[..., 1:, 1:] = (share * w)[..., :, None] * w[..., None, :] / -2
+        D[..., 1:, 1:] += (1 + share[..., None]) / 2 * np.eye(u.shape[-1])
         inside = (norm <= t)[..., None]
-        return np.where(inside, np.eye(v.shape[-1]), np.where((norm <= -t)[..., None], 0.0, found))
+        return np.where(inside, np.eye(v.shape[-1]), np.where((norm <= -t)[..., None], 0.0, D))
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:
         """With v = y - s of the spectral values t ± |u| and w = u/|u|: where they have both signs

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.cones._linearization import Linearization, of_diagonal
+from cvxlpgd.cones.linearization import Linearization, of_diagonal
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Zero:
         return v * 0.0
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
-        """Of the projection: 0."""
+        """The projection's: 0."""
         return np.zeros(v.shape)
 
     def linearize(self, y: np.ndarray, s: np.ndarray) -> Linearization:

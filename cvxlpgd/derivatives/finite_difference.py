@@ -78,9 +78,9 @@ class FiniteDifference:
         varying, batch = program.structure.varying, program.batch
         xp = array_namespace(program.data.q)
         like = {"dtype": program.data.q.dtype}
-        nothing = {name: xp.zeros((batch, len(v)), **like) for name, v in varying._items()}
+        nothing = {name: xp.zeros((batch, len(v)), **like) for name, v in varying.items()}
         total, columns = Info.good(batch), {}
-        for name, wanted in entries._items():
+        for name, wanted in entries.items():
             columns[name] = xp.zeros((batch, len(wanted)), **like)
             for column, entry in enumerate(np.searchsorted(getattr(varying, name), wanted)):
                 unit = xp.zeros_like(nothing[name])
@@ -91,7 +91,7 @@ class FiniteDifference:
                     unit[:, np.searchsorted(varying.P, mirror)] += 0.5
                 z_dot, info = self.jvp(program, solution, Data(**(nothing | {name: unit})), solver)
                 columns[name][:, column] = sum(
-                    xp.sum(v * getattr(z_dot, field), axis=-1) for field, v in point_bar._items()
+                    xp.sum(v * getattr(z_dot, field), axis=-1) for field, v in point_bar.items()
                 )
                 total.ok[:] &= info.ok
                 total.inaccurate[:] |= info.inaccurate

@@ -126,7 +126,7 @@ class Implicit:
         """The point's tangent."""
         z, info, structure = solution.point, Info.good(program.batch), program.structure
         full = {}
-        for name, entries in structure.varying._items():
+        for name, entries in structure.varying.items():
             size = getattr(program.data, name).shape[1]
             full[name] = np.zeros((getattr(data_dot, name).shape[0], size))
             full[name][:, entries] = getattr(data_dot, name)
@@ -173,7 +173,7 @@ def _contradicted(
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:
     """Whether no field of w moves the loss by more than rounding, as q at a vertex, (batch,)."""
     largest = np.zeros(program.batch)
-    for name, bar in w_bar._items():
+    for name, bar in w_bar.items():
         largest = np.maximum(largest, norm(bar) * (1 + norm(getattr(program.data, name))))
     return np.asarray(largest <= SOLVED * _size(z, z_bar))
 
@@ -185,7 +185,7 @@ def _size(z: Point, z_bar: Point) -> np.ndarray:
 
 
 def _paired(z_bar: Any, z: Any) -> Any:
-    return zip(z_bar._items(), z._items(), strict=True)
+    return zip(z_bar.items(), z.items(), strict=True)
 
 
 class _Embedding(NamedTuple):

@@ -106,7 +106,7 @@ class Limit:
         The first is the change by the last Newton step and by rounding, the second what is near
         to 0 and rounding alone.
         """
-        names = [name for name, _ in self.value._items()]
+        names = [name for name, _ in self.value.items()]
         total, floor = (
             type(self.value)(**{name: np.zeros((len(self.exists), 1)) for name in names})
             for _ in range(2)
@@ -180,9 +180,9 @@ class Limit:
             part = of(piece.velocity.take(chosen), where) * piece.share[chosen, None]
             if total is None:
                 total = type(part)(
-                    **{k: np.zeros((len(samples), v.shape[1])) for k, v in part._items()}
+                    **{k: np.zeros((len(samples), v.shape[1])) for k, v in part.items()}
                 )
-            for name, v in part._items():
+            for name, v in part.items():
                 getattr(total, name)[place[where]] += v
         return total * self.unit[samples]
 
@@ -214,14 +214,14 @@ def _combined(
 
 
 def _size(z: Point) -> Point:
-    return Point(*(np.abs(v) for _, v in z._items()))
+    return Point(*(np.abs(v) for _, v in z.items()))
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
     """w_bar at the entries for a point's cotangent, computed for one of about unit size."""
     largest = np.maximum(np.maximum(norm(point_bar.x), norm(point_bar.y)), norm(point_bar.s))
     unit = _power_of_two(largest)[:, None]
-    bar = Point(*(v / unit for _, v in point_bar._items()))
+    bar = Point(*(v / unit for _, v in point_bar.items()))
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
@@ -239,10 +239,10 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
     """Z_dot for the data's tangent at the structure's varying entries."""
     batch = len(z.x)
     largest = np.zeros(batch)
-    for _, dot in w_dot._items():
+    for _, dot in w_dot.items():
         largest = np.maximum(largest, norm(dot))
     unit = _power_of_two(largest)[:, None]
-    dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot._items()))
+    dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot.items()))
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Point:
         return velocity
@@ -336,7 +336,7 @@ def _split(
     halves: dict[str, np.ndarray] = {}
     sizes: dict[str, np.ndarray] = {}
     least = meaning.linear(_size(sides[0].least), _size(sides[0].at), samples)
-    for (name, a), (_, b) in zip(values[0]._items(), values[1]._items(), strict=True):
+    for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
         rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
         seen = both & (np.abs(a - b) > rounding)
         halves[name] = np.where(seen, a - b, 0.0) / 2
@@ -352,7 +352,7 @@ def _over(reach: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def _joined(parts: list[Values]) -> Values:
     """The values of all samples, from those of pieces of the batch."""
-    names = [name for name, _ in parts[0]._items()]
+    names = [name for name, _ in parts[0].items()]
     return type(parts[0])(**{k: np.concatenate([getattr(v, k) for v in parts]) for k in names})
 
 
@@ -364,7 +364,7 @@ def _one_piece(limit: Limit) -> tuple[Values, Values]:
 def _placed(whole: Values, samples: np.ndarray, part: Values) -> Values:
     """The values with those of some samples in their places."""
     out = {}
-    for name, v in whole._items():
+    for name, v in whole.items():
         out[name] = v.copy()
         out[name][samples] = getattr(part, name)
     return type(whole)(**out)

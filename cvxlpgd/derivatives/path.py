@@ -71,7 +71,7 @@ class AlongData:
     def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
         """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x), 0 where that is rounding."""
         structure, full = program.structure, {}
-        for name, entries in structure.varying._items():
+        for name, entries in structure.varying.items():
             dot = getattr(self.w_dot, name)
             full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
             full[name][:, entries] = dot
@@ -351,7 +351,7 @@ def _placed(whole: Velocity, index: np.ndarray, part: Velocity) -> Velocity:
             out = one.copy()
             out[index] = other
             return out
-        pairs = zip(one._items(), other._items(), strict=True)
+        pairs = zip(one.items(), other.items(), strict=True)
         return Point(*(put(v, w) for (_, v), (_, w) in pairs))
 
     names = Velocity.__dataclass_fields__

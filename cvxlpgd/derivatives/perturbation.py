@@ -48,7 +48,7 @@ def along_cotangent(program: ConeProgram, z_bar: Point, t: Array) -> ConeProgram
 def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
     """The programs w + t w_dot, w_dot at the structure's varying entries, t (batch,)."""
     moved = {}
-    for name, entries in program.structure.varying._items():
+    for name, entries in program.structure.varying.items():
         value, dot = getattr(program.data, name), getattr(w_dot, name)
         if len(entries):
             xp = array_namespace(value)
@@ -202,12 +202,12 @@ def tangent_step(
         return taus.for_tangent(program, _on_host(z), w_dot, max(taus.SMOOTH, accuracy ** (1 / 3)))
     if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
-    fields = program.data._items()
+    fields = program.data.items()
     return tau.kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
 
 
 def _on_host(z: Point) -> Point:
-    return Point(*(_host(v) for _, v in z._items()))
+    return Point(*(_host(v) for _, v in z.items()))
 
 
 def _smallest(*ratios: tuple[Array, Array]) -> np.ndarray:
@@ -270,7 +270,7 @@ def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
     """The points of one where `chosen`, of the other elsewhere."""
     xp = array_namespace(one.x)
     mask = xp.asarray(chosen)[:, None]
-    return Point(*(xp.where(mask, v, getattr(other, k)) for k, v in one._items()))
+    return Point(*(xp.where(mask, v, getattr(other, k)) for k, v in one.items()))
 
 
 def _sides(usable: Mapping[float, np.ndarray]) -> np.ndarray:

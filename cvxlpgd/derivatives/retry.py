@@ -74,7 +74,7 @@ def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Inf
     info.setups[samples] += its.setups
     info.iterations[samples] += its.iterations
     where = samples[its.ok]
-    for name, entries in value._items():
+    for name, entries in value.items():
         entries[where] = getattr(again, name)[its.ok]
     for report in (
         "ok",

@@ -72,7 +72,7 @@ def for_tangent(program: ConeProgram, z: Point, w_dot: Data, kappa: float) -> np
     w, varying = program.data, program.structure.varying
     whole = replace(w, P=np.abs(w.P), q=q, A=np.abs(w.A), b=b)
     tau = np.full(len(z.x), np.inf)
-    for name, entries in varying._items():
+    for name, entries in varying.items():
         size, moved = getattr(whole, name)[:, entries], getattr(w_dot, name)
         if len(entries):
             tau = np.minimum(tau, own(size, moved))

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cvxlpgd.canonical.maps import ParameterMap, VariableMap
+from cvxlpgd.canonical.parameter_map import ParameterMap
+from cvxlpgd.canonical.variable_map import VariableMap
 from cvxlpgd.derivatives import Info
 from cvxlpgd.layer.selection import pick
 from cvxlpgd.program import Data, Point, norm
@@ -164,7 +165,7 @@ def _clear(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where all values are far from rounding and known well, bool (batch,), and their error."""
     total, floor = evidence.bounds()
-    for name, v in fields._items():
+    for name, v in fields.items():
         getattr(floor, name)[:] += UNIT * norm(v)[:, None]
     clear, error = np.ones(len(evidence.exists), dtype=bool), np.zeros(len(evidence.exists))
     triples = zip(values, mapping.bounds(total), mapping.bounds(floor), strict=True)
@@ -188,7 +189,7 @@ def _judge_entries(
     """
     *changes, terms, least = evidence.changes(samples)
     own = type(fields)(**{
-        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields._items()
+        k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields.items()
     })  # fmt: skip
     parts = [mapping.values(change, samples) for change in changes]
     limits = [mapping.magnitudes(v, samples) for v in (own, least)]

@@ -144,7 +144,7 @@ class Call:
             groups = [[name == kind for name in alone] for kind in ("q", "b", "mixed")]
         else:
             groups = [list(needed)]
-        return [group for group in groups if any(len(v) for _, v in self.entries(group)._items())]
+        return [group for group in groups if any(len(v) for _, v in self.entries(group).items())]
 
     def _differentiate(
         self, active: Selection, point_bar: Point, needed: Sequence[bool]

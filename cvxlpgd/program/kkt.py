@@ -1,20 +1,10 @@
-"""The optimality system at a point: assemble, factor, solve.
+"""The optimality system at a point: factored, solved.
 
-At a solution z = (x, y, s) a change of the data, or of a cotangent's weight, moves z by the
-(x_dot, y_dot, s_dot) that solve
+    K (x, u) = (f, g),    K as in `matrices.py`
 
-    P x_dot + A'y_dot = f,    A x_dot + s_dot = g,    (y_dot, s_dot) along the cones.
-
-A cone's pair moves by y_dot = B'u, -B s_dot = C u (`Cone.linearize`), so that with G = BA
-
-    K (x_dot, u) = [ P   G' ] [x_dot]  =  [  f  ]        s_dot = g - A x_dot,
-                   [ G  -C  ] [  u  ]     [ B g ]
-
-a symmetric system whose null space is that of x times that of u. It is factored in one of the ways
-of `factors/`, with a diagonal so small (delta, -delta) that it moves nothing, and refined until
-the residual stagnates: along the null space the iterates stay at 0, the solution of least norm.
-
-Several right-hand sides are solved together: vectors are stacks (batch, columns, n or m).
+It is factored in one of the ways of `factors/`, with a diagonal so small (delta, -delta) that it
+moves nothing, and refined until the residual stagnates: along the null space the iterates stay at
+0, the solution of least norm.
 """
 
 from __future__ import annotations
@@ -23,43 +13,22 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
-from cvxlpgd.program.data import ConeProgram, Point, norm
-from cvxlpgd.program.factors import Factors, Mixed, factored
-from cvxlpgd.program.pairs import Pairs, is_diagonal
-from cvxlpgd.program.pattern import product, products, transposed_product
+from cvxlpgd.program.data import norm
+from cvxlpgd.program.factors import Factors, Mixed, factor
+from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack, conditions, rounding
+from cvxlpgd.program.pairs import Pairs
+from cvxlpgd.program.programs import ConeProgram
 
-CONSISTENT = 1e-6  # a system is solved where no more than this share of its right-hand side is left
+__all__ = ["Motions", "Systems", "conditions", "rounding"]
+
+CONSISTENT = 1e-6  # a system is solved if at most this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most
-RIGID = 1e-20  # a direction whose compliance is smaller is active
-EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
 REACHES = 3  # times a side is cut to what K reaches: each loses the null space's digits
-ROUGH = 2  # the same of what is solved nearly
+ROUGH = 2  # times what is solved nearly is cut so
 DRIFT = 1e-2  # a system is not solved where refinement still moves its solution by this share
 NEAR = 1e-3  # factors serve another point's systems whose entries differ by no more
 STAGNANT = 0.5  # a residual that shrinks by less has stagnated
-ROUNDING = 8 * np.finfo(float).eps  # of a solution and its right-hand side: no residual is smaller
-
-Stack = np.ndarray  # (batch, columns, n or m)
-
-
-def conditions(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
-    """(Px + q + A'y, Ax + s - b): 0 at a solution whose pairs are complementary."""
-    structure, w = program.structure, program.data
-    f = product(structure.P, w.P, z.x) + w.q + transposed_product(structure.A, w.A, z.y)
-    return f, product(structure.A, w.A, z.x) + z.s - w.b
-
-
-def rounding(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
-    """The size of the terms that add up to the conditions, times the unit of rounding."""
-    structure, w = program.structure, program.data
-    P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(z.x), np.abs(z.y)
-    f = product(structure.P, P, x) + np.abs(w.q) + transposed_product(structure.A, A, y)
-    g = product(structure.A, A, x) + np.abs(z.s) + np.abs(w.b)
-    unit = np.finfo(float).eps
-    return unit * f, unit * g
 
 
 class Motions(NamedTuple):
@@ -97,9 +66,6 @@ Start = tuple[Motions, np.ndarray]
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
-    Rows are those of stretch B t: a curved direction is divided by the root of its compliance, so
-    that -C is -1 there and 0 on active rows; free rows are 0.
-
     Parameters
     ----------
     program : ConeProgram
@@ -109,27 +75,18 @@ class Systems:
     """
 
     def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
-        self.program, self.pairs, self.near = program, pairs, near
-        self.held = np.isfinite(pairs.compliance)
-        if program.structure.polyhedral:
-            self.curved = self.easy = np.zeros_like(self.held)
-            self.stretch = self.held.astype(float)
-            return
-        compliance = np.where(pairs.compliance < RIGID, 0.0, pairs.compliance)
-        self.easy = compliance >= EASY
-        self.curved = self.held & (compliance > 0)
-        root = 1 / np.sqrt(np.where(self.curved, compliance, 1.0))
-        self.stretch = np.where(self.held, root, 0.0)
+        self.matrices, self.near = Matrices(program, pairs), near
+        self.program, self.pairs, self.held = program, pairs, self.matrices.held
 
     @cached_property
     def factors(self) -> Factors:
         """What solves them, nearly: those of systems nearby, where their directions are these."""
         own = np.flatnonzero(~self.is_near)
         if self.near is None or len(own) == len(self.held):
-            return factored(self)
+            return factor(self.matrices)
         if not len(own):
             return self.near.factors
-        return Mixed(self.near.factors, factored(self.take(own)), own)
+        return Mixed(self.near.factors, factor(self.matrices.take(own)), own)
 
     @cached_property
     def is_near(self) -> np.ndarray:
@@ -137,15 +94,13 @@ class Systems:
         other = self.near
         if other is None:
             return np.zeros(len(self.held), dtype=bool)
-        near = (self.held == other.held).all(axis=1) & (self.curved == other.curved).all(axis=1)
-        for mine, theirs in zip(self.pairs.directions, other.pairs.directions, strict=True):
-            if mine is not None and theirs is not None:
-                near &= (np.abs(mine - theirs) <= NEAR).all(axis=(1, 2, 3))
-        return near & np.all(np.abs(self.stretch - other.stretch) <= NEAR * self.stretch, axis=1)
-
-    def take(self, index: np.ndarray) -> Systems:
-        """Those of some samples."""
-        return Systems(self.program.take(index), self.pairs.take(index))
+        mine, theirs = self.matrices, other.matrices
+        near = (mine.held == theirs.held).all(axis=1) & (mine.curved == theirs.curved).all(axis=1)
+        for B, B_near in zip(mine.pairs.directions, theirs.pairs.directions, strict=True):
+            if B is not None and B_near is not None:
+                near &= (np.abs(B - B_near) <= NEAR).all(axis=(1, 2, 3))
+        apart = np.abs(mine.stretch - theirs.stretch)
+        return near & np.all(apart <= NEAR * mine.stretch, axis=1)
 
     def is_same(self, other: Systems) -> np.ndarray:
         """Where other pairs, of the same program, make the same system, bool (batch,)."""
@@ -155,49 +110,23 @@ class Systems:
         return np.asarray((self.held == other.held).all(axis=1) & straight)
 
     def like(self, pairs: Pairs) -> Systems:
-        """Those at other pairs: these where no cone is curved and the same rows are active."""
+        """The systems at other pairs; these if no cone is curved and the same rows are active."""
         straight = all(B is None for B in pairs.directions)
         if straight and np.array_equal(np.isfinite(pairs.compliance), self.held):
             return self
         return Systems(self.program, pairs, self)
 
-    def dual(self, u: Stack) -> Stack:
-        """Y_dot of u: t B' stretch u."""
-        turned = self.pairs.turned(
-            self.program.structure, self.stretch[:, None] * u, transposed=True
-        )
-        return self.pairs.weights[:, None] * turned
+    def side(self, g: Stack) -> Stack:
+        """The right-hand side of rows that are off by g."""
+        return self.matrices.side(g)
 
     def product(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
         """K (x, u)."""
-        top, low = self.back(u), self.across(x)
-        if self.program.structure.P.size:
-            top = self.curvature(x) + top
-        return top, low - self.curved[:, None] * u if self.curved.any() else low
+        return self.matrices.product(x, u)
 
-    def across(self, x: Stack) -> Stack:
-        """G x."""
-        structure, w = self.program.structure, self.program.data
-        scaled = self.pairs.weights[:, None] * products(structure.A, w.A, x)
-        return self.stretch[:, None] * self.pairs.turned(structure, scaled)
-
-    def back(self, u: Stack) -> Stack:
-        """G'u."""
-        w = self.program.data
-        return products(self.program.structure.A, w.A, self.dual(u), transposed=True)
-
-    def curvature(self, x: Stack) -> Stack:
-        """P x."""
-        return products(self.program.structure.P, self.program.data.P, x)
-
-    def side(self, g: Stack) -> Stack:
-        """Stretch B t g, 0 where that is nothing but rounding of its terms."""
-        structure, scaled = self.program.structure, self.pairs.weights[:, None] * g
-        out = self.pairs.turned(structure, scaled)
-        if out is not scaled:
-            terms = self.pairs.turned(structure, np.abs(scaled), magnitudes=True)
-            out = np.where(np.abs(out) > ROUNDING * terms, out, 0.0)
-        return self.stretch[:, None] * out
+    def dual(self, u: Stack) -> Stack:
+        """Y_dot of u."""
+        return self.matrices.dual(u)
 
     def random(self) -> tuple[Stack, Stack]:
         """A motion (x, u) of every column and every held row, of about one size each."""
@@ -215,18 +144,20 @@ class Systems:
         )
 
     def solve(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
-        """The solutions for right-hand sides (f, g), g as `side` makes it.
+        """The solutions for right-hand sides.
 
         What K cannot reach of one is left: that is the least squares' solution.
 
         Parameters
         ----------
+        f, g : arrays (batch, columns, n), (batch, columns, m)
+            The right-hand sides, g as `side` makes it.
         rough : int
             So many of the last columns are solved nearly, without refinement.
         start : (Motions, bool array (batch,)), optional
             Those to begin with, and where they are near.
         """
-        motions = self._refined(f, g, rough, start)
+        motions = self._refine(f, g, rough, start)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
         if not beyond.any():
             return motions
@@ -241,7 +172,7 @@ class Systems:
                 x, u = _where(nearly, near_x, x), _where(nearly, near_u, u)
             if fine.any():
                 rest = fine[:, :, None]
-                near_x, near_u, *_ = self._refined(
+                near_x, near_u, *_ = self._refine(
                     np.where(rest, top, 0.0), np.where(rest, low, 0.0)
                 )
                 x, u = _where(fine, near_x, x), _where(fine, near_u, u)
@@ -249,8 +180,8 @@ class Systems:
                 break
         return motions._replace(x=x, u=u)
 
-    def _refined(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
-        """The same, what K cannot reach not yet taken away.
+    def _refine(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
+        """Solutions that may still hold what K cannot reach.
 
         Each sample and column stops for itself: its bits do not depend on the others.
         """
@@ -278,7 +209,7 @@ class Systems:
             better = going & ((now < least) | rounded | (k == 0))
             best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
             last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            enough = known | (k > 0)  # twice from 0: the first one's small entries may be rounding
+            enough = known | (k > 0)  # two steps from 0: small entries of the first may be rounding
             drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
             drifts = np.where(going & enough, drifting, drifts)
             going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)
@@ -298,34 +229,14 @@ class Systems:
 
     def _largest(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
         """The largest entry of the part of the program that each belongs to; parts share none."""
-        n, (count, labels, order, starts) = self.program.structure.n, self._parts
+        n, parts = self.program.structure.n, Parts.of(self.program.structure)
         both = np.abs(np.concatenate([x, u], axis=-1))
-        if count == 1:
+        if parts.number == 1:
             largest = np.broadcast_to(both.max(axis=-1, initial=0.0)[..., None], both.shape)
         else:
-            largest = np.maximum.reduceat(both[..., order], starts, axis=-1)[..., labels]
+            sorted_by_part = both[..., parts.order]
+            largest = np.maximum.reduceat(sorted_by_part, parts.starts, axis=-1)[..., parts.labels]
         return largest[..., :n], largest[..., n:]
-
-    @property
-    def _parts(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        """How many parts the program has, the part of each column and row, and their order."""
-        structure = self.program.structure
-        if "parts" not in structure.memory:
-            n, size = structure.n, structure.n + structure.m
-            first = np.arange(structure.m)  # a curved cone's rows belong together
-            for cone, start, count in structure.blocks:
-                if not is_diagonal(cone):
-                    span = start + np.arange(cone.rows * count)
-                    first[span] = start + (span - start) // cone.rows * cone.rows
-            rows = np.concatenate([structure.P.rows, structure.A.rows + n, first + n])
-            cols = np.concatenate([structure.P.cols, structure.A.cols, np.arange(structure.m) + n])
-            links = sp.coo_array((np.ones(len(rows)), (rows, cols)), shape=(size, size))
-            count, labels = connected_components(links, directed=False)
-            order = np.argsort(labels, kind="stable")
-            starts = np.searchsorted(labels[order], np.arange(count))
-            structure.memory["parts"] = count, labels, order, starts
-        parts: tuple[int, np.ndarray, np.ndarray, np.ndarray] = structure.memory["parts"]
-        return parts
 
 
 def _size(x: Stack, u: Stack, scale_x: np.ndarray, scale_u: np.ndarray) -> np.ndarray:

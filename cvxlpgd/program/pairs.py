@@ -1,6 +1,6 @@
 """Complementary pairs of a batch's cones, how each can move, and in which units.
 
-A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/_linearization.py`.
+A cone's pair moves by y_dot = B'u, -B s_dot = C u, see `cones/linearization.py`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones import Linearization
-from cvxlpgd.program.data import ConeProgram, Point, Structure, norm
+from cvxlpgd.cones import Linearization, NonNeg, Zero
+from cvxlpgd.program.data import Point, norm
 from cvxlpgd.program.pattern import product
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
-NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
+NOISE = 1e-2  # of the size that the data suggest: a y or s below this share is taken for noise
 
 
 class Pairs(NamedTuple):
@@ -43,7 +45,7 @@ class Pairs(NamedTuple):
     def of(
         cls, structure: Structure, z: Point, weights: np.ndarray, shift: np.ndarray | None = None
     ) -> Pairs:
-        """The pairs nearest to a point's.
+        """The pairs nearest to a point's (batch, m), for weights (batch, m).
 
         `shift` (batch, m) settles which side a pair without a side is on: an inequality's row is
         active where it is positive, free where it is negative; in weighted units it is added to y,
@@ -60,7 +62,7 @@ class Pairs(NamedTuple):
         for cone, first, count in structure.blocks:
             rows = slice(first, first + cone.rows * count)
             shape = (len(y), count, cone.rows)
-            if is_diagonal(cone):
+            if isinstance(cone, Zero | NonNeg):
                 y_new[:, rows] = rows_alone.y[:, rows] / weights[:, rows]
                 s_new[:, rows] = rows_alone.s[:, rows] * weights[:, rows]
                 compliance[:, rows] = rows_alone.compliance[:, rows]
@@ -71,14 +73,14 @@ class Pairs(NamedTuple):
             y_new[:, rows] = pair.y.reshape(len(y), -1)
             s_new[:, rows] = pair.s.reshape(len(y), -1)
             compliance[:, rows] = pair.compliance.reshape(len(y), -1)
-            directions.append(pair.directions)
+            directions.append(None if is_diagonal(cone) else pair.directions)
         return cls(weights, y_new * weights, s_new / weights, compliance, directions)
 
     @classmethod
     def _of_rows(
         cls, structure: Structure, v: np.ndarray, weights: np.ndarray, shift: np.ndarray | None
     ) -> Pairs:
-        """The same for equations and inequalities, of v = y - s: all rows at once."""
+        """The pairs of equations and inequalities, of v = y - s: all rows at once."""
         free = structure.inequalities & (v < 0)
         if shift is not None:
             settled = structure.inequalities & (shift != 0)
@@ -88,12 +90,12 @@ class Pairs(NamedTuple):
         return cls(weights, y, s, np.where(free, np.inf, 0.0), [None] * len(structure.blocks))
 
     def take(self, index: np.ndarray) -> Pairs:
-        """Those of some samples."""
+        """The pairs of some samples."""
         directions = [v if v is None else v[index] for v in self.directions]
         weights, y, s, compliance = (v[index] for v in self[:4])
         return Pairs(weights, y, s, compliance, directions)
 
-    def turned(
+    def turn(
         self,
         structure: Structure,
         v: np.ndarray,
@@ -125,7 +127,7 @@ def _is_diagonal(cone: Any) -> bool:
 
 
 def weights(program: ConeProgram, z: Point) -> np.ndarray:
-    """T (batch, m), such that y / t and t s are of one size in each cone.
+    """The weights t (batch, m), such that y / t and t s are of one size in each cone.
 
     On rows of their own it is the row's size. A curved cone's follows its pair; where y or s is
     nothing but noise it counts as a small part of what the data would allow.
@@ -140,7 +142,7 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
         diagonal = structure.P.rows == structure.P.cols
         curvature = norm(
             w.P[:, diagonal]
-        )  # of a dual variable beside a slack, where all costs are 0
+        )  # where all costs are 0: a dual variable's size beside a slack's
         mean = np.maximum(y_size / s_size, NOISE * curvature)
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         squares = mean / rows**2

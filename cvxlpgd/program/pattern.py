@@ -6,17 +6,14 @@ columns' order, whether the values are shared by the batch or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_array
-
-# Gathers are worth it up to this many numbers for each entry of the matrix.
-GATHERED = 4
 
 Array = Any  # an array of any namespace that array-api-compat knows
 
@@ -83,29 +80,33 @@ class Pattern:
 
     def matrix(self, values: np.ndarray) -> sp.csc_matrix:
         """A SciPy matrix of one sample's values (entries,); the values are not copied."""
-        return _filled(self._template, values)
+        return _fill(self._template, values)
 
-    def transposed(self, values: np.ndarray) -> sp.csr_matrix:
+    def transpose(self, values: np.ndarray) -> sp.csr_matrix:
         """The transposed matrix of one sample's values; the values are not copied."""
-        return _filled(self._transposed_template, values)
+        return _fill(self._transposed_template, values)
 
-    def blocks(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """(indices, indptr) of a block-diagonal matrix of this many samples, in CSC order."""
-        made: dict[int, tuple[np.ndarray, np.ndarray]] = self.__dict__.setdefault("_blocks", {})
-        if batch not in made:
+    @cached_property
+    def blocks(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+        """Batch -> (indices, indptr) of a block-diagonal matrix of so many samples, in CSC order.
+
+        The last two are remembered: a batch's, and its re-solves'.
+        """
+        shape, rows, starts, size = self.shape, self.rows, self.indptr[:-1], self.size
+
+        @lru_cache(maxsize=2)
+        def indices_of(batch: int) -> tuple[np.ndarray, np.ndarray]:
             samples = np.arange(batch)[:, None]
-            largest = batch * max(self.size, *self.shape)
+            largest = batch * max(size, *shape)
             kind = np.int32 if largest < np.iinfo(np.int32).max else np.int64
-            indices = (self.rows + samples * self.shape[0]).ravel()
-            indptr = np.append((self.indptr[:-1] + samples * self.size).ravel(), batch * self.size)
-            for old in list(made)[:-1]:  # a batch's, and its re-solves'
-                made.pop(old, None)
-            found = made[batch] = indices.astype(kind), indptr.astype(kind)
-            return found
-        return made[batch]
+            indices = (rows + samples * shape[0]).ravel()
+            indptr = np.append((starts + samples * size).ravel(), batch * size)
+            return indices.astype(kind), indptr.astype(kind)
+
+        return indices_of
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what can be made again."""
+        """The fields, without what follows from them."""
         return {"shape": self.shape, "rows": self.rows, "cols": self.cols}
 
     @cached_property
@@ -119,7 +120,7 @@ class Pattern:
         return self._template.T
 
 
-def _filled(template: Any, values: np.ndarray) -> Any:
+def _fill(template: Any, values: np.ndarray) -> Any:
     """A copy of a SciPy matrix with other values; a constructor would check the indices again."""
     matrix = template.__class__.__new__(template.__class__)
     matrix.__dict__.update(template.__dict__)
@@ -135,7 +136,7 @@ def picked(v: Array, columns: np.ndarray) -> Array:
 def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
-        return _scattered(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
+        return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
     if len(values) == 1:
         return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
     return (_diagonal(sp.csc_array, pattern, values, pattern.shape) @ x.ravel()).reshape(
@@ -146,9 +147,9 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     """A'y per sample: values (batch or 1, entries), y (batch, rows) -> (batch, columns)."""
     if not is_numpy_array(y):
-        return _scattered(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
+        return scatter(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
     if len(values) == 1:
-        return np.ascontiguousarray((pattern.transposed(values[0]) @ y.T).T)
+        return np.ascontiguousarray((pattern.transpose(values[0]) @ y.T).T)
     transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
     return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
 
@@ -160,7 +161,8 @@ def products(
     batch, columns, _ = v.shape
     rows, cols = pattern.shape
     size = cols if transposed else rows
-    if pattern.size == rows * cols and pattern.size:  # a full matrix, by columns, of each sample
+    # each sample's values are a full matrix, by columns
+    if pattern.size == rows * cols and pattern.size:
         stack = values.reshape(len(values), cols, rows)
         return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
     if len(values) == 1:
@@ -174,7 +176,10 @@ def products(
     return np.ascontiguousarray(out.reshape(batch, size, columns).swapaxes(1, 2))
 
 
-def _scattered(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
+def scatter(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
+    """Sums of the terms (batch, entries) that share a position: (batch, size), in the namespace of
+    `like`, which is not NumPy's.
+    """
     xp = array_namespace(like)
     out = xp.zeros((terms.shape[0], size), dtype=like.dtype, device=like.device)
     return out.index_add(1, xp.asarray(positions, device=like.device), terms)
@@ -185,72 +190,3 @@ def _diagonal(kind: Any, pattern: Pattern, values: np.ndarray, shape: tuple[int,
     batch = len(values)
     indices, indptr = pattern.blocks(batch)
     return kind((values.ravel(), indices, indptr), shape=(batch * shape[0], batch * shape[1]))
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """v -> Mv for each row v of a batch of vectors.
-
-    Maps between parameters, data and variables mostly pick, scale and add a few entries: then each
-    row of the batch is gathered as it lies in memory, instead of multiplied by a sparse matrix.
-    """
-
-    matrix: sp.csr_array
-
-    def __call__(self, vectors: Array) -> Array:
-        """Mv: vectors (batch, columns) -> (batch, rows)."""
-        if not is_numpy_array(vectors):
-            return self._elsewhere(vectors)
-        if self._gathers is None:
-            return np.ascontiguousarray((self.matrix @ vectors.T).T)
-        out = None
-        for columns, weights in self._gathers:
-            term = vectors if columns is None else picked(vectors, columns)
-            term = term if weights is None else term * weights
-            out = term if out is None else out + term
-        if out is None:
-            return np.zeros((len(vectors), self.matrix.shape[0]))
-        return out.copy() if out is vectors else out
-
-    @cached_property
-    def magnitudes(self) -> Linear:
-        """The map v -> |M|v."""
-        return Linear(abs(self.matrix))
-
-    @cached_property
-    def transposed(self) -> Linear:
-        """The map v -> M'v."""
-        return Linear(sp.csr_array(self.matrix.T))
-
-    @cached_property
-    def _gathers(self) -> tuple[tuple[np.ndarray | None, np.ndarray | None], ...] | None:
-        """(columns, weights) whose gathers add up to Mv; None where they would be many.
-
-        The k-th gather takes the k-th entry of each row, weight 0 where there is none; None stands
-        for all columns in order, and for weights that are 1.
-        """
-        counts, (rows, n) = np.diff(self.matrix.indptr), self.matrix.shape
-        width = int(counts.max(initial=0))
-        if width > 1 and width * rows > GATHERED * self.matrix.nnz:
-            return None
-        gathers = []
-        for k in range(width):
-            has = counts > k
-            places = self.matrix.indptr[:-1][has] + k
-            columns, weights = np.zeros(rows, dtype=np.intp), np.zeros(rows)
-            columns[has], weights[has] = self.matrix.indices[places], self.matrix.data[places]
-            in_order = rows == n and np.array_equal(columns, np.arange(n))
-            gathers.append(
-                (None if in_order else columns, None if (weights == 1).all() else weights)
-            )
-        return tuple(gathers)
-
-    def _elsewhere(self, vectors: Array) -> Array:
-        """Mv in another namespace than NumPy's."""
-        entries = self.matrix.tocoo()
-        weights = array_namespace(vectors).asarray(
-            entries.data, dtype=vectors.dtype, device=vectors.device
-        )
-        return _scattered(
-            vectors, weights * vectors[:, entries.col], entries.row, self.matrix.shape[0]
-        )

@@ -8,10 +8,12 @@ import numpy as np
 from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.cones import Cone, NonNeg, Zero, distance
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program.data import Data, Point, norm
 from cvxlpgd.program.pattern import Array, Pattern, product
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
-TOLERATED = 1e-5  # of fixed values: violation relative to 1 + |b|, as of values in single precision
+TOLERATED = 1e-5  # violation by fixed values, relative to 1 + |b|: that of single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,7 @@ class Restriction:
 
 
 def _cones(structure: Structure) -> list[tuple[Cone, np.ndarray]]:
-    """Each cone with its rows."""
+    """All cones, each with its rows."""
     return [
         (cone, np.arange(first + k * cone.rows, first + (k + 1) * cone.rows))
         for cone, first, count in structure.blocks

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
-from cvxlpgd.program import ConeProgram, Data, Structure
+from cvxlpgd.cones.registry import position
+from cvxlpgd.errors import UnsuitableSolver
+from cvxlpgd.program.data import Data
 from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.programs import ConeProgram
+from cvxlpgd.program.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +68,25 @@ def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
 
 
 def scs_cones(structure: Structure) -> dict[str, object]:
-    """The cones as the dictionary that SCS and its relatives read."""
-    cones = structure.cones
+    """The cones as the dictionary that SCS and its relatives read.
+
+    Raises
+    ------
+    UnsuitableSolver
+        For a cone that the dictionary has no word for.
+    """
+    cones: dict[type, list[Any]] = {kind: [] for kind in (Zero, NonNeg, SOC, PSD, Exp, Pow)}
+    for cone in structure.cones:
+        if type(cone) not in cones:
+            raise UnsuitableSolver(f"{type(cone).__name__} cones are unknown to SCS's relatives")
+        cones[type(cone)].append(cone)
     return {
-        "z": sum(c.rows for c in cones if isinstance(c, Zero)),
-        "l": sum(c.rows for c in cones if isinstance(c, NonNeg)),
-        "q": [c.rows for c in cones if isinstance(c, SOC)],
-        "s": [c.order for c in cones if isinstance(c, PSD)],
-        "ep": sum(isinstance(c, Exp) for c in cones),
-        "p": [c.alpha for c in cones if isinstance(c, Pow)],
+        "z": sum(cone.rows for cone in cones[Zero]),
+        "l": sum(cone.rows for cone in cones[NonNeg]),
+        "q": [cone.rows for cone in cones[SOC]],
+        "s": [cone.order for cone in cones[PSD]],
+        "ep": len(cones[Exp]),
+        "p": [cone.alpha for cone in cones[Pow]],
     }
 
 
@@ -101,7 +116,13 @@ class Lift:
 
 
 def lift(program: ConeProgram) -> Lift:
-    """Lift P of each sample to one second-order cone."""
+    """Lift P of each sample to one second-order cone.
+
+    Raises
+    ------
+    UnsuitableSolver
+        For a cone without a place in the order of rows.
+    """
     structure, w = program.structure, program.data
     n, m = structure.n, structure.m
     active = np.unique(structure.P.cols)
@@ -115,10 +136,10 @@ def lift(program: ConeProgram) -> Lift:
     weighted = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     roots[:, :, active] = weighted @ np.swapaxes(vectors, 1, 2)
 
-    kinds = (Zero, NonNeg, SOC)
-    first = sum(cone.rows for cone in structure.cones if isinstance(cone, kinds))
-    before = sum(isinstance(cone, kinds) for cone in structure.cones)
-    cones = (*structure.cones[:before], SOC(k + 2), *structure.cones[before:])
+    last = position(SOC)
+    earlier = [cone for cone in structure.cones if position(type(cone)) <= last]
+    first, before = sum(cone.rows for cone in earlier), len(earlier)
+    cones = (*earlier, SOC(k + 2), *structure.cones[before:])
     rows = np.concatenate([np.arange(first), np.arange(first, m) + k + 2])
     lifted = first + np.arange(k + 2)
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import Point, Residuals
+from cvxlpgd.program.data import Point
 from cvxlpgd.program.pattern import Array
+from cvxlpgd.program.programs import Residuals
 
 
 class Status(StrEnum):
@@ -25,6 +26,11 @@ class Status(StrEnum):
 
 
 RESIDUALS = ("primal", "dual", "gap", "own")
+# The arrays of one entry for each sample, and what stands there where a sample has failed.
+COLUMNS = {
+    "status": Status.FAILED, "iterations": np.nan, "seconds": np.nan, "workspace": None,
+    "setups": 0.0, "solvers": "", "gap": np.nan,
+}  # fmt: skip
 USABLE = (Status.SOLVED, Status.INACCURATE)
 
 
@@ -73,20 +79,14 @@ class Solution:
 
     def take(self, index: np.ndarray) -> Solution:
         """These samples' solutions, as starts for another batch."""
-        return replace(
-            self,
-            point=self.point.pick(index),
-            status=self.status[index],
-            iterations=self.iterations[index],
-            seconds=self.seconds[index],
-            messages=tuple(self.messages[i] for i in np.arange(len(self.messages))[index]),
-            residuals=None,
-            **{k: v if v is None else v[index] for k, v in self._kept()},
-        )
+        columns: dict[str, Any] = {k: v if v is None else v[index] for k, v in self._columns()}
+        messages = tuple(self.messages[i] for i in np.arange(len(self.messages))[index])
+        point = self.point.pick(index)
+        return replace(self, point=point, messages=messages, residuals=None, **columns)
 
-    def _kept(self) -> list[tuple[str, np.ndarray | None]]:
-        """The fields of one entry for each sample that may be None."""
-        return [(k, getattr(self, k)) for k in ("workspace", "setups", "solvers", "gap")]
+    def _columns(self) -> list[tuple[str, Any]]:
+        """The arrays of one entry for each sample, by name."""
+        return [(name, getattr(self, name)) for name in COLUMNS]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"workspace": None}
@@ -94,85 +94,60 @@ class Solution:
     @classmethod
     def joined(cls, parts: Sequence[Solution]) -> Solution:
         """The solutions of a batch from those of its pieces, without residuals."""
-        fields = ("x", "y", "s")
 
-        def joined(name: str) -> Any:
+        def join(name: str) -> Any:
             values = [getattr(part, name) for part in parts]
             return None if any(v is None for v in values) else np.concatenate(values)
 
         return cls(
-            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in fields)),
-            joined("status"),
-            joined("iterations"),
-            joined("seconds"),
-            sum((p.messages for p in parts), ()),
-            workspace=joined("workspace"),
-            setups=joined("setups"),
-            solvers=joined("solvers"),
-            gap=joined("gap"),
+            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in ("x", "y", "s"))),
+            messages=sum((p.messages for p in parts), ()),
+            **{name: join(name) for name in COLUMNS},
         )
 
     def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
-        """The same with the samples at `index` taken from `other`, where that is `better`."""
+        """The same, but where `better`, bool (samples of `other`,), the samples at `index`, ints of
+        that length, are those of `other`.
+        """
         source = np.arange(len(self.messages))
         source[index[better]] = len(source) + np.flatnonzero(better)
 
-        def joined(mine: Array, others: Array) -> Array:
+        def join(mine: Array, others: Array) -> Array:
+            if mine is None or others is None:
+                return None
             return array_namespace(mine).concat([mine, others])[source]
 
         messages = self.messages + other.messages
         r, t = self.residuals, other.residuals
         return replace(
             self,
-            point=Point(*(joined(v, getattr(other.point, k)) for k, v in self.point._items())),
-            status=np.concatenate([self.status, other.status])[source],
-            iterations=joined(self.iterations, other.iterations),
-            seconds=joined(self.seconds, other.seconds),
+            point=Point(*(join(v, getattr(other.point, k)) for k, v in self.point.items())),
             messages=tuple(messages[i] for i in source),
             residuals=r and t and Residuals(*(
-                joined(getattr(r, k), getattr(t, k)) for k in RESIDUALS
+                join(getattr(r, k), getattr(t, k)) for k in RESIDUALS
             )),
-            **{
-                k: None if (w := getattr(other, k)) is None or v is None
-                else np.concatenate([v, w])[source]
-                for k, v in self._kept()
-            },
+            **{k: join(v, getattr(other, k)) for k, v in self._columns()},
         )  # fmt: skip
 
     def scatter(self, index: np.ndarray, batch: int, messages: tuple[str, ...]) -> Solution:
         """A solution of `batch` samples, these at `index`, the others failed with `messages`."""
         if len(index) == batch:
             return self
-        xp = array_namespace(self.point.x)
 
-        def spread(v: Array) -> Array:
-            out = xp.full((batch, *v.shape[1:]), xp.nan, dtype=v.dtype, device=v.device)
-            out[index] = v
-            return out
-
-        def placed(v: np.ndarray | None, nothing: object) -> np.ndarray | None:
+        def spread(v: Array, nothing: Any = np.nan) -> Array:
             if v is None:
                 return None
-            out = np.full(batch, nothing, dtype=v.dtype)
+            xp = array_namespace(v)
+            out = xp.full((batch, *v.shape[1:]), nothing, dtype=v.dtype, device=v.device)
             out[index] = v
             return out
 
-        status = np.full(batch, Status.FAILED, dtype=object)
-        status[index] = self.status
-        texts = list(messages)
-        for position, text in zip(index, self.messages, strict=True):
-            texts[position] = text
+        texts = dict(enumerate(messages)) | dict(zip(index.tolist(), self.messages, strict=True))
         r = self.residuals
         return replace(
             self,
-            point=Point(spread(self.point.x), spread(self.point.y), spread(self.point.s)),
-            status=status,
-            iterations=spread(self.iterations),
-            seconds=spread(self.seconds),
-            messages=tuple(texts),
+            point=Point(*(spread(v) for _, v in self.point.items())),
+            messages=tuple(texts.values()),
             residuals=r and Residuals(*(spread(getattr(r, k)) for k in RESIDUALS)),
-            workspace=placed(self.workspace, None),
-            setups=placed(self.setups, 0.0),
-            solvers=placed(self.solvers, ""),
-            gap=placed(self.gap, np.nan),
+            **{k: spread(v, COLUMNS[k]) for k, v in self._columns()},
         )

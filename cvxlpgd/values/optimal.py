@@ -69,10 +69,9 @@ class Values:
         flat = [selection.of_handed(v) for v in call.flat]
         gradients: list[Any] = [None] * len(needed)
         if w_bar is not None:
-            gradients = parameters.cotangents(flat, w_bar, entries, needed)
             total = np.sum([c for c, _ in self.terms], axis=0) * bar
-            if total.any():
-                parameters.offset_cotangents(flat, total, needed, gradients)
+            offset_bar = total if total.any() else None
+            gradients = parameters.cotangents(flat, w_bar, entries, needed, offset_bar=offset_bar)
         lost = selection.where(np.zeros(len(selection), dtype=bool))
         return call.gather(gradients, selection, lost, needed)
 

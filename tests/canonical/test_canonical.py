@@ -1,11 +1,15 @@
 """Canonicalization: the maps give what CVXPY gives, and their adjoints are adjoint."""
 
+from types import SimpleNamespace
+
 import cvxpy as cp
 import numpy as np
 import pytest
 
 from cvxlpgd.canonical import canonicalize, substituted
-from cvxlpgd.canonical.maps import FIELDS
+from cvxlpgd.canonical._program import _SIZES, _cones
+from cvxlpgd.canonical.parameter_map import FIELDS
+from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import ConeProgram, Data, Point
@@ -200,3 +204,13 @@ def test_dual_variables_are_there_beside_parameters_that_are_not_listed():
     for mine, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-7)
     assert all(dual.value is None for dual in duals)
+
+
+def test_what_cvxpy_calls_a_cone_is_read_by_its_name_and_nothing_is_left_over() -> None:
+    names = {kind.constraint for kind in KINDS} - {None}
+    assert names == _SIZES.keys()
+    assert all(hasattr(cp.constraints, name) for name in names)
+    dims = SimpleNamespace(zero=1, nonneg=2, soc=[3], psd=[2], exp=1, p3d=[0.5], future=[7])
+    assert sum(cone.rows for cone in _cones(dims, 15)) == 15
+    with pytest.raises(InvalidProblem, match="does not know"):
+        _cones(dims, 22)

@@ -5,8 +5,10 @@ import pytest
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero, distance, dual_distance
 from cvxlpgd.cones.psd import triangle
+from cvxlpgd.cones.registry import KINDS, position
+from cvxlpgd.errors import UnsuitableSolver
 
-CONES = (Zero(2), NonNeg(3), SOC(1), SOC(2), SOC(4), PSD(1), PSD(3), Exp(), Pow(0.3), Pow(0.9))
+CONES = tuple(cone for kind in KINDS for cone in kind.examples)
 every_cone = pytest.mark.parametrize("cone", CONES, ids=str)
 ROUNDING = 2e-12  # relative to the largest entry
 
@@ -100,37 +102,63 @@ def test_torch_tensors(cone: Cone) -> None:
     )
 
 
-def inside(cone: Cone, v: np.ndarray) -> np.ndarray:
-    """Membership by the definition, loosely."""
-    slack = 1e-9 * size(v)
-    match cone:
-        case Zero():
-            return size(v) <= slack
-        case NonNeg():
-            return v.min(axis=-1) >= -slack
-        case SOC():
-            return np.linalg.norm(v[:, 1:], axis=-1) <= v[:, 0] + slack
-        case PSD():
-            rows, cols = triangle(cone.order)
-            matrix = np.zeros((len(v), cone.order, cone.order))
-            matrix[:, rows, cols] = v * np.where(rows == cols, 1.0, np.sqrt(0.5))
-            return np.linalg.eigvalsh(matrix, UPLO="L")[:, 0] >= -slack
-        case Exp():
-            x, y, z = v.T
-            with np.errstate(all="ignore"):
-                curved = (y > 0) & (y * np.exp(x / y) <= z + slack)
-            return curved | ((np.abs(y) <= slack) & (x <= slack) & (z >= -slack))
-        case Pow():
-            x, y, z = v.T
-            inner = np.maximum(x, 0) + slack, np.maximum(y, 0) + slack
-            power = inner[0] ** cone.alpha * inner[1] ** (1 - cone.alpha)
-            return (np.minimum(x, y) >= -slack) & (np.abs(z) <= power + slack)
-    raise TypeError(cone)
+def in_psd(cone: PSD, v: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    rows, cols = triangle(cone.order)
+    matrix = np.zeros((len(v), cone.order, cone.order))
+    matrix[:, rows, cols] = v * np.where(rows == cols, 1.0, np.sqrt(0.5))
+    return np.linalg.eigvalsh(matrix, UPLO="L")[:, 0] >= -slack
+
+
+def in_exp(cone: Exp, v: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    x, y, z = v.T
+    with np.errstate(all="ignore"):
+        curved = (y > 0) & (y * np.exp(x / y) <= z + slack)
+    return curved | ((np.abs(y) <= slack) & (x <= slack) & (z >= -slack))
+
+
+def in_pow(cone: Pow, v: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    x, y, z = v.T
+    power = (np.maximum(x, 0) + slack) ** cone.alpha * (np.maximum(y, 0) + slack) ** (
+        1 - cone.alpha
+    )
+    return (np.minimum(x, y) >= -slack) & (np.abs(z) <= power + slack)
+
+
+DEFINITIONS = {
+    Zero: lambda cone, v, slack: size(v) <= slack,
+    NonNeg: lambda cone, v, slack: v.min(axis=-1) >= -slack,
+    SOC: lambda cone, v, slack: np.linalg.norm(v[:, 1:], axis=-1) <= v[:, 0] + slack,
+    PSD: in_psd,
+    Exp: in_exp,
+    Pow: in_pow,
+}
+
+
+@pytest.mark.parametrize("cone", [c for c in CONES if type(c) in DEFINITIONS], ids=str)
+def test_projections_meet_the_definition(cone: Cone) -> None:
+    p = cone.project(points(cone))
+    assert DEFINITIONS[type(cone)](cone, p, 1e-9 * size(p)).all()
+
+
+def test_what_problems_lead_to_has_a_definition() -> None:
+    assert {kind.cone for kind in KINDS if kind.constraint is not None} <= DEFINITIONS.keys()
+
+
+def test_rows_stand_in_the_registrys_order_and_unknown_ones_nowhere() -> None:
+    assert [position(kind.cone) for kind in KINDS] == list(range(len(KINDS)))
+    assert all(type(cone) is kind.cone for kind in KINDS for cone in kind.examples)
+    with pytest.raises(UnsuitableSolver, match="Unknown"):
+        position(type("Unknown", (), {}))
 
 
 @every_cone
-def test_projections_meet_the_definition(cone: Cone) -> None:
-    assert inside(cone, cone.project(points(cone))).all()
+def test_the_interior_is_inside_of_both_cones(cone: Cone) -> None:
+    if cone.interior is None:
+        return
+    inner = np.asarray(cone.interior)
+    around = inner + 0.3 * np.random.default_rng(6).uniform(-1, 1, (200, cone.rows)) / cone.rows
+    assert distance(cone, around).max() <= ROUNDING
+    assert dual_distance(cone, around).max() <= ROUNDING
 
 
 def test_a_matrix_and_its_vector_have_the_same_norm() -> None:

@@ -287,7 +287,7 @@ def test_derivatives_work_on_torch_arrays(name):
     expected, _ = derivative.vjp(program, solution, bars, entries, solver)
 
     def tensors(vector):
-        return type(vector)(*(torch.tensor(v) for _, v in vector._items()))
+        return type(vector)(*(torch.tensor(v) for _, v in vector.items()))
 
     program = type(program)(program.structure, tensors(program.data))
     solution = solve(solver, program)

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 
 from cvxlpgd.program import threads
-from cvxlpgd.program.pattern import Linear, Pattern, product, transposed_product
+from cvxlpgd.program.linear import Linear
+from cvxlpgd.program.pattern import Pattern, product, transposed_product
 
 MATRICES = {
     "identity": np.eye(4),

@@ -78,7 +78,7 @@ def test_the_gradient_of_the_lagrangian_is_its_slope(shared):
         np.array([0, 5, 3]), np.array([1, 3]), np.array([2, 7, 8, 20]), np.array([0, 6, 3])
     )
     found = program.lagrangian_gradient(z, entries)
-    for name, which in entries._items():
+    for name, which in entries.items():
         rows = {"P": structure.P, "A": structure.A}.get(name)
         for k, entry in enumerate(which):
             if name == "P":
@@ -90,7 +90,7 @@ def test_the_gradient_of_the_lagrangian_is_its_slope(shared):
             np.testing.assert_allclose(getattr(found, name)[:, k], right)
     whole = Data(*(np.arange(getattr(w, name).shape[1]) for name in ("P", "q", "A", "b")))
     full = program.lagrangian_gradient(z, whole)  # dense columns take another way
-    for name, which in entries._items():
+    for name, which in entries.items():
         np.testing.assert_array_equal(getattr(full, name)[:, which], getattr(found, name))
 
 

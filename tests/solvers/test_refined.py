@@ -63,7 +63,7 @@ def test_regular_points_are_refined_and_near_the_solvers(row: Row) -> None:
     if not (programs.data.q.any() or programs.data.P.any()):
         pytest.skip("without an objective every feasible point is a solution")
     assert found.ok.all()
-    for name, v in found.point._items():
+    for name, v in found.point.items():
         wanted = getattr(tight.point, name)
         assert np.abs(v - wanted).max() <= 1e-6 * (1 + np.abs(wanted).max()), name
 
@@ -78,7 +78,7 @@ def test_sparse_factors_lead_to_the_same_point(row: Row, monkeypatch: pytest.Mon
     assert sparse.ok[dense.ok].all()
     for i in np.flatnonzero(dense.ok):
         alone = refine(programs.take(np.array([i])), start.pick(np.array([i])))
-        for name, v in sparse.point._items():
+        for name, v in sparse.point.items():
             wanted = getattr(dense.point, name)[i]
             np.testing.assert_array_equal(getattr(alone.point, name)[0], v[i])
             assert np.abs(v[i] - wanted).max() <= 1e-8 * (1 + np.abs(wanted).max()), name
@@ -115,7 +115,7 @@ def test_a_samples_numbers_do_not_depend_on_its_batch(row: Row) -> None:
     whole = refine(programs, start)
     for i in range(BATCH):
         alone = refine(programs.take(np.array([i])), start.pick(np.array([i])))
-        for name, v in alone.point._items():
+        for name, v in alone.point.items():
             np.testing.assert_array_equal(v[0], getattr(whole.point, name)[i])
         assert alone.ok[0] == whole.ok[i]
 
@@ -377,7 +377,7 @@ def test_options_are_the_solvers_and_the_rough_one_obeys_what_concerns_both() ->
 def test_nothing_is_written_to() -> None:
     programs = disk(np.random.default_rng(5).normal(size=(3, 4)))
     start = solve(SCS(eps=1e-3), programs)
-    for v in (*(v for _, v in programs.data._items()), *(v for _, v in start.point._items())):
+    for v in (*(v for _, v in programs.data.items()), *(v for _, v in start.point.items())):
         v.setflags(write=False)
     assert solve(Refined(Clarabel(), SCS(eps=1e-3)), programs, start).ok.all()
 
@@ -431,7 +431,7 @@ def test_quadratic_programs_are_refined_to_their_active_sets(solver: Any) -> Non
     programs = dense(2 * rng.normal(size=(5, n)), A, b, (Zero(2), NonNeg(rows)), P)
     exact = solve(DAQP(), programs)
     found = solve(Refined(solver), programs)
-    for name, v in found.point._items():
+    for name, v in found.point.items():
         np.testing.assert_allclose(v, getattr(exact.point, name), atol=1e-11, err_msg=name)
     alone = np.abs(solve(solver, programs).point.x - exact.point.x).max()
     assert np.abs(found.point.x - exact.point.x).max() < 1e-2 * alone

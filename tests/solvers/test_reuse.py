@@ -103,7 +103,7 @@ def same(one: Solution, other: Solution, index: np.ndarray | None = None) -> boo
     """Bitwise: other's samples are one's at `index`."""
     picked = one if index is None else one.take(index)
     return bool((picked.status == other.status).all()) and all(
-        np.array_equal(v, getattr(other.point, k)) for k, v in picked.point._items()
+        np.array_equal(v, getattr(other.point, k)) for k, v in picked.point.items()
     )
 
 

@@ -114,7 +114,7 @@ def test_a_point_that_is_not_finite_is_a_failed_sample_of_any_cone() -> None:
 def test_arrays_of_another_kind_come_back_in_their_kind() -> None:
     torch = pytest.importorskip("torch")
     programs = orthant([[1, 0]], [[4, 1, 1], [4, 2, 1]], quadratic=True)
-    tensors = Data(*(torch.from_numpy(v) for _, v in programs.data._items()))
+    tensors = Data(*(torch.from_numpy(v) for _, v in programs.data.items()))
     solution = solve(Clarabel(), replace(programs, data=tensors))
     assert isinstance(solution.point.x, torch.Tensor)
     np.testing.assert_array_equal(solution.point.x.numpy(), solve(Clarabel(), programs).point.x)

@@ -216,7 +216,7 @@ def test_nothing_of_the_callers_is_written_to(case: Case) -> None:
     name = "portfolio" if case.solver.quadratic else "linear_program"
     programs = program(row_named(name), row_named(name).inputs(2))
     structure = programs.structure
-    arrays = [v for _, v in programs.data._items()]
+    arrays = [v for _, v in programs.data.items()]
     arrays += [structure.P.rows, structure.P.cols, structure.A.rows, structure.A.cols]
     kept = [a.copy() for a in arrays]
     for a in arrays:

@@ -11,22 +11,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from cvxlpgd.program.factors.condensed import Condensed, Elimination
 from cvxlpgd.program.factors.divided import Divided
+from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.structure import Structure
 
-if TYPE_CHECKING:
-    from cvxlpgd.program.data import Structure
-    from cvxlpgd.program.kkt import Systems
-
-__all__ = ["Elimination", "Factors", "Mixed", "factored", "numbers"]
+__all__ = ["Elimination", "Factors", "Mixed", "factor", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
-DENSE, FILLED = 400, 0.01  # the same where at least this share of the entries is stored
-FILL = 10  # of sparse factors, about
+DENSE, FILLED = 400, 0.01  # columns, if at least this share of the entries is stored
+FILL = 10  # entries of sparse factors for each one of the matrix, about
 CONDENSED = 800  # columns, and rows by half, up to which H⁻¹ is a full matrix
 
 
@@ -45,25 +43,25 @@ class Factors(Protocol):
         """(x, u) for stacks (batch, columns, n) and (batch, columns, m)."""
 
 
-def factored(systems: Systems) -> Factors:
+def factor(K: Matrices) -> Factors:
     """The way that fits each sample, whatever the others are."""
-    structure = systems.program.structure
+    structure = K.program.structure
     if not (structure.polyhedral and structure.P.size):
-        return _general(systems)
+        return _general(K)
     elimination = Elimination.of(structure)
     if max(len(elimination.kept), len(elimination.rows) // 2) > CONDENSED:
-        return _general(systems)
-    condensed = Condensed(systems, elimination)
+        return _general(K)
+    condensed = Condensed(K, elimination)
     rest = np.flatnonzero(~condensed.ok)
     if not len(rest):
         return condensed
-    if len(rest) == len(systems.held):
-        return _general(systems)
-    return Mixed(condensed, _general(systems.take(rest)), rest)
+    if len(rest) == len(K.held):
+        return _general(K)
+    return Mixed(condensed, _general(K.take(rest)), rest)
 
 
-def _general(systems: Systems) -> Factors:
-    return Divided(systems, full=_is_full(systems.program.structure))
+def _general(K: Matrices) -> Factors:
+    return Divided(K, full=_is_full(K.program.structure))
 
 
 def _is_full(structure: Structure) -> bool:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from cvxlpgd.program.data import Structure
+from cvxlpgd.cones import Zero
+from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.structure import Structure
 
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
-
-PIVOT = 1e-10  # of a row's own size: one that is smaller may be the others' combination
+PIVOT = 1e-10  # of a row's own size: a row with a smaller pivot may be the others' combination
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,28 +24,22 @@ class Elimination:
     CVXPY writes |Sx|² as |t|² with rows t - Sx = 0: no program is strictly convex in all columns.
     """
 
-    structure: Structure
+    P: Pattern
+    A: Pattern
     kept: np.ndarray
     defined: np.ndarray
     defining: np.ndarray
     pivots: np.ndarray
     rows: np.ndarray
 
-    @classmethod
-    def of(cls, structure: Structure) -> Elimination:
-        """What can be eliminated, worked out once for a structure."""
-        if "elimination" not in structure.memory:
-            structure.memory["elimination"] = cls._made(structure)
-        elimination: Elimination = structure.memory["elimination"]
-        return elimination
-
-    @classmethod
-    def _made(cls, structure: Structure) -> Elimination:
+    @staticmethod
+    @per_structure
+    def of(structure: Structure) -> Elimination:
         """Columns that canonicalization added, whose entry is constant."""
         A = structure.A
         equalities = np.zeros(structure.m, dtype=bool)
         for cone, first, count in structure.blocks:
-            if cone.interior is None:
+            if isinstance(cone, Zero):
                 equalities[first : first + cone.rows * count] = True
         once = np.bincount(A.cols, minlength=structure.n) == 1
         constant = np.ones(A.size, dtype=bool)
@@ -56,18 +49,17 @@ class Elimination:
         pivots = able[np.unique(A.rows[able], return_index=True)[1]]
         kept = np.setdiff1d(np.arange(structure.n), A.cols[pivots])
         rows = np.setdiff1d(np.arange(structure.m), A.rows[pivots])
-        return cls(structure, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
+        return Elimination(structure.P, A, kept, A.cols[pivots], A.rows[pivots], pivots, rows)
 
     @cached_property
     def parts(self) -> dict[str, Part]:
         """Which entries of P and A are in each part of them."""
-        P, A = self.structure.P, self.structure.A
         return {
-            "P_CC": Part.of(P, self.kept, self.kept),
-            "P_FC": Part.of(P, self.defined, self.kept),
-            "P_FF": Part.of(P, self.defined, self.defined),
-            "A_C": Part.of(A, self.rows, self.kept),
-            "A_R": Part.of(A, self.defining, self.kept),
+            "P_CC": Part.of(self.P, self.kept, self.kept),
+            "P_FC": Part.of(self.P, self.defined, self.kept),
+            "P_FF": Part.of(self.P, self.defined, self.defined),
+            "A_C": Part.of(self.A, self.rows, self.kept),
+            "A_R": Part.of(self.A, self.defining, self.kept),
         }
 
 
@@ -82,7 +74,7 @@ class Part:
 
     @classmethod
     def of(cls, pattern: Pattern, rows: np.ndarray, cols: np.ndarray) -> Part:
-        """That of a pattern's rows and columns."""
+        """The part of a pattern's rows and columns."""
         row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
         row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
         chosen = (row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0)
@@ -93,7 +85,7 @@ class Part:
 
     def full(self, values: np.ndarray) -> np.ndarray:
         """The full matrices (count, *shape) of values (count, entries)."""
-        if self.is_whole:  # rows in order: how NumPy multiplies depends on strides
+        if self.is_whole:  # contiguous: the bits of NumPy's products depend on strides
             whole = values.reshape(len(values), *self.shape[::-1]).swapaxes(1, 2)
             return np.ascontiguousarray(whole)
         out = np.zeros((len(values), self.shape[0] * self.shape[1]))
@@ -110,9 +102,9 @@ class Condensed:
     `ok`, bool (batch,), is False where the core is not safe.
     """
 
-    def __init__(self, systems: Systems, elimination: Elimination) -> None:
-        structure, w, e = systems.program.structure, systems.program.data, elimination
-        self.e, self.t, parts = e, systems.pairs.weights, e.parts
+    def __init__(self, K: Matrices, elimination: Elimination) -> None:
+        structure, w, e = K.program.structure, K.program.data, elimination
+        self.e, self.t, parts = e, K.pairs.weights, e.parts
         batch = len(self.t)
         H, G = parts["P_CC"].full(w.P), parts["A_C"].full(w.A)
         self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
@@ -127,7 +119,7 @@ class Condensed:
             self.scale_x[:, e.defined] = scale
             height = self.t[:, e.defining] * np.abs(self.D) * scale
             self.scale_u[:, e.defining] = 1 / height
-        active = [np.flatnonzero(row) for row in systems.held[:, e.rows]]
+        active = [np.flatnonzero(row) for row in K.held[:, e.rows]]
         self.core = _Core(H, G, active)
         self.regular = self.ok = self.core.ok
         self.scale_x[:, e.kept] = self.core.scale
@@ -138,13 +130,13 @@ class Condensed:
         e, t = self.e, self.t[:, None]
         g = g / t
         if not len(e.defined):
-            x, y = self.core.solve(f, g)
+            x, y = self.core.apply(f, g)
             return x, y / t
         x, u = np.empty_like(f), np.empty_like(g)
         D, T, P_FC = self.D[:, None], self.T, self.P_FC
         x0, f_F = g[:, :, e.defining] / D, f[:, :, e.defined]
         h = f[:, :, e.kept] - x0 @ P_FC - (f_F - x0 @ self.P_FF) @ T
-        x_C, u[:, :, e.rows] = self.core.solve(h, g[:, :, e.rows])
+        x_C, u[:, :, e.rows] = self.core.apply(h, g[:, :, e.rows])
         x_F = x0 - x_C @ T.swapaxes(1, 2)
         x[:, :, e.kept], x[:, :, e.defined] = x_C, x_F
         u[:, :, e.defining] = (f_F - x_C @ P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / D
@@ -156,7 +148,7 @@ class _Core:
 
         (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x = H⁻¹(h - G'y)
 
-    H⁻¹ and G H⁻¹G' are made for all rows, whether samples share them or not: a sample's bits are
+    H⁻¹ and G H⁻¹G' are of all rows, whether samples share them or not: a sample's bits are
     the same either way. `ok`, bool (batch,), is False where H is not safely definite, or active
     rows are dependent; `height` (batch or 1, rows) and `scale` (batch or 1, columns) are units.
     """
@@ -167,7 +159,7 @@ class _Core:
         self.W, self.factors = np.zeros((count, n, n)), [np.zeros((0, 0))] * batch
         self.scale, self.height = np.ones((count, n)), np.ones((count, G.shape[1]))
         for k in range(count):
-            S = self._inverted(k, H[k % len(H)], G[k % len(G)])
+            S = self._invert(k, H[k % len(H)], G[k % len(G)])
             if S is None:
                 continue
             for i in range(batch) if count == 1 else (k,):
@@ -178,7 +170,7 @@ class _Core:
                 self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
                 self.factors[i] = part
 
-    def _inverted(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
+    def _invert(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
         """Put the k-th W = H⁻¹ in its place; G W G' of unit diagonal, its upper half."""
         diagonal = H.diagonal()
         if not (diagonal > 0).all():
@@ -196,7 +188,7 @@ class _Core:
         self.scale[k], self.height[k] = scale, height
         return height[:, None] * S * height
 
-    def solve(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def apply(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, y) for stacks; y is 0 on other rows."""
         x = h @ self.W
         right = (x @ self.G.swapaxes(1, 2) - g) * self.height[:, None]

@@ -23,8 +23,8 @@ from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sp
 from cvxlpgd.program.threads import shared
 
 WORTH = 2e7  # multiplications from which a second thread pays
-SAFE = 1e-6  # of a square core's scaled pivots: it is regular if none is smaller
-ORDER = "MMD_AT_PLUS_A"  # of elimination
+SAFE = 1e-6  # a square core is regular if none of its scaled pivots is smaller
+ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
 
 class Core(Protocol):
@@ -48,10 +48,10 @@ class Places(NamedTuple):
     rows: np.ndarray
 
     def take(self, index: np.ndarray) -> Places:
-        """Those of some of the samples."""
+        """The places of some of the samples."""
         return Places(*(v[index] for v in self))
 
-    def picked(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def pick(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The parts (samples, columns of the stack, k or l) of stacks."""
         parts = []
         for v, at in ((f, self.cols), (g, self.rows)):
@@ -67,7 +67,7 @@ class Places(NamedTuple):
 
 
 class Dense:
-    """Of full matrices M (samples, k + l, k + l), which are overwritten."""
+    """The cores of full matrices M (samples, k + l, k + l), which are overwritten."""
 
     def __init__(self, places: Places, M: np.ndarray) -> None:
         self.places, self.samples, k = places, places.samples, places.cols.shape[1]
@@ -75,13 +75,15 @@ class Dense:
         self.scale_x, self.scale_u = self.scale[:, :k].ravel(), self.scale[:, k:].ravel()
         M *= self.scale[:, :, None] * self.scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
-        self.factors = _each(len(M), M.shape[1], lambda i: lapack.dgetrf(M[i].T, overwrite_a=True))
+        self.factors = _factors(
+            len(M), M.shape[1], lambda i: lapack.dgetrf(M[i].T, overwrite_a=True)
+        )
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
         self.regular = np.zeros(len(M), dtype=bool)
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """By LU factors."""
-        right = np.concatenate(self.places.picked(f, g), axis=2) * self.scale[:, None]
+        """Solve by LU factors."""
+        right = np.concatenate(self.places.pick(f, g), axis=2) * self.scale[:, None]
         for part, (matrix, order, _) in zip(right, self.factors, strict=True):
             part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
         right *= self.scale[:, None]
@@ -101,14 +103,16 @@ class Square:
         self.rows, self.cols = pair_scales_of(G)
         self.scale_x, self.scale_u = self.cols.ravel(), self.rows.ravel()
         G = G * self.rows[:, :, None] * self.cols[:, None]
-        self.factors = _each(len(G), G.shape[1], lambda i: lapack.dgetrf(G[i].T, overwrite_a=True))
+        self.factors = _factors(
+            len(G), G.shape[1], lambda i: lapack.dgetrf(G[i].T, overwrite_a=True)
+        )
         pivots = np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in self.factors])
         self.regular = pivots > SAFE
         self.faulty = ~self.regular
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """Each by the factors of G'."""
-        top, low = self.places.picked(f, g)
+        """Solve both parts by the factors of G'."""
+        top, low = self.places.pick(f, g)
         top, low = top * self.cols[:, None], low * self.rows[:, None]
         for i, (matrix, order, _) in enumerate(self.factors):
             top[i], low[i] = (
@@ -129,7 +133,7 @@ class Entries(NamedTuple):
 
 
 class Sparse:
-    """Of sparse matrices: of G alone where a linear program's is square and regular, else of K.
+    """The cores of sparse matrices: G alone where a linear program's is square and regular, else K.
 
     Parameters
     ----------
@@ -158,7 +162,7 @@ class Sparse:
         self.ends = np.cumsum(k + size)
         self.starts = self.ends - k - size
         self.middles = self.starts + k
-        K, is_row = self._assembled(H, G, rigid)
+        K, is_row = self._assemble(H, G, rigid)
         self.scale = sparse_scale_of(K)
         self.scale_x, self.scale_u = self.scale[~is_row], self.scale[is_row]
         self.regular = np.zeros(len(samples), dtype=bool)
@@ -175,7 +179,7 @@ class Sparse:
                     self.factors[i] = sla.splu(matrix, permc_spec=ORDER)
         self.faulty = np.array([factors is None for factors in self.factors], dtype=bool)
 
-    def _assembled(
+    def _assemble(
         self, H: Entries, G: Entries, rigid: np.ndarray
     ) -> tuple[sp.csc_array, np.ndarray]:
         """All samples' K in one matrix, its diagonal stored, and which of it are rows of G."""
@@ -202,7 +206,7 @@ class Sparse:
             self.factors[i], self.regular[i] = factors, True
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """By sparse LU factors."""
+        """Solve by sparse LU factors."""
         for i, (sample, factors) in enumerate(zip(self.samples, self.factors, strict=True)):
             if factors is None:
                 continue
@@ -230,7 +234,7 @@ def _part(K: sp.csc_array, data: np.ndarray, start: int, end: int, first: int) -
     return sp.csc_array((values[inside], rows[inside], indptr), shape=(size, size))
 
 
-def _each(count: int, size: int, factor: Callable[[int], Any]) -> list[Any]:
+def _factors(count: int, size: int, factor: Callable[[int], Any]) -> list[Any]:
     """The factors of `count` matrices of this size, in threads where that pays."""
     factors: list[Any] = [None] * count
 

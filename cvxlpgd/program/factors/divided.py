@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from cvxlpgd.program.factors.cores import Core, Dense, Entries, Places, Sparse, Square
 from cvxlpgd.program.factors.division import Division
 from cvxlpgd.program.factors.entries import Layout, entries
-
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
-
-LARGE = 300  # columns and rows of a core from which on it is sparse, where the program is
+from cvxlpgd.program.factors.remainder import Remainder
+from cvxlpgd.program.matrices import Matrices
 
 
 class Divided:
@@ -32,14 +25,14 @@ class Divided:
         Whether H is a full matrix.
     """
 
-    def __init__(self, systems: Systems, full: bool) -> None:
-        structure = systems.program.structure
-        self.systems, self.full = systems, full
-        batch, n, m = len(systems.held), structure.n, structure.m
-        self.curved = systems.curved & systems.easy & full
-        rows = systems.held & ~self.curved
-        self.rigid = systems.curved & rows
-        self.values, matrices = entries(systems)
+    def __init__(self, K: Matrices, full: bool) -> None:
+        structure = K.program.structure
+        self.K, self.full = K, full
+        batch, n, m = len(K.held), structure.n, structure.m
+        self.curved = K.curved & K.easy & full
+        rows = K.held & ~self.curved
+        self.rigid = K.curved & rows
+        self.values, matrices = entries(K)
         self.layout = Layout.of(structure)
         self.H = self._curvature(matrices)
         self.bent = bool(self.curved.any())
@@ -49,17 +42,22 @@ class Divided:
         )  # fmt: skip
         self.regular, self.faulty = np.zeros(batch, dtype=bool), np.zeros(batch, dtype=bool)
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
-        self.cores = list(self._cores())
-        unsaid = rows & ~self.division.left & ~self.division.bounds & ~self.division.owners
+        division, P = self.division, structure.P
+        self.cores = list(Remainder(
+            division, self.layout, self.values, self.H, P, K.program.data.P, self.rigid, full,
+            self.linear,
+        ).cores())  # fmt: skip
+        self.regular[~(division.kept.any(axis=1) | division.left.any(axis=1))] = True
+        empty = rows & ~self.division.left & ~self.division.bounds & ~self.division.owners
         for core in self.cores:
             self.faulty[core.samples] = core.faulty
             self.regular[core.samples] = core.regular
-        self.regular &= ~unsaid.any(axis=1)
+        self.regular &= ~empty.any(axis=1)
         self._set_scales()
 
     def _curvature(self, matrices: list[np.ndarray | None]) -> np.ndarray | None:
         """H (batch or 1, n, n), None where it is 0 or sparse."""
-        structure, w = self.systems.program.structure, self.systems.program.data
+        structure, w = self.K.program.structure, self.K.program.data
         if not self.full or (structure.polyhedral and not structure.P.size):
             return None
         n, batch = structure.n, len(self.curved)
@@ -73,7 +71,7 @@ class Divided:
             if run.shape[0] == 1 and run.shape[2] == n:
                 H = H + squares[:, 0]
                 continue
-            columns = np.where(run.columns >= 0, run.columns, 0)  # those that fill up are 0
+            columns = np.where(run.columns >= 0, run.columns, 0)  # entries of -1 are 0 in `part`
             places = columns[:, :, None] * n + columns[:, None]
             flat = (np.arange(batch)[:, None] * n * n + places.ravel()).ravel()
             added = np.bincount(flat, squares.ravel(), minlength=batch * n * n)
@@ -82,7 +80,7 @@ class Divided:
 
     def _curved_columns(self) -> np.ndarray:
         """Which columns have curvature, bool (batch, n)."""
-        structure, P = self.systems.program.structure, self.systems.program.data.P
+        structure, P = self.K.program.structure, self.K.program.data.P
         shape = len(self.curved), structure.n
         if self.H is not None:
             return np.broadcast_to(self.H.any(axis=1), shape)
@@ -91,84 +89,11 @@ class Divided:
         curved[sample, structure.P.cols[entry]] = True
         return np.broadcast_to(curved, shape)
 
-    def _cores(self) -> Iterator[Core]:
-        """The samples' cores: together where they are full and of equal sizes."""
-        kept, left = self.division.kept, self.division.left
-        sizes = np.stack([kept.sum(axis=1), left.sum(axis=1)], axis=1)
-        self.regular[sizes.sum(axis=1) == 0] = True  # all is peeled off
-        full = np.full(len(sizes), self.H is not None) | (sizes.sum(axis=1) <= LARGE)
-        full &= self.full
-        sparse = np.flatnonzero(~full & (sizes.sum(axis=1) > 0))
-        if len(sparse):
-            yield self._sparse(sparse)
-        _, group = np.unique(sizes, axis=0, return_inverse=True)
-        group = np.where(full & (sizes.sum(axis=1) > 0), group.reshape(-1), -1)
-        for number in np.unique(group[group >= 0]):
-            samples = np.flatnonzero(group == number)
-            places = Places(samples, _at(kept[samples]), _at(left[samples]))
-            if self.linear and places.cols.shape == places.rows.shape:
-                square = Square(places, self._across(places))
-                if square.regular.all():
-                    yield square
-                    continue
-                singular = np.flatnonzero(square.faulty)
-                if len(singular) < len(samples):
-                    good = places.take(np.flatnonzero(square.regular))
-                    yield Square(good, self._across(good))
-                places = places.take(singular)
-            yield Dense(places, self._whole(places))
-
     @property
     def linear(self) -> bool:
         """Whether no column has curvature, whatever the values are."""
-        structure = self.systems.program.structure
+        structure = self.K.program.structure
         return structure.polyhedral and not structure.P.size
-
-    def _inside(self, samples: np.ndarray) -> Entries:
-        """G's entries in the samples' left rows and kept columns."""
-        kept, left = self.division.kept[samples], self.division.left[samples]
-        layout, values = self.layout, self.values[samples]
-        chosen = left[:, layout.rows] & kept[:, layout.cols] & (values != 0)
-        sample, entry = np.nonzero(chosen)
-        row = np.cumsum(left, axis=1)[sample, layout.rows[entry]] - 1
-        col = np.cumsum(kept, axis=1)[sample, layout.cols[entry]] - 1
-        return Entries(sample, row, col, values[sample, entry])
-
-    def _across(self, places: Places) -> np.ndarray:
-        """The samples' G of left rows and kept columns, (samples, l, k)."""
-        G = np.zeros((len(places.samples), places.rows.shape[1], places.cols.shape[1]))
-        inside = self._inside(places.samples)
-        G[inside.sample, inside.row, inside.col] = inside.value
-        return G
-
-    def _whole(self, places: Places) -> np.ndarray:
-        """The samples' cores as full matrices."""
-        (count, k), size = places.cols.shape, places.rows.shape[1]
-        M = np.zeros((count, k + size, k + size))
-        if self.H is not None:
-            H = self.H if len(self.H) == 1 else self.H[places.samples]
-            M[:, :k, :k] = H if k == H.shape[1] else _block(H, places.cols)
-        sample, row, col, values = self._inside(places.samples)
-        M[sample, k + row, col] = M[sample, col, k + row] = values
-        diagonal = k + np.arange(size)
-        M[:, diagonal, diagonal] = -self.rigid[places.samples[:, None], places.rows].astype(float)
-        return M
-
-    def _sparse(self, samples: np.ndarray) -> Sparse:
-        """The samples' cores as sparse matrices."""
-        P, w = self.systems.program.structure.P, self.systems.program.data
-        kept, left = self.division.kept[samples], self.division.left[samples]
-        chosen = kept[:, P.rows] & kept[:, P.cols]
-        sample, entry = np.nonzero(chosen)
-        places = np.cumsum(kept, axis=1) - 1
-        values = np.broadcast_to(w.P, (len(self.curved), P.size))[samples]
-        H = Entries(
-            sample, places[sample, P.rows[entry]], places[sample, P.cols[entry]],
-            values[sample, entry],
-        )  # fmt: skip
-        cols, rows = ([np.flatnonzero(own) for own in mask] for mask in (kept, left))
-        rigid = self.rigid[samples][left]
-        return Sparse(samples, cols, rows, H, self._inside(samples), rigid, self.linear)
 
     def _set_scales(self) -> None:
         """Scales of what is peeled off: its columns' largest other entry is about 1."""
@@ -182,7 +107,7 @@ class Divided:
                 scale[core.samples[sample], place] = own
         if not (division.bounds.any() or division.owners.any()):
             return
-        batch, (m, n) = len(values), self.systems.program.structure.A.shape
+        batch, (m, n) = len(values), self.K.program.structure.A.shape
         by_row, by_col = _Maxima(layout.rows, m), _Maxima(layout.cols, n)
         each = np.arange(batch)[:, None]
         pivots = values[each, division.owner_entry]
@@ -208,45 +133,45 @@ class Divided:
 
     def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(x, u) for stacks."""
-        systems, curved = self.systems, self.curved[:, None]
+        K, curved = self.K, self.curved[:, None]
         x, u = np.zeros_like(f), np.zeros_like(g)
-        top = f + systems.back(np.where(curved, g, 0.0)) if self.bent else f
+        top = f + K.back(np.where(curved, g, 0.0)) if self.bent else f
         low, bounds, owners = g, self.division.bounds, self.division.owners
         if bounds.any():
-            sample, row, column, pivot = self._peeled(bounds, self.division.bound_entry)
+            sample, row, column, pivot = self._pivots(bounds, self.division.bound_entry)
             x[sample, :, column] = g[sample, :, row] / pivot[:, None]
-            Gx = systems.across(x)
+            Gx = K.across(x)
             top, low = top if self.linear else top - self._curved_product(x, Gx), low - Gx
         if owners.any():
-            owned, owner, owned_column, own_pivot = self._peeled(owners, self.division.owner_entry)
+            owned, owner, owned_column, own_pivot = self._pivots(owners, self.division.owner_entry)
             u[owned, :, owner] = top[owned, :, owned_column] / own_pivot[:, None]
-            top = top - systems.back(u)
+            top = top - K.back(u)
         for core in self.cores:
             core.put(top, low, x, u)
-        Gx = systems.across(x)
+        Gx = K.across(x)
         if owners.any():
             rest = g[owned, :, owner] - Gx[owned, :, owner]
             x[owned, :, owned_column] += rest / own_pivot[:, None]
-            Gx = systems.across(x)
+            Gx = K.across(x)
         if self.bent:
             u = np.where(curved, Gx - g, u)
         if bounds.any():
-            rest = f - systems.back(u)
-            rest = rest if self.linear else rest - systems.curvature(x)
+            rest = f - K.back(u)
+            rest = rest if self.linear else rest - K.curvature(x)
             u[sample, :, row] = rest[sample, :, column] / pivot[:, None]
         x[self.faulty] = np.nan
         return x, u
 
-    def _peeled(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Of each of these rows: its sample, itself, its column and its entry there."""
+    def _pivots(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Samples, rows, columns and pivots of these rows, bool (batch, m)."""
         sample, row = np.nonzero(rows)
         entry = entry_of[sample, row]
         return sample, row, self.layout.cols[entry], self.values[sample, entry]
 
     def _curved_product(self, x: np.ndarray, Gx: np.ndarray) -> np.ndarray:
         """H x."""
-        Px = self.systems.curvature(x)
-        return Px + self.systems.back(np.where(self.curved[:, None], Gx, 0.0)) if self.bent else Px
+        Px = self.K.curvature(x)
+        return Px + self.K.back(np.where(self.curved[:, None], Gx, 0.0)) if self.bent else Px
 
 
 class _Maxima:
@@ -262,15 +187,3 @@ class _Maxima:
         if len(self.order):
             out[:, self.filled] = np.maximum.reduceat(values[:, self.order], self.starts, axis=1)
         return out
-
-
-def _at(mask: np.ndarray) -> np.ndarray:
-    """Where each sample's mask (samples, size) holds, equally often: (samples, times)."""
-    return np.nonzero(mask)[1].reshape(len(mask), -1)
-
-
-def _block(M: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """These rows and columns (samples, size) of each sample's M (samples or 1, n, n)."""
-    first = np.arange(len(places))[:, None] * (len(M) > 1)
-    flat = ((first * M.shape[1] + places) * M.shape[2])[:, :, None] + places[:, None]
-    return np.take(M, flat)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LITTLE = 0.1  # of all columns and rows: less is not worth being peeled off
+LITTLE = 0.1  # of all columns and rows: peeling off less does not pay
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,28 +45,38 @@ class Division:
         rigid: np.ndarray,
         curved: np.ndarray,
     ) -> Division:
-        """That of G's entries at `places` (rows, columns), those that are `stored` (batch,
-        entries) not 0 and in one of the `rows` (batch, m), some of them `rigid`; `curved` (batch,
-        n) are the columns with curvature.
+        """The division of systems whose G has entries at some places.
+
+        Parameters
+        ----------
+        places : int arrays (entries,), (entries,)
+            The rows and the columns of G's entries.
+        stored : bool array (batch, entries)
+            Entries that are not 0 and in one of the rows.
+        rows, rigid : bool arrays (batch, m)
+            Rows to be solved, and those of them where C is 1.
+        curved : bool array (batch, n)
+            Columns with curvature.
 
         Samples in which little would be peeled off stay whole.
         """
         (row_of, col_of), (batch, m), n = places, rows.shape, curved.shape[1]
 
-        def counted(chosen: np.ndarray, of: np.ndarray, size: int) -> np.ndarray:
+        def count(chosen: np.ndarray, of: np.ndarray, size: int) -> np.ndarray:
             sample, entry = np.nonzero(chosen)
             return np.bincount(sample * size + of[entry], minlength=batch * size).reshape(batch, -1)
 
-        entries, active = counted(stored, row_of, m), rows & ~rigid
-        single, once = (entries == 1) & active, (counted(stored, col_of, n) == 1) & ~curved
+        entries, active = count(stored, row_of, m), rows & ~rigid
+        single, once = (entries == 1) & active, (count(stored, col_of, n) == 1) & ~curved
         worth = LITTLE * (n + rows.sum(axis=1))
         if (single.sum(axis=1) + once.sum(axis=1) < worth).all():
             return cls._whole(rows & (rigid | (entries > 0)), n)
         bound = stored & single[:, row_of]
-        bound &= (counted(bound, col_of, n) == 1)[:, col_of]  # several of one column: to refinement
-        bounds, fixed = counted(bound, row_of, m) > 0, counted(bound, col_of, n) > 0
+        # several bounds of one column are left to refinement
+        bound &= (count(bound, col_of, n) == 1)[:, col_of]
+        bounds, fixed = count(bound, row_of, m) > 0, count(bound, col_of, n) > 0
         owner = stored & (once & ~fixed)[:, col_of]
-        owner &= ((counted(owner, row_of, m) == 1) & active & ~bounds)[:, row_of]
+        owner &= ((count(owner, row_of, m) == 1) & active & ~bounds)[:, row_of]
         whole = bound.sum(axis=1) + owner.sum(axis=1) < worth
         bound &= ~whole[:, None]
         owner &= ~whole[:, None]

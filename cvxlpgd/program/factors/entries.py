@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program.data import Structure
 from cvxlpgd.program.factors.scaling import NOTHING
+from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
-
-if TYPE_CHECKING:
-    from cvxlpgd.program.kkt import Systems
+from cvxlpgd.program.structure import Structure
 
 
 class Run(NamedTuple):
@@ -33,7 +32,7 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, structure: Structure, cone: Any, first: int, count: int) -> Run:
-        """That of `count` cones from a first row on."""
+        """The run of `count` equal cones from row `first` on."""
         A, n, height = structure.A, structure.n, cone.rows
         rows = slice(first, first + height * count)
         entries = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
@@ -64,31 +63,29 @@ class Layout(NamedTuple):
     rows: np.ndarray
     cols: np.ndarray
 
-    @classmethod
-    def of(cls, structure: Structure) -> Layout:
-        """That of a structure, worked out once."""
-        if "layout of G" not in structure.memory:
-            runs = [Run.of(structure, *block) for block in structure.blocks]
-            nothing = [np.zeros(0, dtype=int)]
-            rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
-            structure.memory["layout of G"] = cls(runs, rows, cols)
-        layout: Layout = structure.memory["layout of G"]
-        return layout
+    @staticmethod
+    @per_structure
+    def of(structure: Structure) -> Layout:
+        """The layout of a structure."""
+        runs = [Run.of(structure, *block) for block in structure.blocks]
+        nothing = [np.zeros(0, dtype=int)]
+        rows, cols = (np.concatenate(nothing + [run.at[k] for run in runs]) for k in (0, 1))
+        return Layout(runs, rows, cols)
 
 
-def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
+def entries(K: Matrices) -> tuple[np.ndarray, list[np.ndarray | None]]:
     """G's entries (batch, entries), and each curved run's matrices (batch, *shape) of them; what is
     nothing but rounding is 0.
     """
-    structure, pairs, values = systems.program.structure, systems.pairs, systems.program.data.A
-    layout, batch = Layout.of(structure), len(systems.held)
+    structure, pairs, values = K.program.structure, K.pairs, K.program.data.A
+    layout, batch = Layout.of(structure), len(K.held)
     parts: list[np.ndarray] = []
     matrices: list[np.ndarray | None] = []
     for run, B in zip(layout.runs, pairs.directions, strict=True):
         own, t = values[:, run.entries], pairs.weights
         if B is None:
             rows = structure.A.rows[run.entries]
-            parts.append(own * (t * systems.stretch)[:, rows])
+            parts.append(own * (t * K.stretch)[:, rows])
             matrices.append(None)
             continue
         shape = (batch, *run.shape[:2], 1)
@@ -99,9 +96,9 @@ def entries(systems: Systems) -> tuple[np.ndarray, list[np.ndarray | None]]:
         sizes = (
             np.sqrt(np.einsum("...ij,...ij->...i", B, B)),
             np.sqrt(np.einsum("...ij,...ij->...j", part, part)),
-        )  # by Cauchy and Schwarz
+        )  # no entry of the product exceeds these, by Cauchy and Schwarz
         turned[np.abs(turned) <= NOTHING * sizes[0][..., None] * sizes[1][..., None, :]] = 0.0
-        turned *= systems.stretch[:, run.rows].reshape(shape)
+        turned *= K.stretch[:, run.rows].reshape(shape)
         flat = turned.reshape(batch, -1)
         parts.append(flat if len(run.inside) == flat.shape[1] else flat[:, run.inside])
         matrices.append(turned)

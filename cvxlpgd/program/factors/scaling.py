@@ -3,10 +3,10 @@
 import numpy as np
 import scipy.sparse as sp
 
-DELTA = 1e-11  # of a scaled system's diagonal, that makes it regular
-PASSES = 8  # of the scaling, at most
-EVEN = 4.0  # times 1, at which columns are scaled enough
-NOTHING = 8 * np.finfo(float).eps  # of the terms that add up to an entry: it is 0, not a curvature
+DELTA = 1e-11  # added to a scaled system's diagonal, makes it regular
+PASSES = 8  # over the matrix, at most
+EVEN = 4.0  # columns whose largest entry is within this factor of 1 are scaled enough
+NOTHING = 8 * np.finfo(float).eps  # an entry below this share of its terms is 0, not a curvature
 
 
 def scales_of(M: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def pair_scales_of(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def sparse_scale_of(K: sp.csc_array) -> np.ndarray:
-    """The same of a sparse matrix."""
+    """E (size,) of one sparse matrix, as `scales_of` makes it of full ones."""
     columns, rows = np.repeat(np.arange(K.shape[0]), np.diff(K.indptr)), K.indices
     size, scale = np.abs(K.data), np.ones(K.shape[0])
     filled = np.flatnonzero(np.diff(K.indptr))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program.memo import latest_per_structure
 from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.daqp.flags import ACTIVE, EQUALITY, LOWER, SOLVED, STATUS, WORDS
 from cvxlpgd.solvers.daqp.linear import solve_linear
@@ -50,7 +52,7 @@ class DAQP(Configured):
         if not structure.P.size:
             return solve_linear(self, settings, program, start)
         bounds = Bounds.of(program)
-        prepare = partial(_Setup, _Reductions.of(structure, bounds), settings)
+        prepare = partial(_Setup, _reductions(structure, bounds), settings)
         return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
 
 
@@ -103,35 +105,25 @@ class _Setup:
 def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
-    reductions = _Reductions.of(program.structure, Bounds.of(program))
+    reductions = _reductions(program.structure, Bounds.of(program))
     return _model(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Reductions:
-    """The ways to eliminate variables, in the order in which they are tried."""
+class _Reductions(NamedTuple):
+    """The ways to eliminate variables, in the order in which they are tried.
 
-    structure: Structure
-    bounds: Bounds
+    First without canonicalization's own variables: more of P stays diagonal, which is faster. Then
+    without the user's defined variables too; None where there are none.
+    """
 
-    @classmethod
-    def of(cls, structure: Structure, bounds: Bounds) -> _Reductions:
-        """Those of these bounds, made once."""
-        found: _Reductions | None = structure.memory.get("reductions")
-        if found is None or found.bounds is not bounds:
-            found = structure.memory["reductions"] = cls(structure, bounds)
-        return found
+    first: Reduction
+    second: Reduction | None
 
-    @cached_property
-    def first(self) -> Reduction:
-        """Without canonicalization's own variables: more of P stays diagonal, which is faster."""
-        return Reduction.of(self.structure, self.bounds)
 
-    @cached_property
-    def second(self) -> Reduction | None:
-        """Without the user's defined variables too; None where there are none."""
-        wider = Reduction.of(self.structure, self.bounds, user=True)
-        return wider if len(wider.defined) > len(self.first.defined) else None
+@latest_per_structure(is_)
+def _reductions(structure: Structure, bounds: Bounds) -> _Reductions:
+    first, wider = (Reduction.of(structure, bounds, user) for user in (False, True))
+    return _Reductions(first, wider if len(wider.defined) > len(first.defined) else None)
 
 
 class _Model(NamedTuple):

@@ -202,7 +202,7 @@ def _solve(
     status[usable & (worst > max(_ROUGH, stage.close))] = Status.FAILED
     usable = np.isin(status, USABLE)[:, None]
     solution = Solution(
-        Point(*(np.where(usable, v, np.nan) for _, v in raw.point._items())),
+        Point(*(np.where(usable, v, np.nan) for _, v in raw.point.items())),
         status,
         raw.iterations,
         np.full(size, (perf_counter() - begin) / size),

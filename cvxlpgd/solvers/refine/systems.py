@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.program import Structure
+from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
@@ -42,15 +43,9 @@ class _Layout(NamedTuple):
     places: list[np.ndarray]
 
 
+@per_structure
 def layout(structure: Structure) -> _Layout:
-    """The layout of a structure's systems, worked out once."""
-    if "layout" not in structure.memory:
-        structure.memory["layout"] = _made_layout(structure)
-    found: _Layout = structure.memory["layout"]
-    return found
-
-
-def _made_layout(structure: Structure) -> _Layout:
+    """The layout of a structure's systems."""
     n, m, P, A = structure.n, structure.m, structure.P, structure.A
     curved = np.zeros(m, dtype=bool)
     blocks = []
@@ -111,15 +106,9 @@ class _DenseGram(NamedTuple):
         H += full.swapaxes(1, 2) @ moved
 
 
+@per_structure
 def grams(structure: Structure) -> list[_Gram | _DenseGram]:
-    """How A'MA is made for each run of equal cones; worked out once for a structure."""
-    if "grams" not in structure.memory:
-        structure.memory["grams"] = _made_grams(structure)
-    grams: list[_Gram | _DenseGram] = structure.memory["grams"]
-    return grams
-
-
-def _made_grams(structure: Structure) -> list[_Gram | _DenseGram]:
+    """How A'MA is made for each run of equal cones."""
     grams: list[_Gram | _DenseGram] = []
     A, n = structure.A, structure.n
     for cone, first, count in structure.blocks:

@@ -13,12 +13,12 @@ from cvxlpgd.program.pattern import Array
 
 def program_in(program: ConeProgram, kind: str) -> ConeProgram:
     """The program in "numpy" or "torch" arrays; what is of that kind is not copied."""
-    return replace(program, data=Data(*(array_in(v, kind) for _, v in program.data._items())))
+    return replace(program, data=Data(*(array_in(v, kind) for _, v in program.data.items())))
 
 
 def point_in(point: Point, kind: str) -> Point:
     """The point in "numpy" or "torch" arrays."""
-    return Point(*(array_in(v, kind) for _, v in point._items()))
+    return Point(*(array_in(v, kind) for _, v in point.items()))
 
 
 def array_in(v: Array, kind: str) -> Array:

@@ -78,7 +78,7 @@ def _without_objective(program: ConeProgram) -> ConeProgram:
 def _place(point: Point, index: np.ndarray, rays: Point) -> Point:
     """The points, rays in some samples' places: who checks again finds them there."""
     fields = {}
-    for name, v in point._items():
+    for name, v in point.items():
         xp = array_namespace(v)
         fields[name] = xp.asarray(v, copy=True)
         fields[name][index] = xp.asarray(getattr(rays, name), dtype=v.dtype, device=v.device)
@@ -89,7 +89,7 @@ def _rays(program: ConeProgram) -> Point:
     """What Clarabel leaves of the programs; NaN where it finds a solution."""
     solution = solve_guarded(Clarabel(), program)
     nothing = solution.ok[:, None]
-    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point._items()))
+    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point.items()))
 
 
 def _verdicts(program: ConeProgram, rays: Point) -> np.ndarray:

@@ -75,7 +75,7 @@ def _check(solution: Solution, program: ConeProgram) -> Solution:
     """The solution itself; ValueError unless it is one of this batch."""
     batch, n, m = program.batch, program.structure.n, program.structure.m
     sizes = {"x": n, "y": m, "s": m}
-    faults = [shape_fault(k, v, (batch, sizes[k])) for k, v in solution.point._items()]
+    faults = [shape_fault(k, v, (batch, sizes[k])) for k, v in solution.point.items()]
     faults += [
         shape_fault(k, getattr(solution, k), (batch,)) for k in ("status", "iterations", "seconds")
     ]

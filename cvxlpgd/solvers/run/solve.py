@@ -56,5 +56,5 @@ def ask(solver: Solver, program: ConeProgram, start: Solution | None = None) -> 
     solution = solve_guarded(solver, own, start)
     if solution.residuals is None:
         solution = certify(solution, own)
-    points = (array_like(v, program.data.q) for _, v in solution.point._items())
+    points = (array_like(v, program.data.q) for _, v in solution.point.items())
     return replace(solution, point=Point(*points))

@@ -52,4 +52,4 @@ def _points(solution: Solution) -> Point:
         return solution.point
     xp = array_namespace(solution.point.x)
     ok = xp.asarray(solution.ok, device=solution.point.x.device)[:, None]
-    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point._items()))
+    return Point(*(xp.where(ok, v, xp.nan) for _, v in solution.point.items()))

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cvxlpgd.cones import Zero
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.cones import NonNeg, Zero
+from cvxlpgd.errors import UnsuitableSolver
+from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program.memo import latest_per_structure, per_structure
 from cvxlpgd.program.pattern import Pattern, product
 from cvxlpgd.program.solution import Solution
 
@@ -59,32 +61,9 @@ class Bounds:
         """Of a program; with bounds=False every row stays a row. The same object as before where
         the structure and the constants are.
         """
-        values = program.data.A[0]
-        structure, A = program.structure, program.structure.A
-        name = "bounds" if bounds else "no bounds"
-        constant, before, found = structure.memory.get(name, (None, None, None))
-        if found is not None and np.array_equal(values[constant], before):
-            return found
-        zeros = sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
-        single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
-        single[structure.varying.A] = False
-        single &= (A.rows >= zeros) & bounds
-        constant = np.flatnonzero(single)
-        single &= values != 0
-        below = _first_of_each(np.flatnonzero(single & (values < 0)), A)
-        above = _first_of_each(np.flatnonzero(single & (values > 0)), A)
-        left = np.ones(structure.m, dtype=bool)
-        left[A.rows[below]] = left[A.rows[above]] = False
-        rows, place = np.flatnonzero(left), np.cumsum(left) - 1
-        entries = np.flatnonzero(left[A.rows])
-        pattern = Pattern((len(rows), structure.n), place[A.rows[entries]], A.cols[entries])
-        found = cls(
-            structure.n, structure.m, zeros, rows, entries, pattern,
-            A.rows[below], A.cols[below], values[below],
-            A.rows[above], A.cols[above], values[above],
-        )  # fmt: skip
-        structure.memory[name] = constant, values[constant], found
-        return found
+        if not bounds:
+            return _no_bounds(program.structure)
+        return _bounds(program.structure, program.data.A[0][_single(program.structure)])
 
     def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(lower, upper) of the variables (n,) at b (m,), infinite where there is no bound."""
@@ -118,6 +97,45 @@ class Bounds:
         return replace(solution, point=replace(solution.point, s=s))
 
 
-def _first_of_each(entries: np.ndarray, A: Pattern) -> np.ndarray:
-    """Of these entries, the first one in each column."""
-    return entries[np.unique(A.cols[entries], return_index=True)[1]]
+@per_structure
+def _single(structure: Structure) -> np.ndarray:
+    """The constant entries of A that stand alone in an inequality."""
+    A = structure.A
+    single = np.bincount(A.rows, minlength=structure.m)[A.rows] == 1
+    single[structure.varying.A] = False
+    return np.flatnonzero(single & (A.rows >= _equalities(structure)))
+
+
+@latest_per_structure(np.array_equal)
+def _bounds(structure: Structure, values: np.ndarray) -> Bounds:
+    """Those of the single entries of these values."""
+    return _of_entries(structure, _single(structure), values)
+
+
+@per_structure
+def _no_bounds(structure: Structure) -> Bounds:
+    """Every row stays a row."""
+    return _of_entries(structure, np.zeros(0, dtype=np.int64), np.zeros(0))
+
+
+def _of_entries(structure: Structure, entries: np.ndarray, values: np.ndarray) -> Bounds:
+    """Those of these entries of A: of each column the first one of each sign, its row a bound."""
+    A, zeros = structure.A, _equalities(structure)
+    left, sides = np.ones(structure.m, dtype=bool), []
+    for chosen in (values < 0, values > 0):
+        own, scale = entries[chosen], values[chosen]
+        first = np.unique(A.cols[own], return_index=True)[1]
+        sides += [A.rows[own[first]], A.cols[own[first]], scale[first]]
+        left[A.rows[own[first]]] = False
+    rows, place = np.flatnonzero(left), np.cumsum(left) - 1
+    inside = np.flatnonzero(left[A.rows])
+    pattern = Pattern((len(rows), structure.n), place[A.rows[inside]], A.cols[inside])
+    return Bounds(structure.n, structure.m, zeros, rows, inside, pattern, *sides)
+
+
+def _equalities(structure: Structure) -> int:
+    """How many of the rows are equalities; the others must be inequalities."""
+    for cone in structure.cones:
+        if not isinstance(cone, Zero | NonNeg):
+            raise UnsuitableSolver(f"{type(cone).__name__} cones have no equations or inequalities")
+    return sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))

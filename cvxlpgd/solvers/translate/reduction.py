@@ -46,7 +46,8 @@ class Reduction:
         How many of these are equalities.
     """
 
-    structure: Structure
+    P: Pattern
+    A: Pattern
     bounds: Bounds
     kept: np.ndarray
     bounded: int
@@ -76,7 +77,9 @@ class Reduction:
         rows = np.setdiff1d(bounds.rows, defining)
         equalities = int((rows < zeros).sum())
         bounded = int(has[kept].sum())
-        return cls(structure, bounds, kept, bounded, defined, defining, pivots, rows, equalities)
+        return cls(
+            structure.P, A, bounds, kept, bounded, defined, defining, pivots, rows, equalities
+        )
 
     def at(self, P: np.ndarray, A: np.ndarray) -> Reduced:
         """The reduced matrices of P's and A's values (entries,)."""
@@ -100,7 +103,7 @@ class Reduction:
     @cached_property
     def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         """Values -> the parts of P and A, dense."""
-        P, A = self.structure.P, self.structure.A
+        P, A = self.P, self.A
         return {
             "H": _filled(P, self.kept, self.kept),
             "P_FC": _filled(P, self.defined, self.kept),

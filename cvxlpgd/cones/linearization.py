@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SETTLED = 1e-14  # a share of 1 so near to 0 or 1 is rounding
+SETTLED = 1e-14  # an eigenvalue this near to 0 or 1 differs from it by rounding only
 
 
 class Linearization(NamedTuple):
@@ -36,7 +36,7 @@ def ratio(over: np.ndarray, under: np.ndarray) -> np.ndarray:
 
 
 def by_projection(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
-    """That of any cone, from its projection's derivative; y and s of about one size."""
+    """Any cone's linearization, from its projection's derivative; y and s of about one size."""
     v = y - s
     kept = cone.project(-v)
     D_K = cone.derivative(-v)
@@ -50,7 +50,7 @@ def by_projection(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
 
 
 def of_diagonal(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
-    """That of a cone of single rows, each of which is either active or free."""
+    """The linearization of a cone of single rows, each either active or free."""
     v = y - s
     kept = cone.project(-v)
     free = cone.derivative(-v)
@@ -58,6 +58,6 @@ def of_diagonal(cone: Any, y: np.ndarray, s: np.ndarray) -> Linearization:
 
 
 def reach_by_size(y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray) -> np.ndarray:
-    """|y - s| / |y_dot - s_dot|, (...): how long until the pair has moved by its own size."""
+    """|y - s| / |y_dot - s_dot|, (...): how long until a pair (..., rows) has moved by its size."""
     size, speed = (np.sqrt(np.sum(v * v, axis=-1)) for v in (y - s, y_dot - s_dot))
     return ratio(size, speed)

@@ -1,0 +1,136 @@
+"""A batch of cone programs, and how far points are from solving them.
+
+minimize ½x'Px + q'x   subject to  Ax + s = b,  s in K        dual: y in K*
+L(x, y; w) = ½x'Px + q'x + y'(Ax - b),   w = (P, q, A, b),   z = (x, y, s)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from cvxlpgd.cones import distance, dual_distance
+from cvxlpgd.program.data import Data, Point, norm, outer
+from cvxlpgd.program.pattern import Array, picked, product, transposed_product
+from cvxlpgd.program.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """How far a point is from optimal, relative, the same for all solvers; arrays (batch,).
+
+    primal : max(|Ax + s - b|, distance of s to K) / (1 + |b|)
+    dual : max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
+    gap : |x'Px + q'x + b'y| / (1 + |objective|)
+    own : the largest of the three in the data's own units, without the 1
+        Of inactive rows' data, which say nothing of the solution's size, none counts.
+    """
+
+    primal: Array
+    dual: Array
+    gap: Array
+    own: Array
+
+    @property
+    def largest(self) -> Array:
+        """The relative KKT residual (batch,)."""
+        xp = array_namespace(self.primal)
+        return xp.maximum(xp.maximum(self.primal, self.dual), self.gap)
+
+
+@dataclass(frozen=True, eq=False)
+class ConeProgram:
+    """A batch of programs of one structure."""
+
+    structure: Structure
+    data: Data
+
+    @property
+    def batch(self) -> int:
+        """Number of samples."""
+        lengths = {v.shape[0] for _, v in self.data.items()}
+        return 0 if 0 in lengths else max(lengths)
+
+    def take(self, index: Array) -> ConeProgram:
+        """The programs at these positions."""
+        return replace(self, data=self.data.take(index))
+
+    def objective(self, x: Array) -> Array:
+        """½x'Px + q'x, (batch,)."""
+        Px = product(self.structure.P, self.data.P, x)
+        return _sum(x * (Px / 2 + self.data.q))
+
+    def lagrangian_gradient(self, z: Point, entries: Data) -> Data:
+        """∂L/∂w = (½xx', x, yx', -y) at these entries, each an array (batch, entries)."""
+        x, y = z.x, z.y
+        return Data(
+            P=outer(x, x, self.structure.P, entries.P) / 2,
+            q=picked(x, entries.q),
+            A=outer(y, x, self.structure.A, entries.A),
+            b=-picked(y, entries.b),
+        )
+
+    def residuals(self, z: Point) -> Residuals:
+        """The relative KKT residuals of a point."""
+        structure, w = self.structure, self.data
+        Px = product(structure.P, w.P, z.x)
+        Aty = transposed_product(structure.A, w.A, z.y)
+        rows = product(structure.A, w.A, z.x) + z.s - w.b
+        objective = _sum(z.x * (Px / 2 + w.q))
+        gap = _sum(z.x * (Px + w.q)) + _sum(w.b * z.y)
+        outside, dual_outside = self._cone_distances(z)
+        xp = array_namespace(z.x)
+        primal = xp.maximum(norm(rows), outside)
+        dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
+        # x is as large as active rows allow and costs ask for; costs are of the size of q and P x
+        y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
+        b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
+        A, P, q = norm(w.A), norm(w.P), norm(w.q)
+        x = xp.maximum(_over(b, A), _over(q, P))
+        asked = xp.maximum(q, P * x)  # 0 for a constant objective: f and the gap have no size
+        f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
+        terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
+        terms = xp.where((asked > 0) & (x > 0), xp.maximum(terms, f * x), 0.0 * x)
+        own = xp.maximum(_over(primal, xp.maximum(b, A * x)), _over(dual, f))
+        return Residuals(
+            primal=primal / (1 + norm(w.b)),
+            dual=dual / (1 + norm(w.q)),
+            gap=xp.abs(gap) / (1 + xp.abs(objective)),
+            own=xp.maximum(own, _over(xp.abs(gap), terms)),
+        )
+
+    def _cone_distances(self, z: Point) -> tuple[Array, Array]:
+        xp = array_namespace(z.x)
+        outside = dual_outside = z.x[:, 0] * 0.0
+        for cone, first, count in self.structure.blocks:
+            rows = slice(first, first + cone.rows * count)
+            s = xp.reshape(z.s[:, rows], (len(z.s), count, cone.rows))
+            y = xp.reshape(z.y[:, rows], (len(z.y), count, cone.rows))
+            outside = xp.maximum(outside, norm(distance(cone, s)))
+            dual_outside = xp.maximum(dual_outside, norm(dual_distance(cone, y)))
+        return outside, dual_outside
+
+    def proximal(self, rho: float, center: Array) -> ConeProgram:
+        """The programs with (ρ/2) Σ_j ω_j (x_j - center_j)² added: P + ρΩ, q - ρΩ center."""
+        if rho == 0.0:
+            return self
+        structure, w = self.structure.proximal, self.data
+        xp = array_namespace(w.q)
+        user = xp.asarray(self.structure.user, dtype=w.q.dtype, device=w.q.device)
+        P = xp.zeros((w.P.shape[0], structure.P.size), dtype=w.P.dtype, device=w.P.device)
+        P[:, structure.P.index(self.structure.P)] = w.P
+        on_diagonal = np.flatnonzero(structure.P.rows == structure.P.cols)
+        P[:, on_diagonal] += rho * user[structure.P.rows[on_diagonal]]
+        return ConeProgram(structure, replace(w, P=P, q=w.q - rho * user * center))
+
+
+def _over(part: Array, whole: Array) -> Array:
+    """Part / whole, 0 where the whole is 0 and says nothing."""
+    xp = array_namespace(part, whole)
+    return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), 0.0 * part)
+
+
+def _sum(v: Array) -> Array:
+    return array_namespace(v).sum(v, axis=-1)

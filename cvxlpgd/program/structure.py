@@ -1,0 +1,92 @@
+"""All that the programs of a layer have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.cones import Cone, NonNeg, Zero
+from cvxlpgd.program.data import Data
+from cvxlpgd.program.pattern import Pattern
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """All that the programs of a layer have in common.
+
+    Parameters
+    ----------
+    P, A : Pattern
+        (n, n), both triangles, and (m, n).
+    cones : tuple of Cone
+        Their rows follow each other, in the order of `cones/registry.py`.
+    integer, boolean : int arrays
+        Columns of x that are integers, or 0 or 1.
+    varying : Data of int arrays
+        For each field, the entries that a parameter reaches.
+    user : array (n,)
+        The weights of the proximal term: how often the user's variables hold a column, 0 for the
+        columns that canonicalization added.
+    """
+
+    P: Pattern
+    A: Pattern
+    cones: tuple[Cone, ...]
+    integer: np.ndarray
+    boolean: np.ndarray
+    varying: Data
+    user: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Number of variables."""
+        return self.A.shape[1]
+
+    @property
+    def m(self) -> int:
+        """Number of rows."""
+        return self.A.shape[0]
+
+    @property
+    def mixed_integer(self) -> bool:
+        """Whether any column is integer or boolean."""
+        return len(self.integer) + len(self.boolean) > 0
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[Cone, int, int], ...]:
+        """(cone, first row, count) of each run of equal cones."""
+        runs, first = [], 0
+        for cone, run in groupby(self.cones):
+            count = len(list(run))
+            runs.append((cone, first, count))
+            first += cone.rows * count
+        return tuple(runs)
+
+    @cached_property
+    def polyhedral(self) -> bool:
+        """Whether all rows are equations and inequalities."""
+        return all(isinstance(cone, Zero | NonNeg) for cone in self.cones)
+
+    @cached_property
+    def inequalities(self) -> np.ndarray:
+        """Which rows are inequalities, bool (m,)."""
+        return np.concatenate([
+            np.full(cone.rows * count, isinstance(cone, NonNeg)) for cone, _, count in self.blocks
+        ] or [np.zeros(0, dtype=bool)])  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, without what follows from them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def proximal(self) -> Structure:
+        """The structure with the diagonal of the user's columns in P's pattern."""
+        diagonal = np.flatnonzero(self.user)
+        rows, cols = np.append(self.P.rows, diagonal), np.append(self.P.cols, diagonal)
+        pattern = Pattern.of(self.P.shape, rows, cols)
+        varying = replace(self.varying, P=pattern.index(self.P)[self.varying.P])
+        return replace(self, P=pattern, varying=varying)
