@@ -15,12 +15,13 @@ from typing import Protocol
 
 import numpy as np
 
-from cvxlpgd.program.factors.condensed import Condensed, Elimination
+from cvxlpgd.program.elimination import Elimination
+from cvxlpgd.program.factors.condensed import Condensed
 from cvxlpgd.program.factors.divided import Divided
 from cvxlpgd.program.matrices import Matrices
 from cvxlpgd.program.structure import Structure
 
-__all__ = ["Elimination", "Factors", "Mixed", "factor", "numbers"]
+__all__ = ["Factors", "Mixed", "factor", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # columns, if at least this share of the entries is stored

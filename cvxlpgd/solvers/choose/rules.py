@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvxlpgd.program import Structure
-from cvxlpgd.program.factors import Elimination
+from cvxlpgd.program.elimination import Elimination
 
 SMALL = 120  # variables up to which a dense active-set method is ahead, or even, on sparse programs
 DENSE, DENSE_SHARE = 1000, 0.1  # up to these, where at least this share of the entries is stored

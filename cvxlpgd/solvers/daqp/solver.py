@@ -123,7 +123,9 @@ class _Reductions(NamedTuple):
 @latest_per_structure(is_)
 def _reductions(structure: Structure, bounds: Bounds) -> _Reductions:
     first, wider = (Reduction.of(structure, bounds, user) for user in (False, True))
-    return _Reductions(first, wider if len(wider.defined) > len(first.defined) else None)
+    return _Reductions(
+        first, wider if len(wider.columns.defined) > len(first.columns.defined) else None
+    )
 
 
 class _Model(NamedTuple):
@@ -150,7 +152,7 @@ def _model(
     """The first model that DAQP does not refuse, else the first one."""
     first = _reduced_model(reductions.first, settings, P, A)
     wider = reductions.second if first.flag < 0 else None
-    if wider is None or not A[wider.pivots].all():
+    if wider is None or not A[wider.columns.pivots].all():
         return first
     second = _reduced_model(wider, settings, P, A)
     return first if second.flag < 0 else second
@@ -162,7 +164,7 @@ def _reduced_model(
     import daqp
 
     reduced = reduction.at(P, A)
-    size = reduction.bounded + len(reduction.rows)
+    size = reduction.bounded + len(reduction.columns.rows)
     # DAQP wants a row: 0 u <= 1
     cold = np.zeros(max(size, reduction.bounded + 1), dtype=np.intc)
     cold[reduction.bounded : reduction.bounded + reduction.equalities] = EQUALITY

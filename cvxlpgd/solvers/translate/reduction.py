@@ -14,78 +14,54 @@ and C the other columns,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cvxlpgd.program import Structure
-from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.elimination import Elimination, eliminate
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.translate.bounds import Bounds
 
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Which columns and rows of a structure are eliminated.
+    """Which columns and rows of a structure are eliminated, and how the rest is ordered.
 
     Parameters
     ----------
-    kept : int array
-        The columns C, those with bounds first.
+    columns : Elimination
+        Its kept columns are ordered, those with bounds first; its rows are those that are neither
+        bounds nor defining, equalities first.
+    bounds : Bounds
     bounded : int
-        How many of these have bounds.
-    defined, defining : int arrays
-        The columns F and their rows R.
-    pivots : int array
-        Where D's entries stand among A's.
-    rows : int array
-        The rows that are left, equalities first.
+        How many of the kept columns have bounds.
     equalities : int
-        How many of these are equalities.
+        How many of the rows are equalities.
     """
 
-    P: Pattern
-    A: Pattern
+    columns: Elimination
     bounds: Bounds
-    kept: np.ndarray
     bounded: int
-    defined: np.ndarray
-    defining: np.ndarray
-    pivots: np.ndarray
-    rows: np.ndarray
     equalities: int
 
     @classmethod
     def of(cls, structure: Structure, bounds: Bounds, user: bool = False) -> Reduction:
         """Of a structure whose bounds are known; with user=True the user's columns may go too."""
-        A, zeros = structure.A, bounds.equalities
-        alone = np.bincount(A.cols, minlength=structure.n) == 1
-        lifted = structure.user == 0
-        constant = np.ones(A.size, dtype=bool)
-        constant[structure.varying.A] = False
-        entries = (A.rows < zeros) & alone[A.cols] & (lifted[A.cols] | user) & constant
-        candidates = np.flatnonzero(entries)
-        candidates = candidates[np.argsort(~lifted[A.cols[candidates]], kind="stable")]
-        pivots = candidates[np.unique(A.rows[candidates], return_index=True)[1]]
-        defined, defining = A.cols[pivots], A.rows[pivots]
-        kept = np.setdiff1d(np.arange(structure.n), defined)
-        has = np.zeros(structure.n, dtype=bool)
-        has[bounds.lower_cols] = has[bounds.upper_cols] = True
-        kept = kept[np.argsort(~has[kept], kind="stable")]
-        rows = np.setdiff1d(bounds.rows, defining)
-        equalities = int((rows < zeros).sum())
-        bounded = int(has[kept].sum())
-        return cls(
-            structure.P, A, bounds, kept, bounded, defined, defining, pivots, rows, equalities
-        )
+        whole = eliminate(structure, user)
+        has_bound = np.zeros(structure.n, dtype=bool)
+        has_bound[bounds.lower_cols] = has_bound[bounds.upper_cols] = True
+        kept = whole.kept[np.argsort(~has_bound[whole.kept], kind="stable")]
+        rows = np.setdiff1d(bounds.rows, whole.defining)
+        equalities = int((rows < bounds.equalities).sum())
+        columns = replace(whole, kept=kept, rows=rows)
+        return cls(columns, bounds, int(has_bound[kept].sum()), equalities)
 
     def at(self, P: np.ndarray, A: np.ndarray) -> Reduced:
         """The reduced matrices of P's and A's values (entries,)."""
-        parts, pivots = self._parts, A[self.pivots]
-        H, P_FC, P_FF = (parts[name](P) for name in ("H", "P_FC", "P_FF"))
-        T = parts["T"](A) / pivots[:, None]
+        pivots = A[self.columns.pivots]
+        H, P_FC, P_FF = (self._part(name, P) for name in ("P_CC", "P_FC", "P_FF"))
+        T = self._part("A_R", A) / pivots[:, None]
         if len(pivots):
             with one_thread_each():  # the last bits of a matrix product depend on BLAS' threads
                 cross, square = T.T @ P_FC, T.T @ P_FF @ T
@@ -95,45 +71,20 @@ class Reduction:
         largest = float(H.diagonal().max(initial=0.0))
         scale = float(power_of_two(np.array(largest)))
         # and it takes rows below 3e-6 for empty ones, and then their programs for infeasible
-        rows = parts["A"](A)
+        rows = self._part("A_C", A)
         heights = power_of_two(np.abs(rows).max(axis=1, initial=0.0))
-        rows /= heights[:, None]
+        rows = rows / heights[:, None]
         return Reduced(self, H / scale, rows, T, P_FC, P_FF, pivots, scale, heights)
 
-    @cached_property
-    def _parts(self) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-        """Values -> the parts of P and A, dense."""
-        P, A = self.P, self.A
-        return {
-            "H": _filled(P, self.kept, self.kept),
-            "P_FC": _filled(P, self.defined, self.kept),
-            "P_FF": _filled(P, self.defined, self.defined),
-            "A": _filled(A, self.rows, self.kept),
-            "T": _filled(A, self.defining, self.kept),
-        }
+    def _part(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A part of P or A, full, of their values (entries,)."""
+        return self.columns.parts[name].full(values[None])[0]
 
 
 def power_of_two(size: np.ndarray) -> np.ndarray:
     """The power of 2 that is just below each size, 1 where the size is 0 or not finite."""
     usual = (size > 0) & (size < np.inf)
     return np.asarray(2.0 ** np.floor(np.log2(np.where(usual, size, 1.0))))
-
-
-def _filled(
-    pattern: Pattern, rows: np.ndarray, cols: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Values -> the dense matrix of these rows and columns."""
-    row_places, col_places = np.full(pattern.shape[0], -1), np.full(pattern.shape[1], -1)
-    row_places[rows], col_places[cols] = np.arange(len(rows)), np.arange(len(cols))
-    inside = np.flatnonzero((row_places[pattern.rows] >= 0) & (col_places[pattern.cols] >= 0))
-    flat = row_places[pattern.rows[inside]] * len(cols) + col_places[pattern.cols[inside]]
-
-    def filled(values: np.ndarray) -> np.ndarray:
-        dense = np.zeros(len(rows) * len(cols))
-        dense[flat] = values[inside]
-        return dense.reshape(len(rows), len(cols))
-
-    return filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,19 +115,19 @@ class Reduced:
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(f, upper, lower) for a sample's q (n,) and b (m,): arrays (kept,), (bounded + rows,)."""
-        reduction = self.reduction
-        f = q[reduction.kept]
+        reduction, columns = self.reduction, self.reduction.columns
+        f = q[columns.kept]
         if len(self.pivots):
-            x0 = b[reduction.defining] / self.pivots
-            f = f + self.P_FC.T @ x0 - self.T.T @ (q[reduction.defined] + self.P_FF @ x0)
+            x0 = b[columns.defining] / self.pivots
+            f = f + self.P_FC.T @ x0 - self.T.T @ (q[columns.defined] + self.P_FF @ x0)
         first, equalities = reduction.bounded, reduction.equalities
-        upper = np.empty(first + len(reduction.rows))
+        upper = np.empty(first + len(columns.rows))
         lower = np.full(len(upper), -np.inf)
         if first:
             low, high = reduction.bounds.limits(b)
-            bounded = reduction.kept[:first]
+            bounded = columns.kept[:first]
             lower[:first], upper[:first] = low[bounded], high[bounded]
-        upper[first:] = b[reduction.rows] / self.heights
+        upper[first:] = b[columns.rows] / self.heights
         lower[first : first + equalities] = upper[first : first + equalities]
         return f / self.scale, upper, lower
 
@@ -193,15 +144,15 @@ class Reduced:
             Of its limits: positive at the upper one, negative at the lower one.
         q, b : arrays (n,), (m,)
         """
-        reduction, bounds = self.reduction, self.reduction.bounds
-        first, multipliers = reduction.bounded, multipliers * self.scale
+        columns, bounds = self.reduction.columns, self.reduction.bounds
+        first, multipliers = self.reduction.bounded, multipliers * self.scale
         x = np.empty(len(q))
-        x[reduction.kept] = u
+        x[columns.kept] = u
         y = np.zeros(len(b))
-        y[reduction.rows] = multipliers[first:] / self.heights
+        y[columns.rows] = multipliers[first:] / self.heights
         if first:
             of_bounds = np.zeros(len(q))
-            of_bounds[reduction.kept[:first]] = multipliers[:first]
+            of_bounds[columns.kept[:first]] = multipliers[:first]
             y[bounds.lower_rows] = (
                 -np.maximum(-of_bounds, 0.0)[bounds.lower_cols] / bounds.lower_scale
             )
@@ -209,8 +160,8 @@ class Reduced:
                 np.maximum(of_bounds, 0.0)[bounds.upper_cols] / bounds.upper_scale
             )
         if len(self.pivots):
-            x_F = b[reduction.defining] / self.pivots - self.T @ u
-            x[reduction.defined] = x_F
-            gradient = self.P_FC @ u + self.P_FF @ x_F + q[reduction.defined]
-            y[reduction.defining] = -gradient / self.pivots
+            x_F = b[columns.defining] / self.pivots - self.T @ u
+            x[columns.defined] = x_F
+            gradient = self.P_FC @ u + self.P_FF @ x_F + q[columns.defined]
+            y[columns.defining] = -gradient / self.pivots
         return x, y
