@@ -23,7 +23,7 @@ from cvxlpgd.derivatives import (
     Implicit,
     check_derivative,
 )
-from cvxlpgd.derivatives.tau import SMOOTH
+from cvxlpgd.derivatives.tau.sizes import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import real

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxlpgd.derivatives import limit, path
-from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives import limit
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path import velocity
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
@@ -43,10 +44,10 @@ class Exact:
             raise DerivativeFailed(
                 "the exact derivative of an integer program is zero or undefined; use LPGD()"
             )
-        if not path.is_followed(structure):
+        if not velocity.is_followed(structure):
             raise DerivativeFailed(
-                f"Exact() factors a system with more than {path.ENTRIES:,} entries here, which is "
-                "too much; use LPGD(), which solves perturbed programs instead"
+                f"Exact() factors a system with more than {velocity.ENTRIES:,} entries here, which "
+                "is too much; use LPGD(), which solves perturbed programs instead"
             )
 
     def require_entries(self, structure: Structure, entries: Data) -> None:

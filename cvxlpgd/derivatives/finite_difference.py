@@ -8,10 +8,11 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import is_positive
-from cvxlpgd.derivatives import limit, path
+from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import tau as taus
-from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.tau import sizes
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
@@ -112,8 +113,8 @@ class FiniteDifference:
 
     def _step(self, program: ConeProgram, z: Point, data_dot: Data) -> np.ndarray:
         """H for each sample: a share of what moves, and of the way to the next breakpoint."""
-        h = taus.for_tangent(program, z, data_dot, self.step)
-        if not path.is_followed(program.structure):
+        h = sizes.for_tangent(program, z, data_dot, self.step)
+        if not is_followed(program.structure):
             return h
         reach = limit.jvp(program, z, data_dot).breakpoints.min(axis=1)
         return np.asarray(np.where(reach > 0, np.minimum(h, WITHIN * reach), h))

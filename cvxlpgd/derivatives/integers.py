@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cvxlpgd.derivatives.perturbation import Ends
+from cvxlpgd.derivatives.ends import Ends
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.restriction import Restriction

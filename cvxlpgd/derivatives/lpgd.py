@@ -14,12 +14,14 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.derivatives import limit, path, settings
+from cvxlpgd.derivatives import limit, noise
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import tau as taus
+from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
-from cvxlpgd.derivatives.protocol import Info
-from cvxlpgd.derivatives.retry import enlarged, placed, reduced
+from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.tau import settings, step
+from cvxlpgd.derivatives.tau.retries import enlarged, placed, reduced
+from cvxlpgd.derivatives.tau.sizes import is_linear
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
@@ -89,7 +91,7 @@ class LPGD:
 
     def separates(self, structure: Structure) -> bool:
         """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
-        return self.is_automatic and taus.is_linear(structure) and not structure.mixed_integer
+        return self.is_automatic and is_linear(structure) and not structure.mixed_integer
 
     @property
     def is_automatic(self) -> bool:
@@ -121,7 +123,7 @@ class LPGD:
         """The data's cotangent at these entries, each field (batch, entries)."""
         if not self.is_automatic or program.structure.mixed_integer:
             return self._differences(program, solution, point_bar, entries, solver)
-        if not path.is_followed(program.structure):
+        if not is_followed(program.structure):
             return self._differences(program, solution, point_bar, entries, solver)
         far, near = self._parts(program.structure, point_bar, entries)
         base = program.proximal(self.rho, solution.point.x)
@@ -158,7 +160,7 @@ class LPGD:
         """
         zero, others = point_bar * 0.0, len(entries.A) + len(entries.P)
         only_q, only_b = not others + len(entries.b), not others + len(entries.q)
-        if not taus.is_linear(structure) or not (only_q or only_b):
+        if not is_linear(structure) or not (only_q or only_b):
             return None, point_bar
         y = replace(zero, y=point_bar.y)
         x = replace(point_bar, y=zero.y)
@@ -176,7 +178,7 @@ class LPGD:
         """The difference at tau; one that must inform grows where it is nothing."""
         again = self._again(solver)
         z_bar = perturb.without_slack(program, point_bar)
-        tau = perturb.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
+        tau = step.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             some = program.take(samples), solution.take(samples), z_bar.take(samples)
@@ -188,7 +190,7 @@ class LPGD:
         times = 0
         if isinstance(self.tau, str) and not self.is_automatic:
             times = ENLARGED
-        elif self.is_automatic and (taus.is_linear(structure) or structure.mixed_integer):
+        elif self.is_automatic and (is_linear(structure) or structure.mixed_integer):
             times = SIGHTED
         return enlarged(difference, tau, times)
 
@@ -205,7 +207,7 @@ class LPGD:
         hi, lo = ENDS[self.side]
         xp = array_namespace(solution.point.x)
         ends = [t for t in (hi, lo) if t]
-        near = not (self.is_automatic and taus.is_linear(program.structure))
+        near = not (self.is_automatic and is_linear(program.structure))
         found = perturb.solved_ends(program, solution, z_bar, tau, ends, self.rho, solver, near)
         z = solution.point
         if self.integer_constraints and len(entries.A) + len(entries.b):
@@ -214,16 +216,16 @@ class LPGD:
         g_high = program.lagrangian_gradient(high, entries)
         g_low = program.lagrangian_gradient(low, entries)
         w_bar = (g_high - g_low) * (1.0 / xp.asarray(tau * width))[:, None]
-        noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        bend = perturb.bend(high, low, z, solver.accuracy, found.residual)
+        unseen = noise.is_noise(g_high, g_low, solver.accuracy)
+        bend = noise.bend(high, low, z, solver.accuracy, found.residual)
         bend *= info.side == "average"
-        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok, bend=bend)
+        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=unseen & info.ok, bend=bend)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """The solution's tangent: the limit, or an ordinary difference at tau."""
-        followed = path.is_followed(program.structure) and self.is_automatic
+        followed = is_followed(program.structure) and self.is_automatic
         if not followed:
             return self._tangent_differences(program, solution, data_dot, solver)
         base = program.proximal(self.rho, solution.point.x)
@@ -242,7 +244,7 @@ class LPGD:
     ) -> tuple[Point, Info]:
         """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
         again = self._again(solver)
-        tau = perturb.tangent_step(self.tau, program, solution.point, data_dot, again.accuracy)
+        tau = step.tangent_step(self.tau, program, solution.point, data_dot, again.accuracy)
         hi, lo = ENDS[self.side]
         ends = [t for t in (hi, lo) if t]
 

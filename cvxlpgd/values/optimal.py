@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import settings
 from cvxlpgd.derivatives.integers import refuse_rows
 from cvxlpgd.derivatives.lpgd import ENDS, LPGD
+from cvxlpgd.derivatives.tau import settings
+from cvxlpgd.derivatives.tau.step import cotangent_step
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import some, taken
@@ -157,7 +158,7 @@ def envelope(
     fixed = settings.fixed_tau(tau, call.batch.shape)
     if isinstance(fixed, np.ndarray):
         fixed = fixed.reshape(-1)[samples]
-    tau = perturb.cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
+    tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
     found = perturb.solved_ends(program, solution, z_bar, tau, ends, rho, call.solver)

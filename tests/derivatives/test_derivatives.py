@@ -9,7 +9,8 @@ from scipy.optimize import linprog
 
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.cones import Pow
-from cvxlpgd.derivatives import perturbation as _perturb
+from cvxlpgd.derivatives.perturbation import without_slack
+from cvxlpgd.derivatives.tau.step import cotangent_step
 from cvxlpgd.errors import DegenerateGradientWarning
 from cvxlpgd.layer import Layer
 from cvxlpgd.numpy import CvxpyLayer
@@ -146,8 +147,8 @@ def test_cotangents_of_all_of_a_point(name):
     rng, z = np.random.default_rng(3), at.call.solution.point
     bars = Point(*(rng.normal(size=v.shape) for v in (z.x, z.y, z.s)))
     entries, fields = program.structure.varying, ("P", "q", "A", "b")
-    folded = _perturb.without_slack(program, bars)
-    step = _perturb.cotangent_step("auto", program, z, folded, 1e-12)
+    folded = without_slack(program, bars)
+    step = cotangent_step("auto", program, z, folded, 1e-12)
     for derivative in (LPGD(tau=step / 10), Implicit("dense")):
         w_bar, _ = derivative.vjp(program, solution, bars, entries, solver)
         for seed in range(3):

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 
 from cvxlpgd import LPGD, Exact, Implicit
-from cvxlpgd.derivatives import path
+from cvxlpgd.derivatives.path import velocity
 from cvxlpgd.errors import (
     DegenerateGradientWarning,
     DerivativeFailed,
@@ -311,7 +311,7 @@ def test_the_error_bar_of_a_rough_solution_tells_its_error():
 
 
 def test_too_large_a_system_is_left_to_resolves(monkeypatch):
-    monkeypatch.setattr(path, "ENTRIES", 3)
+    monkeypatch.setattr(velocity, "ENTRIES", 3)
     with pytest.raises(DerivativeFailed, match="too much; use LPGD"):
         projection(-1.0, 1.0, derivative=Exact())
     layer = projection(-1.0, 1.0)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives.info import Info
 from cvxlpgd.program import Data, Point
 
 REDUCED = 3  # how often tau may be divided by ten
