@@ -155,7 +155,7 @@ class Call:
         error = np.full(len(active), np.nan)
         if info.evidence is not None:
             mapping = Gradients(parameters, flat, entries, needed, len(active))
-            gradients, error = _judged(gradients, w_bar, info, mapping)
+            gradients, error, info = _judged(gradients, w_bar, info, mapping)
         if not info.ok.all():
             gradients = [
                 None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
@@ -192,7 +192,8 @@ class Call:
             values: list[Any] = variables.tangents(outputs, z_dot)
             errors = np.full(len(active), np.nan)
             if info.evidence is not None:
-                values, errors = _judged(values, z_dot, info, Tangents(variables, outputs))
+                mapping = Tangents(variables, outputs)
+                values, errors, info = _judged(values, z_dot, info, mapping)
             self.note(info, where)
             self._judge(info, errors, where)
             for out, value in zip(found, values, strict=True):
@@ -255,14 +256,20 @@ class Call:
             failure.say_uncertain(where[unsure], errors[unsure], shape)
 
 
-def _judged(values: Values, fields: Any, info: Info, mapping: Mapping) -> tuple[Values, np.ndarray]:
-    """Values judged by the evidence, and their errors; the report, one's own, notes kinks and what
-    is not unique.
+def _judged(
+    values: Values, fields: Any, info: Info, mapping: Mapping
+) -> tuple[Values, np.ndarray, Info]:
+    """Values judged by the evidence, their errors, and the report with kinks and what is not unique
+    noted.
     """
     judgement = judged(values, fields, info.evidence, mapping, info.settled)
-    info.kink[:] = np.maximum(info.kink, judgement.kink)
-    info.regular[(judgement.kink > 0) | ~judgement.unique] = False
-    return judgement.values, np.where(info.settled, judgement.error, np.nan)
+    irregular = (judgement.kink > 0) | ~judgement.unique
+    info = replace(
+        info,
+        kink=np.maximum(info.kink, judgement.kink),
+        regular=np.where(irregular, False, info.regular),
+    )
+    return judgement.values, np.where(info.settled, judgement.error, np.nan), info
 
 
 def _finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
