@@ -12,7 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 
-from cvxlpgd.derivatives.info import Info
 from cvxlpgd.program import Point
 from cvxlpgd.program.rows import Lift, scs_cones
 from cvxlpgd.solvers.run.each import sample
@@ -34,10 +33,11 @@ class Embedding(NamedTuple):
     dense: Any  # a function that returns M as an array
 
     def vjp(
-        self, x_bar: np.ndarray, y_bar: np.ndarray, s_bar: np.ndarray,
-        mode: str, info: Info, i: int,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """(q_bar, b_bar) = (x r_w - r_x, y r_w - r_y) with M'r = (DΠ and the scaling)' z_bar."""
+        self, x_bar: np.ndarray, y_bar: np.ndarray, s_bar: np.ndarray, mode: str
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """(q_bar, b_bar) = (x r_w - r_x, y r_w - r_y) with M'r = (DΠ and the scaling)' z_bar; and
+        whether that is solved.
+        """
         y_wide, s_wide = np.zeros_like(self.y), np.zeros_like(self.y)
         y_wide[self.rows], s_wide[self.rows] = y_bar, s_bar
         x_wide = np.append(x_bar, np.zeros(len(self.x) - len(x_bar)))
@@ -46,24 +46,27 @@ class Embedding(NamedTuple):
         rhs = np.concatenate([x_wide, v_bar, [w_bar]])
         # where a cotangent meets nothing but noise, as at an inactive row, the rhs is noise as well
         least = REST * float(np.linalg.norm(np.concatenate([x_bar, y_bar, s_bar])))
-        r = _solved(self, rhs, least, True, mode, info, i)
+        r, solved = _solve(self, rhs, least, True, mode)
         n = len(self.x)
         q_bar, b_bar = self.x * r[-1] - r[:n], self.y * r[-1] - r[n:-1]
-        return q_bar[: len(x_bar)], b_bar[self.rows]
+        return q_bar[: len(x_bar)], b_bar[self.rows], solved
 
     def jvp(
-        self, q_dot: np.ndarray, b_dot: np.ndarray, mode: str, info: Info, i: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x, y, s) tangents: -(u - x w, DΠ v - y w, DΠ v - v - s w) with M (u, v, w) = ∂N."""
+        self, q_dot: np.ndarray, b_dot: np.ndarray, mode: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+        """(x, y, s) tangents: -(u - x w, DΠ v - y w, DΠ v - v - s w) with M (u, v, w) = ∂N; and
+        whether that is solved.
+        """
         n, wide = len(self.x), np.zeros_like(self.y)
         wide[self.rows] = b_dot
         c = np.append(q_dot, np.zeros(n - len(q_dot)))
         rhs = np.concatenate([c, wide, [-(c @ self.x) - wide @ self.y]])
-        dz = _solved(self, rhs, 0.0, False, mode, info, i)
+        dz, solved = _solve(self, rhs, 0.0, False, mode)
         u, v, w = dz[:n], dz[n:-1], dz[-1]
         moved = self.projection.matvec(v)
         x_dot = -(u - self.x * w)[: len(q_dot)]
-        return x_dot, -(moved - self.y * w)[self.rows], -(moved - v - self.s * w)[self.rows]
+        y_dot, s_dot = -(moved - self.y * w)[self.rows], -(moved - v - self.s * w)[self.rows]
+        return x_dot, y_dot, s_dot, solved
 
 
 def embed(lifted: Lift, z: Point, i: int) -> Embedding:
@@ -94,23 +97,17 @@ def embed(lifted: Lift, z: Point, i: int) -> Embedding:
     )  # fmt: skip
 
 
-def _solved(
-    embedding: Embedding,
-    rhs: np.ndarray,
-    least_size: float,
-    transpose: bool,
-    mode: str,
-    info: Info,
-    i: int,
-) -> np.ndarray:
-    """Solve with M or M', each solution checked by its residual; notes in `info` if none holds.
+def _solve(
+    embedding: Embedding, rhs: np.ndarray, least_size: float, transpose: bool, mode: str
+) -> tuple[np.ndarray, bool]:
+    """Solve with M or M' by the mode, or by those after it; and whether the residual is small.
 
     Residuals are relative to the right-hand side, or to `least_size` where that is larger.
     """
     from diffcp import _diffcp
 
     if not rhs.any():
-        return rhs * 0.0
+        return rhs * 0.0, True
     operator = embedding.M.transpose() if transpose else embedding.M
     size = max(float(np.linalg.norm(rhs)), least_size)
     best, least = rhs * 0.0, np.inf
@@ -120,9 +117,8 @@ def _solved(
         elif method == "lsmr":
             shape = (len(rhs), len(rhs))
             linear = sla.LinearOperator(shape, operator.matvec, operator.rmatvec)
-            trial = sla.lsmr(linear, rhs, atol=1e-14, btol=1e-14, conlim=0, maxiter=10 * len(rhs))[
-                0
-            ]
+            exact = {"atol": 1e-14, "btol": 1e-14, "conlim": 0, "maxiter": 10 * len(rhs)}
+            trial = sla.lsmr(linear, rhs, **exact)[0]
         else:
             M = embedding.dense()
             trial = np.linalg.lstsq(M.T if transpose else M, rhs, rcond=None)[0]
@@ -130,6 +126,5 @@ def _solved(
         if residual < least:
             best, least = trial, residual
         if least <= SOLVED:
-            return best
-    info.inaccurate[i] = True
-    return best
+            break
+    return best, bool(least <= SOLVED)

@@ -72,8 +72,8 @@ class Ends(NamedTuple):
             if failed.any():
                 points[t] = _where(failed, center, points[t])
                 width[failed] -= abs(t)
-        info = replace(self.info, ok=ok, side=_sides(usable))
-        info.retries[:] += ok & ~self.usable.all(axis=0)
+        retries = self.info.retries + (ok & ~self.usable.all(axis=0))
+        info = replace(self.info, ok=ok, side=_sides(usable), retries=retries)
         return points[hi], points[lo], width, info
 
 
@@ -82,24 +82,24 @@ def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[np.
 
     Which have a point, bool (ends, batch), and what to say of samples where not all have one.
     """
-    info = Info.good(len(tau), tau)
-    if again.setups is not None:
-        info.setups[:] = again.setups.reshape(len(ends), -1).sum(axis=0)
-    info.iterations[:] = again.iterations.reshape(len(ends), -1).sum(axis=0)
-    messages = list(info.messages)
-    said = np.array(again.messages, dtype=object).reshape(len(ends), -1)
-    usable = again.ok.reshape(said.shape)
-    info.ok[:] = usable.all(axis=0)
-    for k, (end, status) in enumerate(zip(ends, again.status.reshape(said.shape), strict=True)):
-        info.inaccurate[:] |= status == Status.INACCURATE
-        words = said[k]
-        for i in np.flatnonzero(~usable[k]):
-            side = "lower" if end > 0 else "upper"
-            messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, "
-            messages[i] += f"is {status[i]}" + (
-                f" ({words[i]})" if words[i] and status[i] in tuple(Status) else ""
-            )
-    return usable, replace(info, messages=tuple(messages))
+    shape = len(ends), len(tau)
+    status, usable = (np.reshape(v, shape) for v in (again.status, again.ok))
+    words = np.reshape(np.array(again.messages, dtype=object), shape)
+    messages = [""] * len(tau)
+    for k, i in zip(*np.nonzero(~usable), strict=True):
+        side = "lower" if ends[k] > 0 else "upper"
+        messages[i] = f"the program perturbed to the {side} side, tau = {tau[i]:.3g}, is "
+        messages[i] += str(status[k, i]) + (f" ({words[k, i]})" if words[k, i] else "")
+    info = Info.good(
+        len(tau),
+        tau=tau,
+        ok=usable.all(axis=0),
+        messages=tuple(messages),
+        inaccurate=(status == Status.INACCURATE).any(axis=0),
+        setups=0.0 if again.setups is None else np.reshape(again.setups, shape).sum(axis=0),
+        iterations=np.reshape(again.iterations, shape).sum(axis=0),
+    )
+    return usable, info
 
 
 def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:

@@ -7,7 +7,7 @@ motions that a system does not see do to these, they do to it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +58,8 @@ class Limit:
     value : Data or Point
         w_bar at the entries, or z_dot.
     exists : bool array (batch,)
-        Whether the system is solved, on one side at least.
+        Whether the system is solved, on one side at least: the value is the derivative, as far as
+        it is unique and has one piece.
     settled : bool array (batch,)
     split : tuple of Data or of Point, or None
         Half the difference of both pieces, and half of the sum of their sizes, 0 where there is
@@ -80,17 +81,12 @@ class Limit:
     meaning: Meaning
     unit: np.ndarray
 
-    @property
-    def regular(self) -> np.ndarray:
-        """Where it is the derivative, as far as it is unique and has one piece, bool (batch,)."""
-        return self.exists
-
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""
-        info = Info.good(len(self.exists), tau)
-        info.method[:], info.regular[:] = "path", self.regular
-        info.breakpoints[:], info.settled[:] = self.breakpoints, self.settled
-        return replace(info, evidence=self)
+        return Info.good(
+            len(self.exists), tau=tau, method="path", regular=self.exists,
+            breakpoints=self.breakpoints, settled=self.settled, evidence=self,
+        )  # fmt: skip
 
     def bounds(self) -> tuple[Values, Values]:
         """What no entry's error, and what no entry's rounding, exceeds: fields (batch, 1).

@@ -80,7 +80,7 @@ class FiniteDifference:
         xp = array_namespace(program.data.q)
         like = {"dtype": program.data.q.dtype}
         nothing = {name: xp.zeros((batch, len(v)), **like) for name, v in varying._items()}
-        total, columns = Info.good(batch), {}
+        infos, columns = [Info.good(batch)], {}
         for name, wanted in entries._items():
             columns[name] = xp.zeros((batch, len(wanted)), **like)
             for column, entry in enumerate(np.searchsorted(getattr(varying, name), wanted)):
@@ -94,9 +94,10 @@ class FiniteDifference:
                 columns[name][:, column] = sum(
                     xp.sum(v * getattr(z_dot, field), axis=-1) for field, v in point_bar._items()
                 )
-                total.ok[:] &= info.ok
-                total.inaccurate[:] |= info.inaccurate
-        return Data(**columns), total
+                infos.append(info)
+        ok = np.all([info.ok for info in infos], axis=0)
+        inaccurate = np.any([info.inaccurate for info in infos], axis=0)
+        return Data(**columns), Info.good(batch, ok=ok, inaccurate=inaccurate)
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver

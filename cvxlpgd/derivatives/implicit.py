@@ -95,13 +95,12 @@ class Implicit:
         solver: Solver,
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
-        z, info = solution.point, Info.good(program.batch)
+        z, solved = solution.point, np.ones(program.batch, dtype=bool)
         q_bar: np.ndarray = np.zeros_like(z.x)
         b_bar: np.ndarray = np.zeros_like(z.y)
         for i, embedding in enumerate(self._embeddings(program, z)):
-            q_bar[i], b_bar[i] = embedding.vjp(
-                point_bar.x[i], point_bar.y[i], point_bar.s[i], self.mode, info, i
-            )
+            bars = point_bar.x[i], point_bar.y[i], point_bar.s[i]
+            q_bar[i], b_bar[i], solved[i] = embedding.vjp(*bars, self.mode)
         P, A = program.structure.P, program.structure.A
         row, col = P.rows[entries.P], P.cols[entries.P]
         k, j = A.rows[entries.A], A.cols[entries.A]
@@ -112,16 +111,20 @@ class Implicit:
             b=b_bar[:, entries.b],
         )
         base = program.proximal(self.rho, z.x)
-        info.inaccurate[:] |= _contradicted(base, program, z, point_bar, entries, w_bar)
-        info.tau[:], info.method[:] = np.nan, "embedding"
-        return w_bar, replace(info, unresolved=_is_flat(program, w_bar, z, point_bar) & info.ok)
+        wrong = _contradicted(base, program, z, point_bar, entries, w_bar)
+        return w_bar, Info.good(
+            program.batch,
+            method="embedding",
+            inaccurate=~solved | wrong,
+            unresolved=_is_flat(program, w_bar, z, point_bar),
+        )
 
     def jvp(
         self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
     ) -> tuple[Point, Info]:
         """The point's tangent."""
-        z, info, structure = solution.point, Info.good(program.batch), program.structure
-        full = {}
+        z, structure = solution.point, program.structure
+        full, solved = {}, np.ones(program.batch, dtype=bool)
         for name, entries in structure.varying._items():
             size = getattr(program.data, name).shape[1]
             full[name] = np.zeros((getattr(data_dot, name).shape[0], size))
@@ -131,10 +134,10 @@ class Implicit:
         b_dot = full["b"] - product(structure.A, full["A"], z.x)
         z_dot = z * 0.0
         for i, embedding in enumerate(self._embeddings(program, z)):
-            z_dot.x[i], z_dot.y[i], z_dot.s[i] = embedding.jvp(
-                q_dot[i], b_dot[i], self.mode, info, i
+            z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = embedding.jvp(
+                q_dot[i], b_dot[i], self.mode
             )
-        return z_dot, info
+        return z_dot, Info.good(program.batch, inaccurate=~solved)
 
     def _embeddings(self, program: ConeProgram, z: Point) -> Any:
         lifted = lift(program.proximal(self.rho, z.x))
@@ -163,7 +166,7 @@ def _contradicted(
         seen = off * (1 + norm(getattr(program.data, name))) > least
         apart |= seen & (off > APART * norm(right))
     one_piece = exact.split is None
-    return np.asarray(apart & exact.regular & exact.settled & one_piece)
+    return np.asarray(apart & exact.exists & exact.settled & one_piece)
 
 
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:

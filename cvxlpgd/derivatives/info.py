@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -67,26 +67,19 @@ class Info:
     settled: np.ndarray
 
     @classmethod
-    def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
-        """Nothing to report."""
-        return cls(
-            ok=np.ones(batch, dtype=bool),
-            messages=("",) * batch,
-            tau=np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy(),
-            retries=np.zeros(batch, dtype=int),
-            side=np.full(batch, "", dtype="<U7"),
-            unresolved=np.zeros(batch, dtype=bool),
-            inaccurate=np.zeros(batch, dtype=bool),
-            setups=np.zeros(batch),
-            iterations=np.zeros(batch),
-            bend=np.zeros(batch),
-            method=np.full(batch, "differences", dtype="<U20"),
-            regular=np.full(batch, None),
-            kink=np.zeros(batch),
-            breakpoints=np.full((batch, 2), np.nan),
-            evidence=None,
-            settled=np.ones(batch, dtype=bool),
-        )
+    def good(cls, batch: int, **known: Any) -> Info:
+        """Nothing to report but the fields that are `known`, each (batch,) or of all samples."""
+        nothing: dict[str, Any] = {
+            "ok": True, "tau": np.nan, "retries": 0, "side": np.array("", dtype="<U7"),
+            "unresolved": False, "inaccurate": False, "setups": 0.0, "iterations": 0.0, "bend": 0.0,
+            "method": np.array("differences", dtype="<U20"), "regular": np.array(None), "kink": 0.0,
+            "breakpoints": np.nan, "settled": True,
+        }  # fmt: skip
+        fields = {"messages": ("",) * batch, "evidence": None} | known
+        for name, usual in nothing.items():
+            value = np.asarray(known.get(name, usual), dtype=np.asarray(usual).dtype)
+            fields[name] = np.broadcast_to(value, (batch, 2) if name == "breakpoints" else batch)
+        return cls(**fields)
 
     @classmethod
     def merged(cls, parts: Sequence[Info]) -> Info:
@@ -96,28 +89,29 @@ class Info:
         """
         if len(parts) == 1:
             return parts[0]
-        tau = parts[0].tau
+        every = {name: [getattr(part, name) for part in parts] for name in vars(parts[0])}
+        side, method, regular = (every[name][0] for name in ("side", "method", "regular"))
         for part in parts[1:]:
-            tau = np.fmax(tau, part.tau)
-        first, rest = parts[0], parts[1:]
-        out = cls.good(len(first.ok), tau)
-        texts = zip(*(part.messages for part in parts), strict=True)
-        for part in parts:
-            out.ok[:] &= part.ok
-            out.inaccurate[:] |= part.inaccurate
-            out.settled[:] &= part.settled
-            out.retries[:] += part.retries
-            out.setups[:] += part.setups
-            out.iterations[:] += part.iterations
-            out.bend[:] = np.fmax(out.bend, part.bend)
-            out.kink[:] = np.fmax(out.kink, part.kink)
-            out.breakpoints[:] = np.fmin(out.breakpoints, part.breakpoints)
-            out.side[:] = np.where(out.side == "", part.side, out.side)
-        out.unresolved[:] = np.all([part.unresolved for part in parts], axis=0)
-        out.method[:], out.regular[:] = first.method, first.regular
-        for part in rest:
-            out.method[part.method != out.method] = "path and differences"
+            side = np.where(side == "", part.side, side)
+            method = np.where(part.method != method, "path and differences", method)
             worse = [known is False or now is None for known, now in
-                     zip(part.regular, out.regular, strict=True)]  # fmt: skip
-            out.regular[worse] = part.regular[worse]
-        return replace(out, messages=tuple(next(filter(None, t), "") for t in texts))
+                     zip(part.regular, regular, strict=True)]  # fmt: skip
+            regular = np.where(worse, part.regular, regular)
+        return cls(
+            ok=np.all(every["ok"], axis=0),
+            messages=tuple(next(filter(None, t), "") for t in zip(*every["messages"], strict=True)),
+            tau=np.fmax.reduce(every["tau"]),
+            retries=np.add.reduce(every["retries"]),
+            side=side,
+            unresolved=np.all(every["unresolved"], axis=0),
+            inaccurate=np.any(every["inaccurate"], axis=0),
+            setups=np.add.reduce(every["setups"]),
+            iterations=np.add.reduce(every["iterations"]),
+            bend=np.fmax.reduce(every["bend"], initial=0.0),
+            method=method,
+            regular=regular,
+            kink=np.fmax.reduce(every["kink"], initial=0.0),
+            breakpoints=np.fmin.reduce(every["breakpoints"]),
+            evidence=None,
+            settled=np.all(every["settled"], axis=0),
+        )

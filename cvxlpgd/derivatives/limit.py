@@ -15,6 +15,7 @@ from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitud
 from cvxlpgd.derivatives.path import kinks
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
 from cvxlpgd.derivatives.path.velocity import Velocity, follow, pulled
+from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
 
@@ -124,8 +125,8 @@ def _of_samples(
         for side, its in zip(sides, (shares, 1 - shares), strict=True)
     ]
     nothing, far = value * 0.0, _over(reach, unit)
-    value = _placed(value, kinked, mean) * unit
-    halves = tuple(_placed(nothing, kinked, v) * unit for v in both)
+    value = put(value, kinked, mean) * unit
+    halves = tuple(put(nothing, kinked, v) * unit for v in both)
     split = halves[0], halves[1]
     return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
@@ -164,15 +165,6 @@ def _joined(parts: list[Values]) -> Values:
 def _one_piece(limit: Limit) -> tuple[Values, Values]:
     """The split of a limit of one piece."""
     return limit.value * 0.0, limit.value * 0.0
-
-
-def _placed(whole: Values, samples: np.ndarray, part: Values) -> Values:
-    """The values with those of some samples in their places."""
-    out = {}
-    for name, v in whole._items():
-        out[name] = v.copy()
-        out[name][samples] = getattr(part, name)
-    return type(whole)(**out)
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.samples import put
 from cvxlpgd.derivatives.tau import settings, step
 from cvxlpgd.derivatives.tau.retries import enlarged, placed, reduced
 from cvxlpgd.derivatives.tau.sizes import is_linear
@@ -136,16 +137,19 @@ class LPGD:
             if len(lost):  # no derivative exists: what the solutions do nearby
                 part = program.take(lost), solution.take(lost), point_bar.take(lost)
                 other, its = self._differences(*part, entries, solver)
-                its.regular[:], its.kink[:] = False, np.nan_to_num(its.bend)
-                w_bar, info = placed(w_bar, info, lost, other, its)
+                its = replace(its, regular=np.full(len(lost), False), kink=np.nan_to_num(its.bend))
+                w_bar, info = placed(w_bar, _unsettled(info, lost), lost, other, its)
             return w_bar, info
         w_bar, info = self._differences(program, solution, far, entries, solver)
         if near.any().any():
             gradient = limit.vjp(base, solution.point, near, moved)
             exact = gradient.info(0.0)
-            info.method[:] = "path and differences"
-            info.regular[:] = exact.regular
-            info.breakpoints[:] = exact.breakpoints
+            info = replace(
+                info,
+                method=np.full(program.batch, "path and differences"),
+                regular=exact.regular,
+                breakpoints=exact.breakpoints,
+            )
             w_bar = w_bar + gradient.value
         return w_bar, info
 
@@ -235,8 +239,8 @@ class LPGD:
         if len(lost):
             part = program.take(lost), solution.take(lost), data_dot.take(lost)
             other, its = self._tangent_differences(*part, solver)
-            its.regular[:] = False
-            value, info = placed(value, info, lost, other, its)
+            its = replace(its, regular=np.full(len(lost), False))
+            value, info = placed(value, _unsettled(info, lost), lost, other, its)
         return value, info
 
     def _tangent_differences(
@@ -256,3 +260,7 @@ class LPGD:
             return (high - low) * (1.0 / (tau * width))[:, None], info
 
         return reduced(difference, tau)
+
+
+def _unsettled(info: Info, lost: np.ndarray) -> Info:
+    return replace(info, settled=put(info.settled, lost, False))

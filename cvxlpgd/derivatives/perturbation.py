@@ -16,7 +16,7 @@ from array_api_compat import array_namespace, to_device
 from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.pattern import Array, transposed_product
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.protocol import Solver, solve
 
 
@@ -96,12 +96,22 @@ def solved_along(
     )
     again = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
-        again.status[_indefinite(perturbed)] = "indefinite"
+        again = _without(again, _is_indefinite(perturbed), "its P is indefinite")
     return Ends.of(ends, perturbed, again, tau)
 
 
-def _indefinite(program: ConeProgram) -> np.ndarray:
-    """Samples whose P has a negative eigenvalue, beyond rounding."""
+def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:
+    """The solution, without a point for these samples, bool (batch,)."""
+    status = solution.status.copy()
+    status[failed] = Status.FAILED
+    pairs = zip(failed, solution.messages, strict=True)
+    return replace(
+        solution, status=status, messages=tuple(message if lost else own for lost, own in pairs)
+    )
+
+
+def _is_indefinite(program: ConeProgram) -> np.ndarray:
+    """Whether a sample's P has a negative eigenvalue, beyond rounding, bool (batch,)."""
     P, values = program.structure.P, np.asarray(to_device(program.data.P, "cpu"))
     active = np.unique(P.cols)
     dense = np.zeros((len(values), len(active), len(active)))

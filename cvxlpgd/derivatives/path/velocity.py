@@ -20,6 +20,7 @@ import numpy as np
 
 from cvxlpgd.derivatives.path.direction import Direction
 from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
+from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
@@ -149,22 +150,7 @@ def _follow(
         return velocity
     sides = None if shift is None else shift[going]
     further = program.take(going), then.pick(going), direction.take(going), t[going]
-    return _placed(velocity, going, _follow(*further, sides, rounds - 1))
-
-
-def _placed(whole: Velocity, index: np.ndarray, part: Velocity) -> Velocity:
-    """A batch's velocity with those of some samples in their places."""
-
-    def put(one: Any, other: Any) -> Any:
-        if isinstance(one, np.ndarray):
-            out = one.copy()
-            out[index] = other
-            return out
-        pairs = zip(one._items(), other._items(), strict=True)
-        return Point(*(put(v, w) for (_, v), (_, w) in pairs))
-
-    names = Velocity.__dataclass_fields__
-    return Velocity(**{name: put(getattr(whole, name), getattr(part, name)) for name in names})
+    return put(velocity, going, _follow(*further, sides, rounds - 1))
 
 
 def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:

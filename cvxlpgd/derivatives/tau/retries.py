@@ -12,8 +12,12 @@ from typing import TypeVar
 import numpy as np
 
 from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import Data, Point
 
+REPLACED = (
+    "ok", "tau", "side", "unresolved", "inaccurate", "bend", "method", "regular", "kink",
+)  # fmt: skip
 REDUCED = 3  # how often tau may be divided by ten
 
 Value = TypeVar("Value", Data, Point)
@@ -34,8 +38,7 @@ def reduced(
         if not len(failed):
             break
         again, its = difference(failed, tau[failed] / 10.0**k)
-        info.retries[failed] += 1 + its.retries
-        _place(value, info, failed, again, its)
+        value, info = placed(value, info, failed, again, replace(its, retries=1 + its.retries))
         failed = failed[~its.ok]
     for i in failed:
         messages[i] += f", and so it is down to tau = {tau[i] / 10.0**times:.3g}" if times else ""
@@ -51,8 +54,7 @@ def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple
         if not len(samples):
             break
         larger, its = difference(samples, tau[samples] * 10.0**k)
-        info.retries[samples[its.ok]] += 1
-        _place(w_bar, info, samples, larger, its)
+        w_bar, info = placed(w_bar, info, samples, larger, replace(its, retries=1 * its.ok))
         samples = samples[its.ok & its.unresolved]
     return w_bar, info
 
@@ -60,31 +62,13 @@ def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple
 def placed(
     value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
 ) -> tuple[Value, Info]:
-    """The value and report with those of some samples in their places, where they succeeded; where
-    they did not, the value stays.
+    """The value and report with those of these samples in their places, where they succeeded; where
+    they did not, the value stays. What it cost is added for all.
     """
-    info.retries[samples] += its.retries
-    info.settled[samples] = False
-    _place(value, info, samples, other, its)
-    return value, info
-
-
-def _place(value: Value, info: Info, samples: np.ndarray, again: Value, its: Info) -> None:
-    """Write what succeeded over the samples' values and reports; what it cost is added for all."""
-    info.setups[samples] += its.setups
-    info.iterations[samples] += its.iterations
     where = samples[its.ok]
-    for name, entries in value._items():
-        entries[where] = getattr(again, name)[its.ok]
-    for report in (
-        "ok",
-        "tau",
-        "side",
-        "unresolved",
-        "inaccurate",
-        "bend",
-        "method",
-        "regular",
-        "kink",
-    ):
-        getattr(info, report)[where] = getattr(its, report)[its.ok]
+    costs = {k: put(v, samples, v[samples] + getattr(its, k)) for k, v in (
+        (k, getattr(info, k)) for k in ("retries", "setups", "iterations")
+    )}  # fmt: skip
+    fields = {k: put(getattr(info, k), where, getattr(its, k)[its.ok]) for k in REPLACED}
+    parts = {k: getattr(other, k)[its.ok] for k, _ in value._items()}
+    return put(value, where, replace(value, **parts)), replace(info, **costs, **fields)
