@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from statistics import median
 from time import perf_counter
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference
+from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import spread
@@ -90,13 +91,15 @@ class Judge:
     def gradient(self, derivative: Derivative) -> Gradient:
         """The parameters' gradients; the record has what became of them, and of no earlier ones."""
         self.call.record.tau[...], self.call.record.differentiated[...] = np.nan, True
-        call = replace(self.call, derivative=derivative.fixed(self.call.batch.shape))
-        found = call.vjp(self.bars, [True] * len(self.layer.domains))
+        found = self.call.with_derivative(derivative).vjp(
+            self.bars, [True] * len(self.layer.domains)
+        )
         return [g for g in found if g is not None]
 
     def row(self, derivative: Derivative, expected: Gradient) -> Row:
         """Time it and judge it."""
-        derivative.require(self.call.program.structure, self.call.solver)
+        require_structure(derivative, self.call.program.structure, self.call.solver)
+        tau, side = derivative.perturbation or (None, None)
         tried = []
         for _ in range(3):
             begin = perf_counter()
@@ -110,8 +113,8 @@ class Judge:
         return Row(
             derivative=named(derivative),
             tau=float(np.median(taus)) if taus.size else None,
-            automatic=isinstance(derivative, LPGD) and isinstance(derivative.tau, str),
-            side=derivative.side if isinstance(derivative, LPGD) else None,
+            automatic=isinstance(tau, str),
+            side=side,
             error_reference=_error(flat, wanted),
             cosine_reference=_cosine(flat, wanted),
             error_fd=_error(along, self.slopes),
@@ -135,8 +138,7 @@ class Judge:
 
     def _difference(self, direction: Gradient, step: float) -> tuple[float, float]:
         """The slope by one step, and the size of the terms that add up to it."""
-        call = replace(self.call, derivative=FiniteDifference(step))
-        dots = call.jvp(direction)
+        dots = self.call.with_derivative(FiniteDifference(step)).jvp(direction)
         ok = np.flatnonzero(self.call.record.solution.ok)
         terms = [b[ok] * d[ok] for b, d in zip(self.bars, dots, strict=True)]
         return float(sum(np.sum(t) for t in terms)), float(sum(np.sum(np.abs(t)) for t in terms))

@@ -7,7 +7,7 @@ motions that a system does not see do to these, they do to it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +87,12 @@ class Limit:
             len(self.exists), tau=tau, method="path", regular=self.exists,
             breakpoints=self.breakpoints, settled=self.settled, evidence=self,
         )  # fmt: skip
+
+    def beside(self, info: Info) -> Info:
+        """The report of a derivative that returns the sum of it and of differences."""
+        method = np.full(len(self.exists), "path and differences")
+        regular = self.exists.astype(object)
+        return replace(info, method=method, regular=regular, breakpoints=self.breakpoints)
 
     def bounds(self) -> tuple[Values, Values]:
         """What no entry's error, and what no entry's rounding, exceeds: fields (batch, 1).

@@ -5,17 +5,18 @@ Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from cvxlpgd.checks import is_one_of
-from cvxlpgd.cones import Pow
+from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives.embedding import MODES, SOLVED, embed
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
@@ -28,7 +29,7 @@ APART = 1e-2  # of the path's gradient: a difference that is said
 
 
 @dataclass(frozen=True)
-class Implicit:
+class Implicit(Derivative, Bound):
     """diffcp's exact derivative at the forward's own point, with P lifted to a second-order cone.
 
     With z = (x, y - s, 1), N(z) = (Q - I) Π(z) + z = 0 at a solution and M = DN(z):
@@ -46,6 +47,7 @@ class Implicit:
 
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
+    cones = frozenset({Zero, NonNeg, SOC, PSD, Exp})
     remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class Implicit:
             raise InvalidOption(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         check_rho(self.rho)
 
-    def require(self, structure: Structure, solver: Solver) -> None:
+    def check(self, structure: Structure, solver: Solver) -> None:
         """Diffcp must be installed; it knows no power cones, and integers have no derivative."""
         from importlib.util import find_spec
 
@@ -71,28 +73,12 @@ class Implicit:
                 "the exact derivative of an integer program is zero or undefined; use LPGD()"
             )
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
-        """It has one for all entries."""
-
-    def separates(self, structure: Structure) -> bool:
-        """All parameters are differentiated together."""
-        return False
-
-    def fixed(self, batch_shape: tuple[int, ...]) -> Implicit:
-        """Nothing changes between calls."""
-        return self
-
-    def take(self, index: np.ndarray) -> Implicit:
-        """Nothing differs between samples."""
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Implicit:
+        """It reads nothing, and asks no solver."""
         return self
 
     def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
         z, solved = solution.point, np.ones(program.batch, dtype=bool)
@@ -110,8 +96,7 @@ class Implicit:
             A=z.y[:, k] * q_bar[:, j] - b_bar[:, k] * z.x[:, j],
             b=b_bar[:, entries.b],
         )
-        base = program.proximal(self.rho, z.x)
-        wrong = _contradicted(base, program, z, point_bar, entries, w_bar)
+        wrong = _is_contradicted(program, z, point_bar, entries, w_bar, self.rho)
         return w_bar, Info.good(
             program.batch,
             method="embedding",
@@ -119,9 +104,7 @@ class Implicit:
             unresolved=_is_flat(program, w_bar, z, point_bar),
         )
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
         z, structure = solution.point, program.structure
         full, solved = {}, np.ones(program.batch, dtype=bool)
@@ -144,22 +127,16 @@ class Implicit:
         return (embed(lifted, z, i) for i in range(program.batch))
 
 
-def _contradicted(
-    base: ConeProgram,
-    program: ConeProgram,
-    z: Point,
-    point_bar: Point,
-    entries: Data,
-    w_bar: Data,
+def _is_contradicted(
+    program: ConeProgram, z: Point, point_bar: Point, entries: Data, w_bar: Data, rho: float
 ) -> np.ndarray:
     """Where the linearized path has another gradient, and knows it to be the derivative, (batch,).
 
     diffcp projects onto exponential cones in coordinates in which small entries are lost.
     """
-    if not is_followed(base.structure):
+    if not is_followed(program.proximal(rho, z.x).structure):
         return np.zeros(program.batch, dtype=bool)
-    places = base.structure.P.index(program.structure.P)
-    exact = limit.vjp(base, z, point_bar, replace(entries, P=places[entries.P]))
+    exact = limit.vjp(program, z, point_bar, entries, rho)
     apart, least = np.zeros(program.batch, dtype=bool), SOLVED * _size(z, point_bar)
     for (name, mine), (_, right) in _paired(w_bar, exact.value):
         off = norm(mine - right)

@@ -8,6 +8,8 @@ are said.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
@@ -23,8 +25,15 @@ NUMBERS = 30_000_000  # of factors that are held at once
 ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding are one
 
 
-def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limit:
-    """w_bar at the entries for a point's cotangent, computed for one of about unit size."""
+def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: float = 0.0) -> Limit:
+    """w_bar at the entries for a point's cotangent, computed for one of about unit size.
+
+    With the proximal term of weight `rho` at z. The fields of `z` and `point_bar` are (batch, n),
+    (batch, m) and (batch, m), those of the value (batch, entries).
+    """
+    base = program.proximal(rho, z.x)
+    entries = replace(entries, P=base.structure.P.index(program.structure.P)[entries.P])
+    program = base
     largest = np.maximum(np.maximum(norm(point_bar.x), norm(point_bar.y)), norm(point_bar.s))
     unit = _power_of_two(largest)[:, None]
     bar = Point(*(v / unit for _, v in point_bar._items()))
@@ -41,8 +50,9 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data) -> Limi
     return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
 
 
-def jvp(program: ConeProgram, z: Point, w_dot: Data) -> Limit:
-    """Z_dot for the data's tangent at the structure's varying entries."""
+def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
+    """Z_dot for the data's tangent at the structure's varying entries, proximal term included."""
+    program = program.proximal(rho, z.x)
     batch = len(z.x)
     largest = np.zeros(batch)
     for _, dot in w_dot._items():

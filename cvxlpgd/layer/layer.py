@@ -21,6 +21,7 @@ from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, subst
 from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.checks import check_flag, is_one_of
 from cvxlpgd.derivatives import Derivative, check_derivative
+from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
 from cvxlpgd.layer.call import Call
@@ -157,7 +158,7 @@ class Layer:
     def require_entries(self, needed: Sequence[bool]) -> None:
         """Raise where the derivative has none for parameters, before anything is solved."""
         if any(needed):
-            self.derivative.require_entries(self.structure, self.entries(needed))
+            self.derivative.refuse(self.structure, self.entries(needed))
 
     @property
     def solvers(self) -> tuple[str, ...]:
@@ -234,7 +235,7 @@ class Layer:
         else:
             solver, derivative = self._warm_setting if warm else self._setting
         batch = batched(self.domains, values)
-        derivative = derivative.fixed(batch.shape)
+        bound = derivative.bind(self.structure, solver, batch.shape)
         faults = self._compiled.faults(batch)
         if self._on_failure == "raise":
             failure.raise_faults(faults, batch.shape)
@@ -261,7 +262,7 @@ class Layer:
             _keep(self._starts, batch.shape, full, SHAPES)
         return Call(
             self._compiled, batch, samples, flat, program, solution, full, outputs, record, solver,
-            derivative, self._on_failure, self._once,
+            derivative, bound, self._on_failure, self._once,
         )  # fmt: skip
 
     def _along(self, program: ConeProgram, bars: Sequence[np.ndarray]) -> ConeProgram:
@@ -292,7 +293,7 @@ class Layer:
         if self._executor is not None:
             solver = OnExecutor(solver, self._executor, self._always.get("time_limit"))
         derivative = self._derivative if args.derivative is None else args.derivative
-        derivative.require(structure, solver)
+        require_structure(derivative, structure, solver)
         return solver, derivative
 
     @property

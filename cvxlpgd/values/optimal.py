@@ -89,9 +89,9 @@ def refuse_integer_rows(layer: Layer, needed: Sequence[bool]) -> None:
 
 
 def own(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:
-    """Tau and side; where they are None, those of the layer's own LPGD."""
-    mine = layer.derivative if isinstance(layer.derivative, LPGD) else LPGD()
-    return mine.tau if tau is None else tau, mine.side if side is None else side
+    """Tau and side; where they are None, those of the layer's own derivative, or LPGD's."""
+    mine, side_of_mine = layer.derivative.perturbation or LPGD().perturbation
+    return mine if tau is None else tau, side_of_mine if side is None else side
 
 
 def listed(values: Any, what: str, *arrays: type) -> list[Any]:
@@ -155,7 +155,7 @@ def envelope(
     outputs = [output[samples] for output in call.outputs]
     rows = [bar[samples] for bar in spread_over(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
-    fixed = settings.fixed_tau(tau, call.batch.shape)
+    fixed = settings.read(tau, call.batch.shape)
     if isinstance(fixed, np.ndarray):
         fixed = fixed.reshape(-1)[samples]
     tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cvxlpgd.derivatives.evidence import Limit
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import Data, Point
@@ -57,6 +58,20 @@ def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple
         w_bar, info = placed(w_bar, info, samples, larger, replace(its, retries=1 * its.ok))
         samples = samples[its.ok & its.unresolved]
     return w_bar, info
+
+
+def completed(
+    limit: Limit, difference: Callable[[np.ndarray], tuple[Value, Info]]
+) -> tuple[Value, Info]:
+    """The limit; for samples that have none what the solutions do nearby, difference(samples)."""
+    value, info = limit.value, limit.info(0.0)
+    lost = np.flatnonzero(~limit.exists)
+    if not len(lost):
+        return value, info
+    other, its = difference(lost)
+    its = replace(its, regular=np.full(len(lost), False), kink=np.nan_to_num(its.bend))
+    info = replace(info, settled=put(info.settled, lost, False))
+    return placed(value, info, lost, other, its)
 
 
 def placed(

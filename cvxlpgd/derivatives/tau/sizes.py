@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.pattern import product, transposed_product
 
 SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round number, so that a
@@ -77,8 +77,3 @@ def for_tangent(program: ConeProgram, z: Point, w_dot: Data, kappa: float) -> np
         if len(entries):
             tau = np.minimum(tau, own(size, moved))
     return kappa * np.where(np.isfinite(tau), tau, 1.0)
-
-
-def is_linear(structure: Structure) -> bool:
-    """Whether its programs are linear, whatever their values."""
-    return not structure.P.size and structure.polyhedral

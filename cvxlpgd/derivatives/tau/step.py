@@ -9,6 +9,7 @@ from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.derivatives.noise import NOISE
 from cvxlpgd.derivatives.tau import sizes
+from cvxlpgd.derivatives.tau.automatic import is_combinatorial
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.pattern import Array, product, transposed_product
 from cvxlpgd.schedules import Relative
@@ -25,9 +26,8 @@ def cotangent_step(
     of the entries' own size, see `tau.py`.
     """
     if isinstance(tau, str):
-        structure = program.structure
-        finite = sizes.is_linear(structure) or structure.mixed_integer
-        kappa = sizes.LINEAR if finite else max(sizes.SMOOTH, accuracy ** (1 / 3))
+        smooth = max(sizes.SMOOTH, accuracy ** (1 / 3))
+        kappa = sizes.LINEAR if is_combinatorial(program.structure) else smooth
         return sizes.for_cotangent(program, _on_host(z), _on_host(z_bar), kappa)
     if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
