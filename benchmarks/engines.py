@@ -19,7 +19,7 @@ import torch
 from benchmarks.families import Instance
 from cvxlpgd import LPGD
 from cvxlpgd.derivatives.perturbation import without_slack
-from cvxlpgd.derivatives.tau.step import cotangent_step
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.schedules import Relative
 from cvxlpgd.torch import CvxpyLayer
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
 from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.samples import host
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.pattern import Array
 from cvxlpgd.program.solution import Solution, Status
@@ -36,7 +37,7 @@ class Ends(NamedTuple):
     ) -> Ends:
         """Of the solution of the perturbed programs."""
         assert again.residuals is not None
-        residual = _host(again.residuals.largest).reshape(len(ends), -1).max(axis=0)
+        residual = host(again.residuals.largest).reshape(len(ends), -1).max(axis=0)
         return cls(ends, program, again.point, *report(again, ends, tau), residual)
 
     def at(self, values: Array) -> dict[float, Array]:
@@ -113,9 +114,9 @@ def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
         return info
     rows, messages = np.concatenate(equalities), list(info.messages)
     for i in np.flatnonzero(~info.ok):
-        values = _host(program.data.A)[i if len(program.data.A) > 1 else 0]
+        values = host(program.data.A)[i if len(program.data.A) > 1 else 0]
         A = program.structure.A.matrix(values).toarray()[rows]
-        wanted = _host(z_bar.y)[i, rows]
+        wanted = host(z_bar.y)[i, rows]
         rest = wanted - A @ np.linalg.lstsq(A, wanted, rcond=None)[0]
         if np.abs(rest).max(initial=0.0) > 1e-9 * np.abs(wanted).max(initial=0.0):
             messages[i] += (
@@ -136,7 +137,3 @@ def _sides(usable: Mapping[float, np.ndarray]) -> np.ndarray:
     """Of each sample, the side of the ends that have a point."""
     lower, upper = (usable.get(t, np.zeros(1, dtype=bool)) for t in (1.0, -1.0))
     return np.where(lower, np.where(upper, "average", "lower"), np.where(upper, "upper", ""))
-
-
-def _host(values: Array) -> np.ndarray:
-    return np.asarray(to_device(values, "cpu"))

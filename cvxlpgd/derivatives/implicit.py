@@ -15,12 +15,12 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives.embedding import MODES, SOLVED, embed
 from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path.direction import data_sides, whole
 from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
-from cvxlpgd.program.pattern import product, transposed_product
 from cvxlpgd.program.rows import lift
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
@@ -106,16 +106,9 @@ class Implicit(Derivative, Bound):
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
-        z, structure = solution.point, program.structure
-        full, solved = {}, np.ones(program.batch, dtype=bool)
-        for name, entries in structure.varying._items():
-            size = getattr(program.data, name).shape[1]
-            full[name] = np.zeros((getattr(data_dot, name).shape[0], size))
-            full[name][:, entries] = getattr(data_dot, name)
-        q_dot = full["q"] + product(structure.P, full["P"], z.x)
-        q_dot = q_dot + transposed_product(structure.A, full["A"], z.y)
-        b_dot = full["b"] - product(structure.A, full["A"], z.x)
-        z_dot = z * 0.0
+        z = solution.point
+        f, b_dot = data_sides(program.structure, whole(program, data_dot), z)
+        z_dot, solved, q_dot = z * 0.0, np.ones(program.batch, dtype=bool), -f
         for i, embedding in enumerate(self._embeddings(program, z)):
             z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = embedding.jvp(
                 q_dot[i], b_dot[i], self.mode

@@ -20,7 +20,7 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.protocol import Bound, Derivative
-from cvxlpgd.derivatives.tau import automatic, settings, step
+from cvxlpgd.derivatives.tau import automatic, settings, sizes
 from cvxlpgd.derivatives.tau.retries import completed, enlarged, reduced
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
@@ -162,7 +162,7 @@ class Resolves(Bound):
         hi, lo = ENDS[self.lpgd.side]
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
-        tau = step.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
+        tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
         near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
@@ -205,7 +205,7 @@ class Resolves(Bound):
         """[z(w + hi tau w_dot) - z(w + lo tau w_dot)] / (tau (hi - lo))."""
         hi, lo = ENDS[self.lpgd.side]
         accuracy = self.solver.accuracy
-        tau = step.tangent_step(self.tau, program, solution.point, data_dot, accuracy)
+        tau = sizes.tangent_step(self.tau, program, solution.point, data_dot, accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
             start, ends = solution.take(samples), [t for t in (hi, lo) if t]

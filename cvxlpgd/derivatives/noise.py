@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import to_device
 
+from cvxlpgd.derivatives.samples import host
 from cvxlpgd.program import Data, Point, norm
-from cvxlpgd.program.pattern import Array
 from cvxlpgd.solvers.protocol import FINEST
 
 RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
@@ -23,8 +22,8 @@ def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
     for name in ("q", "b", "P", "A"):  # the small fields first: they mostly settle it
         value, other = getattr(high, name), getattr(low, name)
         if value.shape[1] and noise.any():
-            size = np.maximum(_host(norm(value)), _host(norm(other)))
-            noise &= _host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
+            size = np.maximum(host(norm(value)), host(norm(other)))
+            noise &= host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
     return noise
 
 
@@ -40,12 +39,8 @@ def bend(
     found = []
     accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
     for name in ("x", "y"):
-        hi, lo, at = (_host(getattr(z, name)) for z in (high, low, center))
+        hi, lo, at = (host(getattr(z, name)) for z in (high, low, center))
         moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
         ratio = norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0)
         found.append(np.where(moved > seen, ratio, np.nan))
     return np.asarray(np.fmax(*found))
-
-
-def _host(values: Array) -> np.ndarray:
-    return np.asarray(to_device(values, "cpu"))

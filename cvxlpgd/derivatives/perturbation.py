@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from array_api_compat import array_namespace, to_device
+from array_api_compat import array_namespace
 
 from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
+from cvxlpgd.derivatives.samples import host
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.pattern import Array, transposed_product
 from cvxlpgd.program.solution import Solution, Status
@@ -112,7 +113,7 @@ def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:
 
 def _is_indefinite(program: ConeProgram) -> np.ndarray:
     """Whether a sample's P has a negative eigenvalue, beyond rounding, bool (batch,)."""
-    P, values = program.structure.P, np.asarray(to_device(program.data.P, "cpu"))
+    P, values = program.structure.P, host(program.data.P)
     active = np.unique(P.cols)
     dense = np.zeros((len(values), len(active), len(active)))
     dense[:, np.searchsorted(active, P.rows), np.searchsorted(active, P.cols)] = values

@@ -1,4 +1,4 @@
-"""Batches with some of their samples replaced."""
+"""Batches with some of their samples replaced, and arrays brought to the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.program.pattern import Array
 
 
 def put(whole: Any, samples: np.ndarray, part: Any) -> Any:
@@ -17,3 +19,8 @@ def put(whole: Any, samples: np.ndarray, part: Any) -> Any:
     out = array_namespace(whole).asarray(whole, copy=True)
     out[samples] = part
     return out
+
+
+def host(values: Array) -> np.ndarray:
+    """Them as a NumPy array."""
+    return np.asarray(to_device(values, "cpu"))

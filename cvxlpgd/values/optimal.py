@@ -18,7 +18,7 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.integers import refuse_rows
 from cvxlpgd.derivatives.lpgd import ENDS, LPGD
 from cvxlpgd.derivatives.tau import settings
-from cvxlpgd.derivatives.tau.step import cotangent_step
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import some, taken

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives.perturbation import without_slack
-from cvxlpgd.derivatives.tau.step import cotangent_step
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import DegenerateGradientWarning
 from cvxlpgd.layer import Layer
 from cvxlpgd.numpy import CvxpyLayer

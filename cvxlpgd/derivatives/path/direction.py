@@ -8,7 +8,7 @@ f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,15 +52,11 @@ class AlongData:
 
     def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
         """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x), 0 where that is rounding."""
-        structure, full = program.structure, {}
-        for name, entries in structure.varying._items():
-            dot = getattr(self.w_dot, name)
-            full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
-            full[name][:, entries] = dot
-        f, g = _sides(structure, full, z)
-        sizes = {name: np.abs(v) for name, v in full.items()}
-        sizes["A"] = -sizes["A"]  # so that its product with |x| is added to |b|
-        terms = _sides(structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
+        full = whole(program, self.w_dot)
+        f, g = data_sides(program.structure, full, z)
+        sizes = replace(full, **{name: np.abs(v) for name, v in full._items()})
+        sizes = replace(sizes, A=-sizes.A)  # so that its product with |x| is added to |b|
+        terms = data_sides(program.structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
         return _uncancelled(f, terms[0]), _uncancelled(g, terms[1])
 
     def take(self, index: np.ndarray) -> AlongData:
@@ -68,13 +64,21 @@ class AlongData:
         return AlongData(self.w_dot.take(index))
 
 
-def _sides(
-    structure: Structure, w_dot: dict[str, np.ndarray], z: Point
-) -> tuple[np.ndarray, np.ndarray]:
-    """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x)."""
-    f = w_dot["q"] + product(structure.P, w_dot["P"], z.x)
-    f = f + transposed_product(structure.A, w_dot["A"], z.y)
-    return -f, w_dot["b"] - product(structure.A, w_dot["A"], z.x)
+def whole(program: ConeProgram, w_dot: Data) -> Data:
+    """A direction of the varying entries as one of all entries."""
+    full = {}
+    for name, entries in program.structure.varying._items():
+        dot = getattr(w_dot, name)
+        full[name] = np.zeros((len(dot), getattr(program.data, name).shape[1]))
+        full[name][:, entries] = dot
+    return Data(**full)
+
+
+def data_sides(structure: Structure, w_dot: Data, z: Point) -> tuple[np.ndarray, np.ndarray]:
+    """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x), w_dot of all entries."""
+    f = w_dot.q + product(structure.P, w_dot.P, z.x)
+    f = f + transposed_product(structure.A, w_dot.A, z.y)
+    return -f, w_dot.b - product(structure.A, w_dot.A, z.x)
 
 
 def _uncancelled(v: np.ndarray, terms: np.ndarray) -> np.ndarray:
