@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from cvxlpgd import LPGD, Exact, Implicit
 from cvxlpgd.derivatives.path import velocity
+from cvxlpgd.derivatives.registry import ROWS
 from cvxlpgd.errors import (
     DegenerateGradientWarning,
     DerivativeFailed,
@@ -21,7 +22,8 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.solvers import SCS, Clarabel
 from tests import zoo
 
-BOTH = pytest.mark.parametrize("derivative", [LPGD(), Exact()], ids=lambda d: type(d).__name__)
+ANY_SCALE = [row.examples[0] for row in ROWS if row.any_scale]  # LPGD() and Exact() among them
+BOTH = pytest.mark.parametrize("derivative", ANY_SCALE, ids=lambda d: type(d).__name__)
 
 
 def gradient(layer: CvxpyLayer, value, bar) -> np.ndarray:
