@@ -33,12 +33,12 @@ class Ends(NamedTuple):
 
     @classmethod
     def of(
-        cls, ends: Sequence[float], program: ConeProgram, again: Solution, tau: np.ndarray
+        cls, ends: Sequence[float], program: ConeProgram, solution: Solution, tau: np.ndarray
     ) -> Ends:
         """Of the solution of the perturbed programs."""
-        assert again.residuals is not None
-        residual = host(again.residuals.largest).reshape(len(ends), -1).max(axis=0)
-        return cls(ends, program, again.point, *report(again, ends, tau), residual)
+        assert solution.residuals is not None
+        residual = host(solution.residuals.largest).reshape(len(ends), -1).max(axis=0)
+        return cls(ends, program, solution.point, *report(solution, ends, tau), residual)
 
     def at(self, values: Array) -> dict[float, Array]:
         """The part of `values` (ends * batch, ...) that belongs to each end."""
@@ -78,14 +78,14 @@ class Ends(NamedTuple):
         return points[hi], points[lo], width, info
 
 
-def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[np.ndarray, Info]:
+def report(solution: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[np.ndarray, Info]:
     """What became of re-solves at t = end tau, one batch for each end after the other.
 
     Which have a point, bool (ends, batch), and what to say of samples where not all have one.
     """
     shape = len(ends), len(tau)
-    status, usable = (np.reshape(v, shape) for v in (again.status, again.ok))
-    words = np.reshape(np.array(again.messages, dtype=object), shape)
+    status, usable = (np.reshape(v, shape) for v in (solution.status, solution.ok))
+    words = np.reshape(np.array(solution.messages, dtype=object), shape)
     messages = [""] * len(tau)
     for k, i in zip(*np.nonzero(~usable), strict=True):
         side = "lower" if ends[k] > 0 else "upper"
@@ -97,8 +97,8 @@ def report(again: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[np.
         ok=usable.all(axis=0),
         messages=tuple(messages),
         inaccurate=(status == Status.INACCURATE).any(axis=0),
-        setups=0.0 if again.setups is None else np.reshape(again.setups, shape).sum(axis=0),
-        iterations=np.reshape(again.iterations, shape).sum(axis=0),
+        setups=0.0 if solution.setups is None else np.reshape(solution.setups, shape).sum(axis=0),
+        iterations=np.reshape(solution.iterations, shape).sum(axis=0),
     )
     return usable, info
 

@@ -110,8 +110,8 @@ class Limit:
             doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
             moved = doubt if v.dot is v.earlier else _sum(_largest(v.dot - v.earlier), doubt)
             shifted, nothing = _largest(v.at - v.before), (0.0, 0.0)
-            total_parts = _combined(names, moved, shifted, dot, at)
-            floor_parts = _combined(names, _sum(doubt, least), nothing, dot, at)
+            total_parts = _terms(names, moved, shifted, dot, at)
+            floor_parts = _terms(names, _sum(doubt, least), nothing, dot, at)
             share = piece.share * self.unit[piece.samples, 0]
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
@@ -131,10 +131,10 @@ class Limit:
             return linear(magnitude(v.dot), magnitude(v.at), where)
 
         return (
-            self._summed(change, samples),
-            self._summed(lambda v, where: linear(v.doubt, v.at, where), samples),
-            self._summed(terms, samples),
-            self._summed(
+            self._over_pieces(change, samples),
+            self._over_pieces(lambda v, where: linear(v.doubt, v.at, where), samples),
+            self._over_pieces(terms, samples),
+            self._over_pieces(
                 lambda v, where: linear(magnitude(v.least), magnitude(v.at), where), samples
             ),
         )
@@ -159,11 +159,13 @@ class Limit:
             def motion(v: Velocity, where: np.ndarray) -> Values:
                 return linear(getattr(v, name), v.at, where)
 
-            return self._summed(motion, samples)
+            return self._over_pieces(motion, samples)
 
         return of("null"), of("random")
 
-    def _summed(self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray) -> Values:
+    def _over_pieces(
+        self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray
+    ) -> Values:
         """The sum over the pieces of some samples, each at its share."""
         total: Values = None
         place = np.full(len(self.exists), -1)
@@ -194,7 +196,7 @@ def _sum(one: Pair, other: Pair) -> Pair:
     return one[0] + other[0], one[1] + other[1]
 
 
-def _combined(
+def _terms(
     names: list[str], moved: Pair, shifted: Pair, dot: Pair, at: Pair
 ) -> dict[str, np.ndarray]:
     """What no entry's change exceeds, for those of the velocity and of the point."""

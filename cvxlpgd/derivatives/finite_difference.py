@@ -57,7 +57,7 @@ class FiniteDifference(Derivative):
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
         """The solver's own solutions, refined to rounding where that is possible."""
-        return Stencil(self.step, _polished(solver, structure))
+        return Stencil(self.step, _refined(solver, structure))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Stencil(Bound):
         return np.asarray(np.where(reach > 0, np.minimum(h, WITHIN * reach), h))
 
 
-def _polished(solver: Solver, structure: Structure) -> Solver:
+def _refined(solver: Solver, structure: Structure) -> Solver:
     """The solver, its solutions refined to rounding where that is possible."""
     plain = structure.P.size or not structure.polyhedral
     return Refined(solver) if plain and is_refinable(structure) and is_plain(solver) else solver

@@ -15,7 +15,7 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives.embedding import MODES, SOLVED, embed
 from cvxlpgd.derivatives.info import Info
-from cvxlpgd.derivatives.path.direction import data_sides, whole
+from cvxlpgd.derivatives.path.direction import all_entries, data_sides
 from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau.settings import check_rho
@@ -25,7 +25,7 @@ from cvxlpgd.program.rows import lift
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
 
-APART = 1e-2  # of the path's gradient: a difference that is said
+APART = 1e-2  # of the path's gradient: a difference that is warned of
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Implicit(Derivative, Bound):
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
         z = solution.point
-        f, b_dot = data_sides(program.structure, whole(program, data_dot), z)
+        f, b_dot = data_sides(program.structure, all_entries(program, data_dot), z)
         z_dot, solved, q_dot = z * 0.0, np.ones(program.batch, dtype=bool), -f
         for i, embedding in enumerate(self._embeddings(program, z)):
             z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = embedding.jvp(
@@ -131,7 +131,7 @@ def _is_contradicted(
         return np.zeros(program.batch, dtype=bool)
     exact = limit.vjp(program, z, point_bar, entries, rho)
     apart, least = np.zeros(program.batch, dtype=bool), SOLVED * _size(z, point_bar)
-    for (name, mine), (_, right) in _paired(w_bar, exact.value):
+    for (name, mine), (_, right) in _pairs(w_bar, exact.value):
         off = norm(mine - right)
         seen = off * (1 + norm(getattr(program.data, name))) > least
         apart |= seen & (off > APART * norm(right))
@@ -149,9 +149,9 @@ def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.nd
 
 def _size(z: Point, z_bar: Point) -> np.ndarray:
     """By how much a share of everything would move the loss, (batch,)."""
-    terms = [norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _paired(z_bar, z)]
+    terms = [norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _pairs(z_bar, z)]
     return np.asarray(sum(terms[1:], terms[0]))
 
 
-def _paired(z_bar: Any, z: Any) -> Any:
+def _pairs(z_bar: Any, z: Any) -> Any:
     return zip(z_bar._items(), z._items(), strict=True)

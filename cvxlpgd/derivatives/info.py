@@ -69,16 +69,19 @@ class Info:
     @classmethod
     def good(cls, batch: int, **known: Any) -> Info:
         """Nothing to report but the fields that are `known`, each (batch,) or of all samples."""
-        nothing: dict[str, Any] = {
-            "ok": True, "tau": np.nan, "retries": 0, "side": np.array("", dtype="<U7"),
-            "unresolved": False, "inaccurate": False, "setups": 0.0, "iterations": 0.0, "bend": 0.0,
-            "method": np.array("differences", dtype="<U20"), "regular": np.array(None), "kink": 0.0,
-            "breakpoints": np.nan, "settled": True,
+        fields: dict[str, Any] = {
+            "ok": np.ones(batch, dtype=bool), "messages": ("",) * batch,
+            "tau": np.full(batch, np.nan), "retries": np.zeros(batch, dtype=int),
+            "side": np.full(batch, "", dtype="<U7"), "unresolved": np.zeros(batch, dtype=bool),
+            "inaccurate": np.zeros(batch, dtype=bool), "setups": np.zeros(batch),
+            "iterations": np.zeros(batch), "bend": np.zeros(batch),
+            "method": np.full(batch, "differences", dtype="<U20"), "regular": np.full(batch, None),
+            "kink": np.zeros(batch), "breakpoints": np.full((batch, 2), np.nan),
+            "evidence": None, "settled": np.ones(batch, dtype=bool),
         }  # fmt: skip
-        fields = {"messages": ("",) * batch, "evidence": None} | known
-        for name, usual in nothing.items():
-            value = np.asarray(known.get(name, usual), dtype=np.asarray(usual).dtype)
-            fields[name] = np.broadcast_to(value, (batch, 2) if name == "breakpoints" else batch)
+        for name, value in known.items():
+            usual = fields[name]
+            fields[name] = np.full_like(usual, value) if isinstance(usual, np.ndarray) else value
         return cls(**fields)
 
     @classmethod

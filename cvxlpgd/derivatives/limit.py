@@ -2,8 +2,8 @@
 
 Where rows are weakly active, their pair's side hidden by noise, the path has two pieces; the mean
 of both is returned where they differ. Where the system has a null space that moves the gradient,
-the path of least norm is returned, where the system cannot be solved, that of least squares; both
-are said.
+the path of least norm is returned, where the system cannot be solved, that of least squares; a
+warning says both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
 from cvxlpgd.derivatives.path import kinks
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.path.velocity import Velocity, follow, pulled
+from cvxlpgd.derivatives.path.velocity import Velocity, follow, pull_back
 from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
@@ -40,12 +40,12 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        w_bar = pulled(velocity, at, structure, entries)
+        w_bar = pull_back(velocity, at, structure, entries)
         s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
         return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
 
     def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        return pulled(velocity, at, structure, entries)
+        return pull_back(velocity, at, structure, entries)
 
     return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
 
@@ -84,9 +84,9 @@ def _limit(
     split = None
     if any(part.split is not None for part in parts):
         splits = [_one_piece(part) if part.split is None else part.split for part in parts]
-        split = _joined([one for one, _ in splits]), _joined([other for _, other in splits])
+        split = _join([one for one, _ in splits]), _join([other for _, other in splits])
     return Limit(
-        value=_joined([part.value for part in parts]),
+        value=_join([part.value for part in parts]),
         exists=np.concatenate([part.exists for part in parts]),
         settled=np.concatenate([part.settled for part in parts]),
         split=split,
@@ -166,7 +166,7 @@ def _over(reach: np.ndarray, unit: np.ndarray) -> np.ndarray:
         return reach / unit
 
 
-def _joined(parts: list[Values]) -> Values:
+def _join(parts: list[Values]) -> Values:
     """The values of all samples, from those of pieces of the batch."""
     names = [name for name, _ in parts[0]._items()]
     return type(parts[0])(**{k: np.concatenate([getattr(v, k) for v in parts]) for k in names})

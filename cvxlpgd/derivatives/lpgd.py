@@ -21,7 +21,7 @@ from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import automatic, settings, sizes
-from cvxlpgd.derivatives.tau.retries import completed, enlarged, reduced
+from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
@@ -153,7 +153,7 @@ class Resolves(Bound):
             part = program.take(lost), solution.take(lost), point_bar.take(lost)
             return self.differences(*part, entries)
 
-        return completed(gradient, nearby)
+        return or_nearby(gradient, nearby)
 
     def differences(
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
@@ -168,15 +168,15 @@ class Resolves(Bound):
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             base, start = program.take(samples), solution.take(samples)
             z, ends = start.point, [t for t in (hi, lo) if t]
-            perturbed = perturb.solved_ends(
+            points = perturb.solved_ends(
                 base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, near
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
-                z, perturbed = with_multipliers(base, z, perturbed)
-            z_hi, z_lo, width, info = perturbed.span(hi, lo, z)
+                z, points = with_multipliers(base, z, points)
+            z_hi, z_lo, width, info = points.span(hi, lo, z)
             g_hi, g_lo = (base.lagrangian_gradient(end, entries) for end in (z_hi, z_lo))
             w_bar = (g_hi - g_lo) * (1.0 / xp.asarray(tau * width))[:, None]
-            bend = noise.bend(z_hi, z_lo, z, accuracy, perturbed.residual)
+            bend = noise.bend(z_hi, z_lo, z, accuracy, points.residual)
             info = replace(
                 info,
                 unresolved=noise.is_noise(g_hi, g_lo, accuracy) & info.ok,
@@ -185,7 +185,7 @@ class Resolves(Bound):
             middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
             return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
 
-        return enlarged(difference, tau, automatic.growths(self.tau, self.structure))
+        return retry_larger(difference, tau, automatic.growths(self.tau, self.structure))
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""
@@ -197,7 +197,7 @@ class Resolves(Bound):
             part = program.take(lost), solution.take(lost), data_dot.take(lost)
             return self.tangent_differences(*part)
 
-        return completed(tangent, nearby)
+        return or_nearby(tangent, nearby)
 
     def tangent_differences(
         self, program: ConeProgram, solution: Solution, data_dot: Data
@@ -210,10 +210,10 @@ class Resolves(Bound):
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
             start, ends = solution.take(samples), [t for t in (hi, lo) if t]
             base = program.take(samples).proximal(self.lpgd.rho, start.point.x)
-            perturbed = perturb.solved_along(
+            points = perturb.solved_along(
                 base, start, data_dot.take(samples), tau, ends, self.solver
             )
-            z_hi, z_lo, width, info = perturbed.span(hi, lo, start.point)
+            z_hi, z_lo, width, info = points.span(hi, lo, start.point)
             return (z_hi - z_lo) * (1.0 / (tau * width))[:, None], info
 
-        return reduced(difference, tau)
+        return retry_smaller(difference, tau)

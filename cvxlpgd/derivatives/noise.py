@@ -36,11 +36,11 @@ def bend(
     that moves by less than 10,000 times the accuracy says nothing: NaN where neither does. That is
     the solver's, or what the ends' residual shows it to be where it is better.
     """
-    found = []
+    ratios = []
     accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
     for name in ("x", "y"):
         hi, lo, at = (host(getattr(z, name)) for z in (high, low, center))
         moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
         ratio = norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0)
-        found.append(np.where(moved > seen, ratio, np.nan))
-    return np.asarray(np.fmax(*found))
+        ratios.append(np.where(moved > seen, ratio, np.nan))
+    return np.asarray(np.fmax(*ratios))

@@ -65,18 +65,19 @@ def solved_ends(
     solver: Solver,
     near: bool = True,
 ) -> Ends:
-    """The points z(end tau), and what became of the re-solves.
+    """The points z(end tau), tau (batch,), and what became of the re-solves.
 
-    If they are not `near`, solvers begin anew: simplex pivots back from a far basis take longer.
+    The fields of `z_bar` are (batch, n) and (batch, m), the slack's folded. If the ends are not
+    `near`, solvers begin anew: simplex pivots back from a far basis take longer.
     """
     xp = array_namespace(solution.point.x)
     both = np.tile(np.arange(program.batch), len(ends))
     t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=solution.point.x.dtype)
     base = program.proximal(rho, solution.point.x).take(both)
     perturbed = along_cotangent(base, z_bar.take(both), t)
-    again = solve(solver, perturbed, start=solution.take(both) if near else None)
-    found = Ends.of(ends, perturbed, again, tau)
-    return found._replace(info=with_redundant_rows(found.info, program, z_bar))
+    start = solution.take(both) if near else None
+    points = Ends.of(ends, perturbed, solve(solver, perturbed, start), tau)
+    return points._replace(info=with_redundant_rows(points.info, program, z_bar))
 
 
 def solved_along(
@@ -87,7 +88,10 @@ def solved_along(
     ends: Sequence[float],
     solver: Solver,
 ) -> Ends:
-    """The points at w + end tau w_dot for each end, all solved in one batch."""
+    """The points at w + end tau w_dot for each end, tau (batch,), all solved in one batch.
+
+    The fields of `w_dot` are (batch or 1, entries), at the structure's varying entries.
+    """
     batch = len(tau)
     both = np.tile(np.arange(batch), len(ends))
     t = np.concatenate([tau * end for end in ends])
@@ -95,10 +99,10 @@ def solved_along(
     perturbed = along_tangent(
         program.take(both), w_dot.take(both), xp.asarray(t, dtype=program.data.q.dtype)
     )
-    again = solve(solver, perturbed, start=solution.take(both))
+    answer = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
-        again = _without(again, _is_indefinite(perturbed), "its P is indefinite")
-    return Ends.of(ends, perturbed, again, tau)
+        answer = _without(answer, _is_indefinite(perturbed), "its P is indefinite")
+    return Ends.of(ends, perturbed, answer, tau)
 
 
 def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:

@@ -52,19 +52,19 @@ class AlongData:
 
     def sides(self, program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
         """(-(P_dot x + q_dot + A_dot'y), b_dot - A_dot x), 0 where that is rounding."""
-        full = whole(program, self.w_dot)
+        full = all_entries(program, self.w_dot)
         f, g = data_sides(program.structure, full, z)
         sizes = replace(full, **{name: np.abs(v) for name, v in full._items()})
         sizes = replace(sizes, A=-sizes.A)  # so that its product with |x| is added to |b|
         terms = data_sides(program.structure, sizes, Point(np.abs(z.x), -np.abs(z.y), z.s))
-        return _uncancelled(f, terms[0]), _uncancelled(g, terms[1])
+        return _without_rounding(f, terms[0]), _without_rounding(g, terms[1])
 
     def take(self, index: np.ndarray) -> AlongData:
         """Those of some samples."""
         return AlongData(self.w_dot.take(index))
 
 
-def whole(program: ConeProgram, w_dot: Data) -> Data:
+def all_entries(program: ConeProgram, w_dot: Data) -> Data:
     """A direction of the varying entries as one of all entries."""
     full = {}
     for name, entries in program.structure.varying._items():
@@ -81,6 +81,6 @@ def data_sides(structure: Structure, w_dot: Data, z: Point) -> tuple[np.ndarray,
     return -f, w_dot.b - product(structure.A, w_dot.A, z.x)
 
 
-def _uncancelled(v: np.ndarray, terms: np.ndarray) -> np.ndarray:
+def _without_rounding(v: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """Sums, 0 where they are rounding of their terms."""
     return np.where(np.abs(v) > CANCELLED * np.finfo(float).eps * np.abs(terms), v, 0.0)

@@ -46,7 +46,7 @@ class PathMotions:
         """Those from z, whose pairs are the systems', along (f, g) = `side`."""
         program = systems.program
         f, g = conditions(program, z)
-        noise = [_signed(v, k) for k, v in enumerate(rounding(program, z))]
+        noise = [_random_signs(v, k) for k, v in enumerate(rounding(program, z))]
         names = ["step", "dot", "random", "rounded"]
         top, low = (
             np.stack([-own, side[k], own * 0.0, noise[k]], axis=1) for k, own in enumerate((f, g))
@@ -60,7 +60,7 @@ class PathMotions:
                 v[:, [0, -1]] = np.where(good[:, None, None], v[:, [0, -1]], 0.0)
         return cls(systems, stack, low, {name: k for k, name in enumerate(names)}, good)
 
-    def moved(
+    def along(
         self,
         systems: Systems,
         side: tuple[np.ndarray, np.ndarray],
@@ -136,6 +136,6 @@ class PathMotions:
         return Point(x[:, 0], self.systems.dual(u)[:, 0], -product(A, w.A, x[:, 0]))
 
 
-def _signed(v: np.ndarray, seed: int) -> np.ndarray:
+def _random_signs(v: np.ndarray, seed: int) -> np.ndarray:
     """With random signs, the same in each sample."""
     return v * np.random.default_rng(seed).choice([-1.0, 1.0], v.shape[1])

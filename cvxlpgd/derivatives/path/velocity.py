@@ -128,7 +128,7 @@ def _follow(
     flipped |= (after.compliance == 0) != (pairs.compliance == 0)
     flipped &= np.abs(after.y / t - after.s * t) > v_rounded
     same = ~flipped.any(axis=1)
-    final = motions.moved(systems.like(after), side, direction.sides(program, at))
+    final = motions.along(systems.like(after), side, direction.sides(program, at))
     dot = final.point("dot")
     velocity = Velocity(
         dot=dot,
@@ -153,7 +153,7 @@ def _follow(
     return put(velocity, going, _follow(*further, sides, rounds - 1))
 
 
-def pulled(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
+def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
     """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
     P, A = structure.P, structure.A
     across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)

@@ -1,4 +1,4 @@
-"""Differences taken again: at a smaller tau where programs failed, at a larger one for noise.
+"""Differences that are tried once more: at a smaller tau where programs failed, a larger for noise.
 
 difference(samples, tau) -> (value, Info),   tau (samples,)
 """
@@ -25,7 +25,7 @@ Value = TypeVar("Value", Data, Point)
 Difference = Callable[[np.ndarray, np.ndarray], tuple[Value, Info]]
 
 
-def reduced(
+def retry_smaller(
     difference: Difference[Value], tau: np.ndarray, times: int = REDUCED
 ) -> tuple[Value, Info]:
     """The difference at tau; where no perturbed program has a solution, at tau / 10, tau / 100, ...
@@ -38,29 +38,29 @@ def reduced(
     for k in range(1, times + 1):
         if not len(failed):
             break
-        again, its = difference(failed, tau[failed] / 10.0**k)
-        value, info = placed(value, info, failed, again, replace(its, retries=1 + its.retries))
+        smaller, its = difference(failed, tau[failed] / 10.0**k)
+        value, info = place(value, info, failed, smaller, replace(its, retries=1 + its.retries))
         failed = failed[~its.ok]
     for i in failed:
         messages[i] += f", and so it is down to tau = {tau[i] / 10.0**times:.3g}" if times else ""
     return value, replace(info, messages=tuple(messages))
 
 
-def enlarged(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple[Data, Info]:
+def retry_larger(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple[Data, Info]:
     """The same, and where it is noise at 10 tau, 100 tau, ... as often as `times`."""
-    w_bar, info = reduced(difference, tau)
+    w_bar, info = retry_smaller(difference, tau)
     whole = info.tau == tau  # a larger one failed for the others
     samples = np.flatnonzero(info.unresolved & info.ok & whole)
     for k in range(1, times + 1):
         if not len(samples):
             break
         larger, its = difference(samples, tau[samples] * 10.0**k)
-        w_bar, info = placed(w_bar, info, samples, larger, replace(its, retries=1 * its.ok))
+        w_bar, info = place(w_bar, info, samples, larger, replace(its, retries=1 * its.ok))
         samples = samples[its.ok & its.unresolved]
     return w_bar, info
 
 
-def completed(
+def or_nearby(
     limit: Limit, difference: Callable[[np.ndarray], tuple[Value, Info]]
 ) -> tuple[Value, Info]:
     """The limit; for samples that have none what the solutions do nearby, difference(samples)."""
@@ -71,10 +71,10 @@ def completed(
     other, its = difference(lost)
     its = replace(its, regular=np.full(len(lost), False), kink=np.nan_to_num(its.bend))
     info = replace(info, settled=put(info.settled, lost, False))
-    return placed(value, info, lost, other, its)
+    return place(value, info, lost, other, its)
 
 
-def placed(
+def place(
     value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
 ) -> tuple[Value, Info]:
     """The value and report with those of these samples in their places, where they succeeded; where
