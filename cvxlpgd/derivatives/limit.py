@@ -26,14 +26,15 @@ ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding ar
 
 
 def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: float = 0.0) -> Limit:
-    """w_bar at the entries for a point's cotangent, computed for one of about unit size.
+    """w_bar = d/dt ∇L(z + t z_dot) at the entries, z_dot for a point's cotangent.
 
-    With the proximal term of weight `rho` at z. The fields of `z` and `point_bar` are (batch, n),
-    (batch, m) and (batch, m), those of the value (batch, entries).
+    It is computed for one of about unit size, with the proximal term of weight `rho` at z. The
+    fields of `z` and `point_bar` are (batch, n), (batch, m) and (batch, m), those of the value
+    (batch, entries).
     """
-    base = program.proximal(rho, z.x)
-    entries = replace(entries, P=base.structure.P.index(program.structure.P)[entries.P])
-    program = base
+    if rho:
+        plain, program = program.structure.P, program.proximal(rho, z.x)
+        entries = replace(entries, P=program.structure.P.index(plain)[entries.P])
     largest = np.maximum(np.maximum(norm(point_bar.x), norm(point_bar.y)), norm(point_bar.s))
     unit = _power_of_two(largest)[:, None]
     bar = Point(*(v / unit for _, v in point_bar._items()))
@@ -51,7 +52,11 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
 
 
 def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
-    """Z_dot for the data's tangent at the structure's varying entries, proximal term included."""
+    """z_dot for the data's tangent at the varying entries, whose fields are (batch or 1, entries).
+
+    With the proximal term of weight `rho` at z, whose fields are (batch, n), (batch, m) and
+    (batch, m).
+    """
     program = program.proximal(rho, z.x)
     batch = len(z.x)
     largest = np.zeros(batch)

@@ -163,13 +163,13 @@ class Resolves(Bound):
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
-        near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
+        is_near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             base, start = program.take(samples), solution.take(samples)
             z, ends = start.point, [t for t in (hi, lo) if t]
             points = perturb.solved_ends(
-                base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, near
+                base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, is_near
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
                 z, points = with_multipliers(base, z, points)
@@ -185,7 +185,7 @@ class Resolves(Bound):
             middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
             return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
 
-        return retry_larger(difference, tau, automatic.growths(self.tau, self.structure))
+        return retry_larger(difference, tau, automatic.most_growths(self.tau, self.structure))
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""

@@ -54,16 +54,14 @@ def parts(
     only_q, only_b = not others + len(entries.b), not others + len(entries.q)
     if not is_linear(structure) or not (only_q or only_b):
         return None, point_bar
-    nothing = point_bar.y * 0.0
-    y = replace(point_bar * 0.0, y=point_bar.y)
-    x = replace(point_bar, y=nothing)
+    x, y = replace(point_bar, y=point_bar.y * 0.0), replace(point_bar * 0.0, y=point_bar.y)
     far, near = (x, y) if only_q else (y, x)
     if not far.any().any():
         return None, point_bar
     return far, near if near.any().any() else None
 
 
-def growths(tau: Any, structure: Structure) -> int:
+def most_growths(tau: Any, structure: Structure) -> int:
     """How often tau may grow tenfold where a difference is nothing but noise."""
     if not isinstance(tau, str):
         return 0
