@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.families import Instance
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives.perturbation import cotangent_step, without_slack
+from cvxlpgd.derivatives.perturbation import without_slack
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.schedules import Relative
 from cvxlpgd.torch import CvxpyLayer
 

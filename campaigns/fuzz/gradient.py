@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives import tau
+from cvxlpgd.derivatives.tau import automatic, sizes
 from cvxlpgd.errors import (
     CvxlpgdError,
     CvxlpgdWarning,
@@ -108,7 +108,9 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
     if np.ptp(slopes) > SMOOTH * abs(slopes[-1]) + 0.1 * size:
         outcome.notes.append("gradient: not smooth")
         return
-    if tau.is_linear(run.layer._layer.structure):  # its costs' gradients are surrogates by design
+    if automatic.is_linear(
+        run.layer._layer.structure
+    ):  # its costs' gradients are surrogates by design
         outcome.notes.append("gradient: of a linear program")
         return
     mine = _dot(found, dots)
@@ -141,7 +143,7 @@ def _enlarged(run: Forward, bars: list[np.ndarray]) -> bool:
         run.case.problem,
         world.parameters,
         world.variables,
-        derivative=LPGD(tau=Relative(tau.SMOOTH)),
+        derivative=LPGD(tau=Relative(sizes.SMOOTH)),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

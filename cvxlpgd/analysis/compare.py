@@ -23,7 +23,8 @@ from cvxlpgd.derivatives import (
     Implicit,
     check_derivative,
 )
-from cvxlpgd.derivatives.tau import SMOOTH
+from cvxlpgd.derivatives.protocol import require_structure
+from cvxlpgd.derivatives.tau.sizes import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import real
@@ -212,7 +213,7 @@ def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:
 def _exact(layer: Layer, call: Call, reference: Derivative) -> list[Derivative]:
     """Exact(), where it applies and is not the reference."""
     try:
-        Exact().require(call.program.structure, call.solver)
+        require_structure(Exact(), call.program.structure, call.solver)
     except CvxlpgdError:
         return []
     return [] if reference == Exact() else [Exact()]
@@ -220,7 +221,7 @@ def _exact(layer: Layer, call: Call, reference: Derivative) -> list[Derivative]:
 
 def _reference(layer: Layer, call: Call, wanted: Derivative) -> tuple[Derivative, str]:
     try:
-        wanted.require(call.program.structure, call.solver)
+        require_structure(wanted, call.program.structure, call.solver)
     except CvxlpgdError as error:
         differences = FiniteDifference()
         return differences, f"{title_of(differences)}, because {error}"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference
+from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import spread
@@ -95,8 +96,7 @@ class Judge:
     def _differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
         """The parameters' gradients, and what became of them."""
         record = self.call.record.without_backward()
-        fixed = derivative.fixed(self.call.batch.shape)
-        call = replace(self.call, derivative=fixed, record=record)
+        call = replace(self.call.with_derivative(derivative), record=record)
         gradients = call.vjp(self.bars, [True] * len(self.layer.domains))
         return [g for g in gradients if g is not None], record
 
@@ -106,7 +106,8 @@ class Judge:
 
     def row(self, derivative: Derivative, expected: Gradient) -> Row:
         """Time it and judge it."""
-        derivative.require(self.call.program.structure, self.call.solver)
+        require_structure(derivative, self.call.program.structure, self.call.solver)
+        tau, side = derivative.perturbation or (None, None)
         tried = []
         for _ in range(3):
             begin = perf_counter()
@@ -120,8 +121,8 @@ class Judge:
         return Row(
             derivative=title_of(derivative),
             tau=float(np.median(taus)) if taus.size else None,
-            automatic=isinstance(derivative, LPGD) and isinstance(derivative.tau, str),
-            side=derivative.side if isinstance(derivative, LPGD) else None,
+            automatic=isinstance(tau, str),
+            side=side,
             error_reference=_error(flat, wanted),
             cosine_reference=_cosine(flat, wanted),
             error_fd=_error(along, self.slopes),
@@ -145,8 +146,7 @@ class Judge:
 
     def _difference(self, direction: Gradient, step: float) -> tuple[float, float]:
         """The slope by one step, and the size of the terms that add up to it."""
-        call = replace(self.call, derivative=FiniteDifference(step))
-        dots = call.jvp(direction)
+        dots = self.call.with_derivative(FiniteDifference(step)).jvp(direction)
         ok = np.flatnonzero(self.call.record.solution.ok)
         terms = [b[ok] * d[ok] for b, d in zip(self.bars, dots, strict=True)]
         return float(sum(np.sum(t) for t in terms)), float(sum(np.sum(np.abs(t)) for t in terms))

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxlpgd.derivatives import limit, path
-from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.cones import Cone
+from cvxlpgd.derivatives import limit
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path import velocity
+from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
@@ -19,7 +22,7 @@ from cvxlpgd.solvers.protocol import Solver
 
 
 @dataclass(frozen=True)
-class Exact:
+class Exact(Derivative, Bound):
     """The exact derivative.
 
         P x_dot + A'y_dot = -x_bar,   A x_dot + s_dot = -y_bar,   (y_dot, s_dot) along the cones
@@ -35,50 +38,33 @@ class Exact:
         For integer variables, and for programs whose system is too large to factor.
     """
 
+    cones = frozenset({Cone})
     remedy = 'LPGD(tau="informative"), which looks further'
 
-    def require(self, structure: Structure, solver: Solver) -> None:
+    def check(self, structure: Structure, solver: Solver) -> None:
         """Integers have no derivative; a system must fit into memory."""
         if structure.mixed_integer:
             raise DerivativeFailed(
                 "the exact derivative of an integer program is zero or undefined; use LPGD()"
             )
-        if not path.is_followed(structure):
+        if not velocity.is_followed(structure):
             raise DerivativeFailed(
-                f"Exact() factors a system with more than {path.ENTRIES:,} entries here, which is "
-                "too much; use LPGD(), which solves perturbed programs instead"
+                f"Exact() factors a system with more than {velocity.ENTRIES:,} entries here, which "
+                "is too much; use LPGD(), which solves perturbed programs instead"
             )
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
-        """It has one for all entries."""
-
-    def separates(self, structure: Structure) -> bool:
-        """All parameters are differentiated together."""
-        return False
-
-    def fixed(self, batch_shape: tuple[int, ...]) -> Exact:
-        """Nothing changes between calls."""
-        return self
-
-    def take(self, index: np.ndarray) -> Exact:
-        """Nothing differs between samples."""
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Exact:
+        """It reads nothing, and asks no solver."""
         return self
 
     def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
         gradient = limit.vjp(program, solution.point, point_bar, entries)
         return gradient.value, gradient.info(np.nan)
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
         tangent = limit.jvp(program, solution.point, data_dot)
         return tangent.value, tangent.info(np.nan)

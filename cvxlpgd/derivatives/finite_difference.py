@@ -8,10 +8,13 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import is_positive
-from cvxlpgd.derivatives import limit, path
+from cvxlpgd.cones import Cone
+from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import tau as taus
-from cvxlpgd.derivatives.protocol import Info
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.tau import sizes
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
@@ -25,7 +28,7 @@ STENCIL = {1.0: 8 / 12, -1.0: -8 / 12, 2.0: -1 / 12, -2.0: 1 / 12}
 
 
 @dataclass(frozen=True)
-class FiniteDifference:
+class FiniteDifference(Derivative):
     """Fourth-order central differences of the solution.
 
         z_dot = [8 z(w + h w_dot) - 8 z(w - h w_dot) - z(w + 2h w_dot) + z(w - 2h w_dot)] / 12 h
@@ -41,45 +44,38 @@ class FiniteDifference:
     """
 
     step: float = 1e-4
+    cones = frozenset({Cone})
     remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
         if not is_positive(self.step):
             raise InvalidOption(f"step must be a number > 0, not {self.step!r}")
 
-    def require(self, structure: Structure, solver: Solver) -> None:
+    def check(self, structure: Structure, solver: Solver) -> None:
         """Any solver that takes the program will do."""
         require(solver, structure)
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
-        """It has one for all entries."""
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
+        """The solver's own solutions, refined to rounding where that is possible."""
+        return Stencil(self.step, _refined(solver, structure))
 
-    def separates(self, structure: Structure) -> bool:
-        """All parameters are differentiated together."""
-        return False
 
-    def fixed(self, batch_shape: tuple[int, ...]) -> FiniteDifference:
-        """Nothing changes between calls."""
-        return self
+@dataclass(frozen=True)
+class Stencil(Bound):
+    """The differences with this relative step, by a solver."""
 
-    def take(self, index: np.ndarray) -> FiniteDifference:
-        """Nothing differs between samples."""
-        return self
+    step: float
+    solver: Solver
 
     def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """z_bar'(∂z/∂w_k) for each entry k in turn; entries of P move with their mirror image."""
         varying, batch = program.structure.varying, program.batch
         xp = array_namespace(program.data.q)
         like = {"dtype": program.data.q.dtype}
         nothing = {name: xp.zeros((batch, len(v)), **like) for name, v in varying.items()}
-        total, columns = Info.good(batch), {}
+        infos, columns = [Info.good(batch)], {}
         for name, wanted in entries.items():
             columns[name] = xp.zeros((batch, len(wanted)), **like)
             for column, entry in enumerate(np.searchsorted(getattr(varying, name), wanted)):
@@ -89,22 +85,19 @@ class FiniteDifference:
                     mirror = program.structure.P.mirrored[varying.P[entry]]
                     unit[:, entry] = 0.5
                     unit[:, np.searchsorted(varying.P, mirror)] += 0.5
-                z_dot, info = self.jvp(program, solution, Data(**(nothing | {name: unit})), solver)
+                z_dot, info = self.jvp(program, solution, Data(**(nothing | {name: unit})))
                 columns[name][:, column] = sum(
                     xp.sum(v * getattr(z_dot, field), axis=-1) for field, v in point_bar.items()
                 )
-                total.ok[:] &= info.ok
-                total.inaccurate[:] |= info.inaccurate
-        return Data(**columns), total
+                infos.append(info)
+        ok = np.all([info.ok for info in infos], axis=0)
+        inaccurate = np.any([info.inaccurate for info in infos], axis=0)
+        return Data(**columns), Info.good(batch, ok=ok, inaccurate=inaccurate)
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
         h = self._step(program, solution.point, data_dot)
-        ends = perturb.solved_along(
-            program, solution, data_dot, h, list(STENCIL), _polished(solver, program.structure)
-        )
+        ends = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), self.solver)
         z_dot = solution.point * 0.0
         for end, z in ends.points().items():
             z_dot = z_dot + z * STENCIL[end]
@@ -112,14 +105,14 @@ class FiniteDifference:
 
     def _step(self, program: ConeProgram, z: Point, data_dot: Data) -> np.ndarray:
         """H for each sample: a share of what moves, and of the way to the next breakpoint."""
-        h = taus.for_tangent(program, z, data_dot, self.step)
-        if not path.is_followed(program.structure):
+        h = sizes.for_tangent(program, z, data_dot, self.step)
+        if not is_followed(program.structure):
             return h
         reach = limit.jvp(program, z, data_dot).breakpoints.min(axis=1)
         return np.asarray(np.where(reach > 0, np.minimum(h, WITHIN * reach), h))
 
 
-def _polished(solver: Solver, structure: Structure) -> Solver:
+def _refined(solver: Solver, structure: Structure) -> Solver:
     """The solver, its solutions refined to rounding where that is possible."""
     plain = structure.P.size or not structure.polyhedral
     return Refined(solver) if plain and is_refinable(structure) and is_plain(solver) else solver

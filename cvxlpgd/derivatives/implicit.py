@@ -5,34 +5,31 @@ Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
-import scipy.sparse.linalg as sla
 
 from cvxlpgd.checks import is_one_of
-from cvxlpgd.cones import Pow
-from cvxlpgd.derivatives import limit, path
-from cvxlpgd.derivatives.protocol import Info
-from cvxlpgd.derivatives.settings import check_rho
+from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
+from cvxlpgd.derivatives import limit
+from cvxlpgd.derivatives.embedding import MODES, SOLVED, embed
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.derivatives.path.direction import all_entries, data_sides
+from cvxlpgd.derivatives.path.velocity import is_followed
+from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.tau.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
-from cvxlpgd.program.pattern import product, transposed_product
-from cvxlpgd.program.rows import Lift, lift, scs_cones
+from cvxlpgd.program.rows import lift
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
-from cvxlpgd.solvers.run.each import sample
 
-MODES = ("lsqr", "lsmr", "dense")
-SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
-APART = 1e-2  # of the path's gradient: a difference that is said
-REST = 1e-2  # share of a cotangent that its system's right-hand side is taken for, at least
+APART = 1e-2  # of the path's gradient: a difference that is warned of
 
 
 @dataclass(frozen=True)
-class Implicit:
+class Implicit(Derivative, Bound):
     """diffcp's exact derivative at the forward's own point, with P lifted to a second-order cone.
 
     With z = (x, y - s, 1), N(z) = (Q - I) Π(z) + z = 0 at a solution and M = DN(z):
@@ -50,6 +47,7 @@ class Implicit:
 
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
+    cones = frozenset({Zero, NonNeg, SOC, PSD, Exp})
     remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
@@ -57,7 +55,7 @@ class Implicit:
             raise InvalidOption(f"mode must be one of {', '.join(MODES)}, not {self.mode!r}")
         check_rho(self.rho)
 
-    def require(self, structure: Structure, solver: Solver) -> None:
+    def check(self, structure: Structure, solver: Solver) -> None:
         """Diffcp must be installed; it knows no power cones, and integers have no derivative."""
         from importlib.util import find_spec
 
@@ -75,37 +73,20 @@ class Implicit:
                 "the exact derivative of an integer program is zero or undefined; use LPGD()"
             )
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
-        """It has one for all entries."""
-
-    def separates(self, structure: Structure) -> bool:
-        """All parameters are differentiated together."""
-        return False
-
-    def fixed(self, batch_shape: tuple[int, ...]) -> Implicit:
-        """Nothing changes between calls."""
-        return self
-
-    def take(self, index: np.ndarray) -> Implicit:
-        """Nothing differs between samples."""
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Implicit:
+        """It reads nothing, and asks no solver."""
         return self
 
     def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
-        z, info = solution.point, Info.good(program.batch)
+        z, solved = solution.point, np.ones(program.batch, dtype=bool)
         q_bar: np.ndarray = np.zeros_like(z.x)
         b_bar: np.ndarray = np.zeros_like(z.y)
         for i, embedding in enumerate(self._embeddings(program, z)):
-            q_bar[i], b_bar[i] = embedding.vjp(
-                point_bar.x[i], point_bar.y[i], point_bar.s[i], self.mode, info, i
-            )
+            bars = point_bar.x[i], point_bar.y[i], point_bar.s[i]
+            q_bar[i], b_bar[i], solved[i] = embedding.vjp(*bars, self.mode)
         P, A = program.structure.P, program.structure.A
         row, col = P.rows[entries.P], P.cols[entries.P]
         k, j = A.rows[entries.A], A.cols[entries.A]
@@ -115,59 +96,47 @@ class Implicit:
             A=z.y[:, k] * q_bar[:, j] - b_bar[:, k] * z.x[:, j],
             b=b_bar[:, entries.b],
         )
-        base = program.proximal(self.rho, z.x)
-        info.inaccurate[:] |= _contradicted(base, program, z, point_bar, entries, w_bar)
-        info.tau[:], info.method[:] = np.nan, "embedding"
-        return w_bar, replace(info, unresolved=_is_flat(program, w_bar, z, point_bar) & info.ok)
+        wrong = _is_contradicted(program, z, point_bar, entries, w_bar, self.rho)
+        return w_bar, Info.good(
+            program.batch,
+            method="embedding",
+            inaccurate=~solved | wrong,
+            unresolved=_is_flat(program, w_bar, z, point_bar),
+        )
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
-        z, info, structure = solution.point, Info.good(program.batch), program.structure
-        full = {}
-        for name, entries in structure.varying.items():
-            size = getattr(program.data, name).shape[1]
-            full[name] = np.zeros((getattr(data_dot, name).shape[0], size))
-            full[name][:, entries] = getattr(data_dot, name)
-        q_dot = full["q"] + product(structure.P, full["P"], z.x)
-        q_dot = q_dot + transposed_product(structure.A, full["A"], z.y)
-        b_dot = full["b"] - product(structure.A, full["A"], z.x)
-        z_dot = z * 0.0
+        z = solution.point
+        f, b_dot = data_sides(program.structure, all_entries(program, data_dot), z)
+        z_dot, solved, q_dot = z * 0.0, np.ones(program.batch, dtype=bool), -f
         for i, embedding in enumerate(self._embeddings(program, z)):
-            z_dot.x[i], z_dot.y[i], z_dot.s[i] = embedding.jvp(
-                q_dot[i], b_dot[i], self.mode, info, i
+            z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = embedding.jvp(
+                q_dot[i], b_dot[i], self.mode
             )
-        return z_dot, info
+        return z_dot, Info.good(program.batch, inaccurate=~solved)
 
     def _embeddings(self, program: ConeProgram, z: Point) -> Any:
         lifted = lift(program.proximal(self.rho, z.x))
-        return (_embedding(program.structure, lifted, z, i) for i in range(program.batch))
+        return (embed(lifted, z, i) for i in range(program.batch))
 
 
-def _contradicted(
-    base: ConeProgram,
-    program: ConeProgram,
-    z: Point,
-    point_bar: Point,
-    entries: Data,
-    w_bar: Data,
+def _is_contradicted(
+    program: ConeProgram, z: Point, point_bar: Point, entries: Data, w_bar: Data, rho: float
 ) -> np.ndarray:
     """Where the linearized path has another gradient, and knows it to be the derivative, (batch,).
 
     diffcp projects onto exponential cones in coordinates in which small entries are lost.
     """
-    if not path.is_followed(base.structure):
+    if not is_followed(program.proximal(rho, z.x).structure):
         return np.zeros(program.batch, dtype=bool)
-    places = base.structure.P.index(program.structure.P)
-    exact = limit.vjp(base, z, point_bar, replace(entries, P=places[entries.P]))
+    exact = limit.vjp(program, z, point_bar, entries, rho)
     apart, least = np.zeros(program.batch, dtype=bool), SOLVED * _size(z, point_bar)
-    for (name, mine), (_, right) in _paired(w_bar, exact.value):
+    for (name, mine), (_, right) in _pairs(w_bar, exact.value):
         off = norm(mine - right)
         seen = off * (1 + norm(getattr(program.data, name))) > least
         apart |= seen & (off > APART * norm(right))
     one_piece = exact.split is None
-    return np.asarray(apart & exact.regular & exact.settled & one_piece)
+    return np.asarray(apart & exact.exists & exact.settled & one_piece)
 
 
 def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.ndarray:
@@ -180,121 +149,9 @@ def _is_flat(program: ConeProgram, w_bar: Data, z: Point, z_bar: Point) -> np.nd
 
 def _size(z: Point, z_bar: Point) -> np.ndarray:
     """By how much a share of everything would move the loss, (batch,)."""
-    terms = [norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _paired(z_bar, z)]
+    terms = [norm(bar) * (1 + norm(v)) for (_, bar), (_, v) in _pairs(z_bar, z)]
     return np.asarray(sum(terms[1:], terms[0]))
 
 
-def _paired(z_bar: Any, z: Any) -> Any:
+def _pairs(z_bar: Any, z: Any) -> Any:
     return zip(z_bar.items(), z.items(), strict=True)
-
-
-class _Embedding(NamedTuple):
-    """One sample's homogeneous embedding. `rows` are the original rows among the lifted ones."""
-
-    x: np.ndarray
-    y: np.ndarray
-    s: np.ndarray
-    rows: np.ndarray
-    projection: Any  # DΠ_K*(y - s)
-    M: Any
-    dense: Any  # a function that returns M as an array
-
-    def vjp(
-        self, x_bar: np.ndarray, y_bar: np.ndarray, s_bar: np.ndarray,
-        mode: str, info: Info, i: int,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """(q_bar, b_bar) = (x r_w - r_x, y r_w - r_y) with M'r = (DΠ and the scaling)' z_bar."""
-        y_wide, s_wide = np.zeros_like(self.y), np.zeros_like(self.y)
-        y_wide[self.rows], s_wide[self.rows] = y_bar, s_bar
-        x_wide = np.append(x_bar, np.zeros(len(self.x) - len(x_bar)))
-        w_bar = -(self.x @ x_wide + self.y @ y_wide + self.s @ s_wide)
-        v_bar = self.projection.rmatvec(y_wide + s_wide) - s_wide
-        rhs = np.concatenate([x_wide, v_bar, [w_bar]])
-        # where a cotangent meets nothing but noise, as at an inactive row, the rhs is noise as well
-        least = REST * float(np.linalg.norm(np.concatenate([x_bar, y_bar, s_bar])))
-        r = _solved(self, rhs, least, True, mode, info, i)
-        n = len(self.x)
-        q_bar, b_bar = self.x * r[-1] - r[:n], self.y * r[-1] - r[n:-1]
-        return q_bar[: len(x_bar)], b_bar[self.rows]
-
-    def jvp(
-        self, q_dot: np.ndarray, b_dot: np.ndarray, mode: str, info: Info, i: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x, y, s) tangents: -(u - x w, DΠ v - y w, DΠ v - v - s w) with M (u, v, w) = ∂N."""
-        n, wide = len(self.x), np.zeros_like(self.y)
-        wide[self.rows] = b_dot
-        c = np.append(q_dot, np.zeros(n - len(q_dot)))
-        rhs = np.concatenate([c, wide, [-(c @ self.x) - wide @ self.y]])
-        dz = _solved(self, rhs, 0.0, False, mode, info, i)
-        u, v, w = dz[:n], dz[n:-1], dz[-1]
-        moved = self.projection.matvec(v)
-        x_dot = -(u - self.x * w)[: len(q_dot)]
-        return x_dot, -(moved - self.y * w)[self.rows], -(moved - v - self.s * w)[self.rows]
-
-
-def _embedding(structure: Structure, lifted: Lift, z: Point, i: int) -> _Embedding:
-    from diffcp import _diffcp
-    from diffcp.cones import parse_cone_dict, parse_cone_dict_cpp
-
-    _, c, A, b = sample(lifted.program, i)
-    R = lifted.roots[i if len(lifted.roots) > 1 else 0]
-    Rx = R @ z.x[i]
-    t = Rx @ Rx / 2
-    x = np.append(z.x[i], t)
-    y, s = np.zeros(len(b)), np.zeros(len(b))
-    y[lifted.rows], s[lifted.rows] = z.y[i], z.s[i]
-    y[lifted.lifted] = np.concatenate([[t + 0.5, 0.5 - t], -Rx])
-    s[lifted.lifted] = np.concatenate([[t + 0.5, t - 0.5], Rx])
-    column = [v[:, None] for v in (c, b)]
-    Q = sp.csc_matrix(
-        sp.bmat([[None, A.T, column[0]], [-A, None, column[1]], [-column[0].T, -column[1].T, None]])
-    )
-    sizes = {k: v for k, v in scs_cones(lifted.program.structure).items() if v}
-    cones = parse_cone_dict_cpp(parse_cone_dict(sizes))
-    return _Embedding(
-        x, y, s, lifted.rows,
-        _diffcp.dprojection(y - s, cones, True),
-        _diffcp.M_operator(Q, cones, x, y - s, 1.0),
-        lambda: _diffcp.M_dense(Q.toarray(), cones, x, y - s, 1.0),
-    )  # fmt: skip
-
-
-def _solved(
-    embedding: _Embedding,
-    rhs: np.ndarray,
-    least_size: float,
-    transpose: bool,
-    mode: str,
-    info: Info,
-    i: int,
-) -> np.ndarray:
-    """Solve with M or M', each solution checked by its residual; notes in `info` if none holds.
-
-    Residuals are relative to the right-hand side, or to `least_size` where that is larger.
-    """
-    from diffcp import _diffcp
-
-    if not rhs.any():
-        return rhs * 0.0
-    operator = embedding.M.transpose() if transpose else embedding.M
-    size = max(float(np.linalg.norm(rhs)), least_size)
-    best, least = rhs * 0.0, np.inf
-    for method in MODES[MODES.index(mode) :]:
-        if method == "lsqr":
-            trial = _diffcp.lsqr(operator, rhs).solution
-        elif method == "lsmr":
-            shape = (len(rhs), len(rhs))
-            linear = sla.LinearOperator(shape, operator.matvec, operator.rmatvec)
-            trial = sla.lsmr(linear, rhs, atol=1e-14, btol=1e-14, conlim=0, maxiter=10 * len(rhs))[
-                0
-            ]
-        else:
-            M = embedding.dense()
-            trial = np.linalg.lstsq(M.T if transpose else M, rhs, rcond=None)[0]
-        residual = float(np.linalg.norm(operator.matvec(trial) - rhs)) / size
-        if residual < least:
-            best, least = trial, residual
-        if least <= SOLVED:
-            return best
-    info.inaccurate[i] = True
-    return best

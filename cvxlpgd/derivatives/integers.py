@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cvxlpgd.derivatives.perturbation import Ends
+from cvxlpgd.derivatives.ends import Ends
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.restriction import Restriction
@@ -34,9 +34,9 @@ def with_multipliers(program: ConeProgram, z: Point, ends: Ends) -> tuple[Point,
     if not structure.mixed_integer:
         return z, ends
     whole = np.union1d(structure.integer, structure.boolean)
-    fixed = Restriction.of(structure, whole)
-    y, known = _multipliers(fixed, program, z)
-    y_ends, known_ends = _multipliers(fixed, ends.program, ends.point)
+    restriction = Restriction.of(structure, whole)
+    y, known = _multipliers(restriction, program, z)
+    y_ends, known_ends = _multipliers(restriction, ends.program, ends.point)
     known = known & known_ends.reshape(ends.usable.shape)
     messages = [
         text if has else "the program with its integers fixed has no solution"
@@ -49,13 +49,13 @@ def with_multipliers(program: ConeProgram, z: Point, ends: Ends) -> tuple[Point,
 
 
 def _multipliers(
-    fixed: Restriction, program: ConeProgram, z: Point
+    restriction: Restriction, program: ConeProgram, z: Point
 ) -> tuple[np.ndarray, np.ndarray]:
     """The duals of what is left when the integers are fixed at z, and where there are any."""
-    if not len(fixed.free):
+    if not len(restriction.free):
         return z.y * 0.0, np.ones(len(z.y), dtype=bool)
     x = z.x.copy()
-    x[:, fixed.fixed] = np.rint(x[:, fixed.fixed])
-    left, _ = fixed.program(program, x)
-    found = solve(resolved(None, fixed.left, {}), left)
-    return np.where(found.ok[:, None], found.point.y, 0.0), found.ok
+    x[:, restriction.fixed] = np.rint(x[:, restriction.fixed])
+    rest, _ = restriction.program(program, x)
+    solution = solve(resolved(None, restriction.left, {}), rest)
+    return np.where(solution.ok[:, None], solution.point.y, 0.0), solution.ok

@@ -14,12 +14,14 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.derivatives import limit, path, settings
+from cvxlpgd.cones import Cone
+from cvxlpgd.derivatives import limit, noise
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import tau as taus
+from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
-from cvxlpgd.derivatives.protocol import Info
-from cvxlpgd.derivatives.retry import enlarged, placed, reduced
+from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.tau import automatic, settings, sizes
+from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
@@ -27,12 +29,10 @@ from cvxlpgd.solvers.choose.choice import given
 from cvxlpgd.solvers.protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
-ENLARGED = 6  # how often an informative tau may grow tenfold
-SIGHTED = 2  # and that of a linear program's costs, which is of their size at first
 
 
 @dataclass(frozen=True)
-class LPGD:
+class LPGD(Derivative):
     """The gradient of a Lagrange-Moreau envelope of the loss.
 
         z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y) + (rho/2) |x - x*|²_omega
@@ -72,185 +72,148 @@ class LPGD:
     side: Literal["average", "lower", "upper"] = "average"
     solver: Solver | str | None = None
     integer_constraints: bool = False
+    cones = frozenset({Cone})
     remedy = 'LPGD(tau="informative"), which looks further'
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
         check_flag("integer_constraints", self.integer_constraints)
 
-    def require(self, structure: Structure, solver: Solver) -> None:
-        """The re-solves need a solver that takes the program with its proximal term."""
-        require(self._again(solver), structure.proximal if self.rho else structure)
+    @property
+    def perturbation(self) -> tuple[Any, str]:
+        """(tau, side)."""
+        return self.tau, self.side
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
+    def check(self, structure: Structure, solver: Solver) -> None:
+        """The re-solves need a solver that takes the program with its proximal term."""
+        require(self._solver(solver), structure.proximal if self.rho else structure)
+
+    def refuse(self, structure: Structure, entries: Data) -> None:
         """An integer program has multipliers only if they are asked for."""
         if not self.integer_constraints:
             refuse_rows(structure, entries)
 
-    def separates(self, structure: Structure) -> bool:
-        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
-        return self.is_automatic and taus.is_linear(structure) and not structure.mixed_integer
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
+        """With tau read, and spread over the batch where it is an array."""
+        return Resolves(self, structure, self._solver(solver), self.tau).spread(batch_shape)
 
-    @property
-    def is_automatic(self) -> bool:
-        """Whether tau is "auto"."""
-        return isinstance(self.tau, str) and self.tau == "auto"
-
-    def _again(self, solver: Solver) -> Solver:
-        """The solver of the perturbed programs."""
+    def _solver(self, solver: Solver) -> Solver:
+        """That of the perturbed programs."""
         return solver if self.solver is None else given(self.solver, "the solver of LPGD")
 
-    def fixed(self, batch_shape: tuple[int, ...]) -> LPGD:
-        """The same with tau read, and spread over the batch where it is an array."""
-        return replace(self, tau=settings.fixed_tau(self.tau, batch_shape))
 
-    def take(self, index: np.ndarray) -> LPGD:
-        """The same for some samples."""
+@dataclass(frozen=True, eq=False)
+class Resolves(Bound):
+    """LPGD in one forward pass.
+
+    Parameters
+    ----------
+    lpgd : LPGD
+    structure : Structure
+    solver : Solver
+        Of the perturbed programs.
+    tau : str, float, Relative or array (*batch shape)
+        As `lpgd` has it, read.
+    """
+
+    lpgd: LPGD
+    structure: Structure
+    solver: Solver
+    tau: Any
+
+    @property
+    def separates(self) -> bool:
+        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
+        return automatic.separates(self.tau, self.structure)
+
+    def spread(self, batch_shape: tuple[int, ...]) -> Resolves:
+        """Tau, read if it is a callable; an array is spread over the batch."""
+        return replace(self, tau=settings.read(self.tau, batch_shape))
+
+    def take(self, index: np.ndarray) -> Resolves:
+        """Tau may differ between samples."""
         if not isinstance(self.tau, np.ndarray):
             return self
         return replace(self, tau=self.tau.reshape(-1)[index])
 
     def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
-        """The data's cotangent at these entries, each field (batch, entries)."""
-        if not self.is_automatic or program.structure.mixed_integer:
-            return self._differences(program, solution, point_bar, entries, solver)
-        if not path.is_followed(program.structure):
-            return self._differences(program, solution, point_bar, entries, solver)
-        far, near = self._parts(program.structure, point_bar, entries)
-        base = program.proximal(self.rho, solution.point.x)
-        places = base.structure.P.index(program.structure.P)
-        moved = replace(entries, P=places[entries.P])
-        if far is None:
-            gradient = limit.vjp(base, solution.point, near, moved)
-            lost = np.flatnonzero(~gradient.exists)
-            w_bar, info = gradient.value, gradient.info(0.0)
-            if len(lost):  # no derivative exists: what the solutions do nearby
-                part = program.take(lost), solution.take(lost), point_bar.take(lost)
-                other, its = self._differences(*part, entries, solver)
-                its.regular[:], its.kink[:] = False, np.nan_to_num(its.bend)
-                w_bar, info = placed(w_bar, info, lost, other, its)
-            return w_bar, info
-        w_bar, info = self._differences(program, solution, far, entries, solver)
-        if near.any().any():
-            gradient = limit.vjp(base, solution.point, near, moved)
-            exact = gradient.info(0.0)
-            info.method[:] = "path and differences"
-            info.regular[:] = exact.regular
-            info.breakpoints[:] = exact.breakpoints
-            w_bar = w_bar + gradient.value
-        return w_bar, info
+        """The data's cotangent: the limit where tau is automatic, differences elsewhere."""
+        far, near = automatic.parts(self.tau, self.structure, point_bar, entries)
+        if near is None:
+            assert far is not None
+            return self.differences(program, solution, far, entries)
+        gradient = limit.vjp(program, solution.point, near, entries, self.lpgd.rho)
+        if far is not None:
+            w_bar, info = self.differences(program, solution, far, entries)
+            return w_bar + gradient.value, gradient.beside(info)
 
-    def _parts(
-        self, structure: Structure, point_bar: Point, entries: Data
-    ) -> tuple[Point | None, Point]:
-        """The parts of a cotangent to be seen at a finite tau, None where there is none, and in the
-        limit.
+        def nearby(lost: np.ndarray) -> tuple[Data, Info]:
+            part = program.take(lost), solution.take(lost), point_bar.take(lost)
+            return self.differences(*part, entries)
 
-        A linear program's x does not depend on q, nor its y on b, until the next vertex: where q
-        alone is asked for the part of x, where b alone is the part of y would be 0.
-        """
-        zero, others = point_bar * 0.0, len(entries.A) + len(entries.P)
-        only_q, only_b = not others + len(entries.b), not others + len(entries.q)
-        if not taus.is_linear(structure) or not (only_q or only_b):
-            return None, point_bar
-        y = replace(zero, y=point_bar.y)
-        x = replace(point_bar, y=zero.y)
-        far, near = (x, y) if only_q else (y, x)
-        return (far, near) if far.any().any() else (None, point_bar)
+        return or_nearby(gradient, nearby)
 
-    def _differences(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
+    def differences(
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
-        """The difference at tau; one that must inform grows where it is nothing."""
-        again = self._again(solver)
+        """[g(hi) - g(lo)] / (tau (hi - lo)),  g(t) = ∇L(z(t tau)); tau grows where it is noise."""
+        hi, lo = ENDS[self.lpgd.side]
+        xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
-        tau = perturb.cotangent_step(self.tau, program, solution.point, z_bar, again.accuracy)
+        tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
+        is_near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
-            some = program.take(samples), solution.take(samples), z_bar.take(samples)
-            w_bar, mean, info = self._difference(*some, tau, entries, again)
-            s_bar = point_bar.s[samples]
-            return perturb.with_slack(w_bar, some[0], s_bar, mean, entries), info
+            base, start = program.take(samples), solution.take(samples)
+            z, ends = start.point, [t for t in (hi, lo) if t]
+            points = perturb.solved_ends(
+                base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, is_near
+            )
+            if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
+                z, points = with_multipliers(base, z, points)
+            z_hi, z_lo, width, info = points.span(hi, lo, z)
+            g_hi, g_lo = (base.lagrangian_gradient(end, entries) for end in (z_hi, z_lo))
+            w_bar = (g_hi - g_lo) * (1.0 / xp.asarray(tau * width))[:, None]
+            bend = noise.bend(z_hi, z_lo, z, accuracy, points.residual)
+            info = replace(
+                info,
+                unresolved=noise.is_noise(g_hi, g_lo, accuracy) & info.ok,
+                bend=bend * (info.side == "average"),
+            )
+            middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
+            return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
 
-        structure = program.structure
-        times = 0
-        if isinstance(self.tau, str) and not self.is_automatic:
-            times = ENLARGED
-        elif self.is_automatic and (taus.is_linear(structure) or structure.mixed_integer):
-            times = SIGHTED
-        return enlarged(difference, tau, times)
+        return retry_larger(difference, tau, automatic.most_growths(self.tau, self.structure))
 
-    def _difference(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        z_bar: Point,
-        tau: np.ndarray,
-        entries: Data,
-        solver: Solver,
-    ) -> tuple[Data, np.ndarray, Info]:
-        """w_bar, the mean x of both ends, and what became of the re-solves."""
-        hi, lo = ENDS[self.side]
-        xp = array_namespace(solution.point.x)
-        ends = [t for t in (hi, lo) if t]
-        near = not (self.is_automatic and taus.is_linear(program.structure))
-        found = perturb.solved_ends(program, solution, z_bar, tau, ends, self.rho, solver, near)
-        z = solution.point
-        if self.integer_constraints and len(entries.A) + len(entries.b):
-            z, found = with_multipliers(program, z, found)
-        high, low, width, info = found.span(hi, lo, z)
-        g_high = program.lagrangian_gradient(high, entries)
-        g_low = program.lagrangian_gradient(low, entries)
-        w_bar = (g_high - g_low) * (1.0 / xp.asarray(tau * width))[:, None]
-        noise = perturb.is_noise(g_high, g_low, solver.accuracy)
-        bend = perturb.bend(high, low, z, solver.accuracy, found.residual)
-        bend *= info.side == "average"
-        return w_bar, (high.x + low.x) / 2, replace(info, unresolved=noise & info.ok, bend=bend)
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
+        """The solution's tangent: the limit where tau is automatic, differences elsewhere."""
+        if not automatic.has_limit(self.tau, self.structure):
+            return self.tangent_differences(program, solution, data_dot)
+        tangent = limit.jvp(program, solution.point, data_dot, self.lpgd.rho)
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
-        """The solution's tangent: the limit, or an ordinary difference at tau."""
-        followed = path.is_followed(program.structure) and self.is_automatic
-        if not followed:
-            return self._tangent_differences(program, solution, data_dot, solver)
-        base = program.proximal(self.rho, solution.point.x)
-        tangent = limit.jvp(base, solution.point, data_dot)
-        value, info = tangent.value, tangent.info(0.0)
-        lost = np.flatnonzero(~tangent.exists)
-        if len(lost):
+        def nearby(lost: np.ndarray) -> tuple[Point, Info]:
             part = program.take(lost), solution.take(lost), data_dot.take(lost)
-            other, its = self._tangent_differences(*part, solver)
-            its.regular[:] = False
-            value, info = placed(value, info, lost, other, its)
-        return value, info
+            return self.tangent_differences(*part)
 
-    def _tangent_differences(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
+        return or_nearby(tangent, nearby)
+
+    def tangent_differences(
+        self, program: ConeProgram, solution: Solution, data_dot: Data
     ) -> tuple[Point, Info]:
-        """[z(w + tau w_dot) - z(w - tau w_dot)] / 2 tau, one-sided where the side is."""
-        again = self._again(solver)
-        tau = perturb.tangent_step(self.tau, program, solution.point, data_dot, again.accuracy)
-        hi, lo = ENDS[self.side]
-        ends = [t for t in (hi, lo) if t]
+        """[z(w + hi tau w_dot) - z(w + lo tau w_dot)] / (tau (hi - lo))."""
+        hi, lo = ENDS[self.lpgd.side]
+        accuracy = self.solver.accuracy
+        tau = sizes.tangent_step(self.tau, program, solution.point, data_dot, accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
-            start = solution.take(samples)
-            base = program.take(samples).proximal(self.rho, start.point.x)
-            found = perturb.solved_along(base, start, data_dot.take(samples), tau, ends, again)
-            high, low, width, info = found.span(hi, lo, start.point)
-            return (high - low) * (1.0 / (tau * width))[:, None], info
+            start, ends = solution.take(samples), [t for t in (hi, lo) if t]
+            base = program.take(samples).proximal(self.lpgd.rho, start.point.x)
+            points = perturb.solved_along(
+                base, start, data_dot.take(samples), tau, ends, self.solver
+            )
+            z_hi, z_lo, width, info = points.span(hi, lo, start.point)
+            return (z_hi - z_lo) * (1.0 / (tau * width))[:, None], info
 
-        return reduced(difference, tau)
+        return retry_smaller(difference, tau)

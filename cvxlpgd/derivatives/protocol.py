@@ -1,170 +1,101 @@
-"""What a derivative does, and what it reports."""
+"""What a derivative declares and does: once for a layer, and bound to a forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from abc import abstractmethod
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from cvxlpgd.errors import InvalidOption
+from cvxlpgd.cones import Cone
+from cvxlpgd.derivatives.info import Info
+from cvxlpgd.errors import DerivativeFailed, InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
 
 
-@dataclass(frozen=True, eq=False)
-class Info:
-    """What became of each sample's derivative.
+class Bound(Protocol):
+    """A derivative in one forward pass: all that may change between calls is read."""
 
-    Parameters
-    ----------
-    ok : bool array (batch,)
-        Where it is False the derivative has no value.
-    messages : tuple of str (batch,)
-        Why not, or what the caller should know.
-    tau : array (batch,)
-        The perturbation used, NaN for a method without one.
-    retries : int array (batch,)
-        How often it was tried anew: enlarged, reduced, or on one side only.
-    side : str array (batch,)
-        The side of the difference, "average", "lower" or "upper"; empty for a method without one.
-    unresolved : bool array (batch,)
-        Where the value is no more than the solver's noise, or the derivative does not exist.
-    inaccurate : bool array (batch,)
-        Where a solve stayed short of its accuracy, though the value is returned.
-    setups, iterations : arrays (batch,)
-        Of all re-solves: how often matrices were set up, and the solver's iterations.
-    bend : array (batch,)
-        How much the solution's path bends between both ends of an average, from 0, a straight
-        line, to 1; 0 for a method without two ends.
-    method : str array (batch,)
-        How the value came about: "path", "differences", "path and differences", or
-        "embedding" (diffcp's).
-    regular : object array (batch,)
-        Whether the solution is differentiable as far as the value is concerned; None where unknown.
-    kink : array (batch,)
-        |one piece - the other| / (|one| + |other|) of a value that is the mean of two pieces.
-    breakpoints : array (batch, 2)
-        How far the path is straight for t > 0 and t < 0; NaN where unknown.
-    evidence : Limit or None
-        What is known of the value's error and of whether it is unique.
-    settled : bool array (batch,)
-        Where it is False the evidence does not bound the error.
-    """
+    @property
+    def separates(self) -> bool:
+        """Whether parameters of q alone, of b alone and others are differentiated one by one."""
+        return False
 
-    ok: np.ndarray
-    messages: tuple[str, ...]
-    tau: np.ndarray
-    retries: np.ndarray
-    side: np.ndarray
-    unresolved: np.ndarray
-    inaccurate: np.ndarray
-    setups: np.ndarray
-    iterations: np.ndarray
-    bend: np.ndarray
-    method: np.ndarray
-    regular: np.ndarray
-    kink: np.ndarray
-    breakpoints: np.ndarray
-    evidence: Any
-    settled: np.ndarray
+    def spread(self, batch_shape: tuple[int, ...]) -> Bound:
+        """The same for a batch with more axes."""
+        return self
 
-    @classmethod
-    def good(cls, batch: int, tau: float | np.ndarray = np.nan) -> Info:
-        """Nothing to report."""
-        return cls(
-            ok=np.ones(batch, dtype=bool),
-            messages=("",) * batch,
-            tau=np.broadcast_to(np.asarray(tau, dtype=float), (batch,)).copy(),
-            retries=np.zeros(batch, dtype=int),
-            side=np.full(batch, "", dtype="<U7"),
-            unresolved=np.zeros(batch, dtype=bool),
-            inaccurate=np.zeros(batch, dtype=bool),
-            setups=np.zeros(batch),
-            iterations=np.zeros(batch),
-            bend=np.zeros(batch),
-            method=np.full(batch, "differences", dtype="<U20"),
-            regular=np.full(batch, None),
-            kink=np.zeros(batch),
-            breakpoints=np.full((batch, 2), np.nan),
-            evidence=None,
-            settled=np.ones(batch, dtype=bool),
-        )
+    def take(self, index: np.ndarray) -> Bound:
+        """The same for the samples at these positions of the flattened batch."""
+        return self
 
-    @classmethod
-    def merged(cls, parts: Sequence[Info]) -> Info:
-        """The report of several groups of parameters: what went wrong in any, tau where one has it.
-
-        The evidence is left out.
+    @abstractmethod
+    def vjp(
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
+    ) -> tuple[Data, Info]:
+        """The data's cotangent at these entries, each field (batch, entries), for the point's,
+        whose fields are (batch, n), (batch, m) and (batch, m).
         """
-        if len(parts) == 1:
-            return parts[0]
-        tau = parts[0].tau
-        for part in parts[1:]:
-            tau = np.fmax(tau, part.tau)
-        first, rest = parts[0], parts[1:]
-        out = cls.good(len(first.ok), tau)
-        texts = zip(*(part.messages for part in parts), strict=True)
-        for part in parts:
-            out.ok[:] &= part.ok
-            out.inaccurate[:] |= part.inaccurate
-            out.settled[:] &= part.settled
-            out.retries[:] += part.retries
-            out.setups[:] += part.setups
-            out.iterations[:] += part.iterations
-            out.bend[:] = np.fmax(out.bend, part.bend)
-            out.kink[:] = np.fmax(out.kink, part.kink)
-            out.breakpoints[:] = np.fmin(out.breakpoints, part.breakpoints)
-            out.side[:] = np.where(out.side == "", part.side, out.side)
-        out.unresolved[:] = np.all([part.unresolved for part in parts], axis=0)
-        out.method[:], out.regular[:] = first.method, first.regular
-        for part in rest:
-            out.method[part.method != out.method] = "path and differences"
-            worse = [known is False or now is None for known, now in
-                     zip(part.regular, out.regular, strict=True)]  # fmt: skip
-            out.regular[worse] = part.regular[worse]
-        return replace(out, messages=tuple(next(filter(None, t), "") for t in texts))
+
+    @abstractmethod
+    def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
+        """The point's tangent for the data's at the structure's varying entries, each field
+        (batch or 1, entries).
+        """
 
 
 @runtime_checkable
 class Derivative(Protocol):
-    """A frozen value: a method and its settings. A new one needs this and nothing else."""
+    """A frozen value: a method and its settings. A new one writes what is abstract here."""
 
     @property
+    @abstractmethod
+    def cones(self) -> frozenset[type]:
+        """Cone types it differentiates through; {Cone} is all of them."""
+
+    @property
+    @abstractmethod
     def remedy(self) -> str:
         """What to try where its gradient is zero."""
 
-    def require(self, structure: Structure, solver: Solver) -> None:
-        """Raise where the method cannot serve programs of this structure, solved by `solver`."""
+    @property
+    def perturbation(self) -> tuple[Any, str] | None:
+        """(tau, side) of a method that perturbs programs by a size and to a side."""
+        return None
 
-    def require_entries(self, structure: Structure, entries: Data) -> None:
-        """Raise where the method has no derivative for these entries of the data."""
+    def check(self, structure: Structure, solver: Solver) -> None:
+        """Raise where it cannot serve programs of this structure, solved by `solver`, whatever
+        their cones. Asked when a layer is made; reads nothing that may change between calls.
+        """
+        return
 
-    def fixed(self, batch_shape: tuple[int, ...]) -> Self:
-        """The same with all that may change between calls read once, for one forward pass."""
+    def refuse(self, structure: Structure, entries: Data) -> None:
+        """Raise where it has no derivative for these entries of the data."""
+        return
 
-    def take(self, index: np.ndarray) -> Self:
-        """The same for some samples of the flattened batch."""
+    @abstractmethod
+    def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
+        """For one forward pass of programs that it serves, with all that may change read once."""
 
-    def separates(self, structure: Structure) -> bool:
-        """Whether parameters of q alone, of b alone and others are differentiated one by one."""
 
-    def vjp(
-        self,
-        program: ConeProgram,
-        solution: Solution,
-        point_bar: Point,
-        entries: Data,
-        solver: Solver,
-    ) -> tuple[Data, Info]:
-        """The data's cotangent at these entries (each field (batch, entries)) for the point's."""
+def require_structure(derivative: Derivative, structure: Structure, solver: Solver) -> None:
+    """Raise unless a derivative serves programs of this structure, solved by `solver`.
 
-    def jvp(
-        self, program: ConeProgram, solution: Solution, data_dot: Data, solver: Solver
-    ) -> tuple[Point, Info]:
-        """The point's tangent for the data's tangent at the structure's varying entries."""
+    Raises
+    ------
+    CvxlpgdError
+        What its own check raises, and DerivativeFailed for a cone that it does not name.
+    """
+    derivative.check(structure, solver)
+    types = set() if Cone in derivative.cones else {type(cone) for cone, _, _ in structure.blocks}
+    unknown = sorted(cone.__name__ for cone in types - derivative.cones)
+    if unknown:
+        raise DerivativeFailed(
+            f"{type(derivative).__name__}() cannot differentiate through "
+            f"{' and '.join(unknown)} cones; use LPGD()"
+        )
 
 
 def check_derivative(name: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cvxlpgd.derivatives import Derivative
+from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import DEFAULT, take_apart
@@ -52,5 +53,5 @@ def choose(
     if settings.executor is not None:
         solver = OnExecutor(solver, settings.executor, always.get("time_limit"))
     derivative = settings.derivative if spelled.derivative is None else spelled.derivative
-    derivative.require(structure, solver)
+    require_structure(derivative, structure, solver)
     return solver, derivative

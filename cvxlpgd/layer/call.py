@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import Derivative, Info
+from cvxlpgd.derivatives.protocol import Bound
 from cvxlpgd.layer import failure
 from cvxlpgd.layer.accuracy import Gradients, Tangents, judge
 from cvxlpgd.layer.compiled import Compiled
@@ -45,7 +46,8 @@ class Call:
     record : Record
     solver : Solver
     derivative : Derivative
-        With all that may change between calls read.
+    bound : Bound
+        The derivative, with all that may change between calls read.
     policy : "raise" or "nan"
         What becomes of samples without a derivative.
     once : Once
@@ -63,6 +65,7 @@ class Call:
     record: Record
     solver: Solver
     derivative: Derivative
+    bound: Bound
     policy: str
     once: failure.Once
 
@@ -94,8 +97,13 @@ class Call:
             full=solution,
             outputs=self.compiled.canonical.variables.values(z),
             record=Record.of(self.solver.name, solution, nothing, batch.shape),
-            derivative=self.derivative.fixed(batch.shape),
+            bound=self.bound.spread(batch.shape),
         )
+
+    def with_derivative(self, derivative: Derivative) -> Call:
+        """The same with another derivative."""
+        bound = derivative.bind(self.program.structure, self.solver, self.batch.shape)
+        return replace(self, derivative=derivative, bound=bound)
 
     def vjp(self, bars: Sequence[np.ndarray], needed: Sequence[bool]) -> list[np.ndarray | None]:
         """Parameters' cotangents, each of its parameter's shape, for the variables' cotangents.
@@ -138,7 +146,7 @@ class Call:
         """The parameters that are differentiated together, those that reach no data in none."""
         parameters = self.compiled.canonical.parameters
         self.entries(needed)
-        if self.derivative.separates(self.program.structure):
+        if self.bound.separates:
             fields = [parameters.fields(k) if need else "" for k, need in enumerate(needed)]
             alone = [name if name in ("q", "b") else "mixed" if name else "" for name in fields]
             groups = [[name == kind for name in alone] for kind in ("q", "b", "mixed")]
@@ -151,9 +159,8 @@ class Call:
     ) -> tuple[list[Any], Info, np.ndarray]:
         """Some parameters' cotangents, the report, and how far they may be off, (active,)."""
         parameters, entries = self.compiled.canonical.parameters, self.entries(needed)
-        program, solution = active.of_programs(self.program), self.solution.take(active.rows)
-        w_bar, info = self.derivative.take(active.places).vjp(
-            program, solution, point_bar, entries, self.solver
+        w_bar, info = self.bound.take(active.places).vjp(
+            active.of_programs(self.program), self.solution.take(active.rows), point_bar, entries
         )
         flat = [active.of_handed(v) for v in self.flat]
         gradients = parameters.cotangents(flat, w_bar, entries, needed)
@@ -168,7 +175,7 @@ class Call:
     def entries(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that get a cotangent; raises where the derivative has none."""
         entries = self.compiled.canonical.parameters.entries(needed)
-        self.derivative.require_entries(self.program.structure, entries)
+        self.derivative.refuse(self.program.structure, entries)
         return entries
 
     def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -186,8 +193,9 @@ class Call:
             w_dot = compiled.canonical.parameters.tangent(
                 [active.of_handed(v) for v in self.flat], [active.of_handed(v) for v in tangents]
             )
-            program, solution = active.of_programs(self.program), self.solution.take(active.rows)
-            z_dot, info = self.derivative.take(places).jvp(program, solution, w_dot, self.solver)
+            z_dot, info = self.bound.take(places).jvp(
+                active.of_programs(self.program), self.solution.take(active.rows), w_dot
+            )
             values = variables.tangents(outputs, z_dot)
             values, info, errors = judge(values, z_dot, info, Tangents(variables, outputs))
             self.note(info, active)

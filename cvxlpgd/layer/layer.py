@@ -145,7 +145,7 @@ class Layer:
     def require_entries(self, needed: Sequence[bool]) -> None:
         """Raise where the derivative has none for parameters, before anything is solved."""
         if any(needed):
-            self.derivative.require_entries(self.structure, self.entries(needed))
+            self.derivative.refuse(self.structure, self.entries(needed))
 
     @property
     def solvers(self) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ class Layer:
         else:
             solver, derivative = self._warmly_chosen if warm else self._chosen
         batch = form_batch(self.domains, values)
-        derivative = derivative.fixed(batch.shape)
+        bound = derivative.bind(self.structure, solver, batch.shape)
         faults, policy = self._compiled.faults(batch), self.settings.on_failure
         if policy == "raise":
             failure.raise_faults(faults, batch.shape)
@@ -247,7 +247,7 @@ class Layer:
             _keep(self._memory.starts, batch.shape, full, SHAPES)
         return Call(
             self._compiled, batch, handed, flat, program, solution, full, outputs, record, solver,
-            derivative, policy, self._once,
+            derivative, bound, policy, self._once,
         )  # fmt: skip
 
     def _cotangent(self, bars: Sequence[np.ndarray]) -> np.ndarray:

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives import settings
 from cvxlpgd.derivatives.integers import refuse_rows
 from cvxlpgd.derivatives.lpgd import ENDS, LPGD
+from cvxlpgd.derivatives.tau import settings
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import spread
@@ -83,9 +84,9 @@ def refuse_integer_rows(layer: Layer, needed: Sequence[bool]) -> None:
 
 
 def own_settings(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:
-    """Tau and side; where they are None, those of the layer's own LPGD."""
-    mine = layer.derivative if isinstance(layer.derivative, LPGD) else LPGD()
-    return mine.tau if tau is None else tau, mine.side if side is None else side
+    """Tau and side; where they are None, those of the layer's own derivative, or LPGD's."""
+    own_tau, own_side = layer.derivative.perturbation or LPGD().perturbation
+    return own_tau if tau is None else tau, own_side if side is None else side
 
 
 def as_list(values: Any, what: str, *arrays: type) -> list[Any]:
@@ -149,10 +150,10 @@ def envelope(
     outputs = [output[places] for output in call.outputs]
     rows = [bar[places] for bar in spread_to_outputs(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
-    fixed = settings.fixed_tau(tau, call.batch.shape)
+    fixed = settings.read(tau, call.batch.shape)
     if isinstance(fixed, np.ndarray):
         fixed = fixed.reshape(-1)[places]
-    tau = perturb.cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
+    tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
     solved = perturb.solved_ends(program, solution, z_bar, tau, ends, rho, call.solver)

@@ -134,13 +134,13 @@ def kappa_of_linear_programs(kappa: float) -> Iterator[None]:
 
     The package has no option for it: its constant is replaced while the context lasts.
     """
-    from cvxlpgd.derivatives import tau
+    from cvxlpgd.derivatives.tau import sizes
 
-    before, tau.LINEAR = tau.LINEAR, kappa
+    before, sizes.LINEAR = sizes.LINEAR, kappa
     try:
         yield
     finally:
-        tau.LINEAR = before
+        sizes.LINEAR = before
 
 
 def setting(method: str) -> tuple[LPGD, AbstractContextManager[None]]:

@@ -9,7 +9,8 @@ from scipy.optimize import linprog
 
 from cvxlpgd import LPGD, FiniteDifference, Implicit
 from cvxlpgd.cones import Pow
-from cvxlpgd.derivatives import perturbation as _perturb
+from cvxlpgd.derivatives.perturbation import without_slack
+from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import DegenerateGradientWarning
 from cvxlpgd.layer import Layer
 from cvxlpgd.numpy import CvxpyLayer
@@ -146,16 +147,18 @@ def test_cotangents_of_all_of_a_point(name):
     rng, z = np.random.default_rng(3), at.call.solution.point
     bars = Point(*(rng.normal(size=v.shape) for v in (z.x, z.y, z.s)))
     entries, fields = program.structure.varying, ("P", "q", "A", "b")
-    folded = _perturb.without_slack(program, bars)
-    step = _perturb.cotangent_step("auto", program, z, folded, 1e-12)
+    folded = without_slack(program, bars)
+    step = cotangent_step("auto", program, z, folded, 1e-12)
     for derivative in (LPGD(tau=step / 10), Implicit("dense")):
-        w_bar, _ = derivative.vjp(program, solution, bars, entries, solver)
+        bound = derivative.bind(program.structure, solver, at.call.batch.shape)
+        w_bar, _ = bound.vjp(program, solution, bars, entries)
         for seed in range(3):
             values = at.tangent(np.random.default_rng(seed))
             w_dot = at.call.compiled.canonical.parameters.tangent(
                 at.call.flat, [v.reshape(len(v), -1) for v in values]
             )
-            z_dot, _ = JUDGE.jvp(program, solution, w_dot, solver)
+            judge = JUDGE.bind(program.structure, solver, at.call.batch.shape)
+            z_dot, _ = judge.jvp(program, solution, w_dot)
             slope = sum(np.sum(getattr(bars, k) * getattr(z_dot, k)) for k in ("x", "y", "s"))
             pairs = [(getattr(w_bar, k), getattr(w_dot, k)) for k in fields]
             found = sum(np.sum(bar * dot) for bar, dot in pairs)
@@ -283,15 +286,16 @@ def test_derivatives_work_on_torch_arrays(name):
     program, solution, solver = at.call.program, at.call.solution, at.call.solver
     rng, z = np.random.default_rng(3), solution.point
     bars = Point(*(rng.normal(size=v.shape) for v in (z.x, z.y, z.s)))
-    entries, derivative = program.structure.varying, LPGD(tau=1e-3, rho=0.1)
-    expected, _ = derivative.vjp(program, solution, bars, entries, solver)
+    entries = program.structure.varying
+    bound = LPGD(tau=1e-3, rho=0.1).bind(program.structure, solver, at.call.batch.shape)
+    expected, _ = bound.vjp(program, solution, bars, entries)
 
     def tensors(vector):
         return type(vector)(*(torch.tensor(v) for _, v in vector.items()))
 
     program = type(program)(program.structure, tensors(program.data))
     solution = solve(solver, program)
-    found, _ = derivative.vjp(program, solution, tensors(bars), entries, solver)
+    found, _ = bound.vjp(program, solution, tensors(bars), entries)
     assert isinstance(found, Data)
     for field in ("P", "q", "A", "b"):
         value = getattr(found, field)

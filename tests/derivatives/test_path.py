@@ -10,7 +10,8 @@ import pytest
 from scipy.special import logsumexp
 
 from cvxlpgd import LPGD, Exact, Implicit
-from cvxlpgd.derivatives import path
+from cvxlpgd.derivatives.path import velocity
+from cvxlpgd.derivatives.registry import ROWS
 from cvxlpgd.errors import (
     DegenerateGradientWarning,
     DerivativeFailed,
@@ -21,7 +22,8 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.solvers import SCS, Clarabel
 from tests import zoo
 
-BOTH = pytest.mark.parametrize("derivative", [LPGD(), Exact()], ids=lambda d: type(d).__name__)
+ANY_SCALE = [row.examples[0] for row in ROWS if row.any_scale]  # LPGD() and Exact() among them
+BOTH = pytest.mark.parametrize("derivative", ANY_SCALE, ids=lambda d: type(d).__name__)
 
 
 def gradient(layer: CvxpyLayer, value, bar) -> np.ndarray:
@@ -311,7 +313,7 @@ def test_the_error_bar_of_a_rough_solution_tells_its_error():
 
 
 def test_too_large_a_system_is_left_to_resolves(monkeypatch):
-    monkeypatch.setattr(path, "ENTRIES", 3)
+    monkeypatch.setattr(velocity, "ENTRIES", 3)
     with pytest.raises(DerivativeFailed, match="too much; use LPGD"):
         projection(-1.0, 1.0, derivative=Exact())
     layer = projection(-1.0, 1.0)

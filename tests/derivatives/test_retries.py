@@ -211,3 +211,13 @@ def test_a_linear_programs_tau_grows_while_it_sees_nothing():
     assert layer.info.retries == 1
     assert layer.info.tau == pytest.approx(10.0)
     np.testing.assert_allclose(found, [-0.05, 0.05, 0.0], atol=1e-9)
+
+
+def test_an_indefinite_program_has_failed_and_says_so():
+    """P - tau P_dot at tau = 2e6, and at a thousandth of it: its solver may call it anything."""
+    x, P = cp.Variable(2), cp.Parameter((2, 2), PSD=True)
+    problem = cp.Problem(cp.Minimize(cp.quad_form(x, P) / 2 - cp.sum(x)), [cp.norm(x, "inf") <= 9])
+    layer = CvxpyLayer(problem, [P], [x], derivative=LPGD(tau=2e6, side="upper"))
+    words = r"upper side, tau = 2e\+06, is failed \(its P is indefinite\)"
+    with pytest.raises(SolveFailed, match=words):
+        layer.jvp([np.eye(2)], [np.eye(2)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from cvxlpgd import LPGD
@@ -53,7 +51,7 @@ class At:
         return self.call.record.tau * (size / 1e-3)
 
     def _call(self, derivative) -> Call:
-        return replace(self.call, derivative=derivative.fixed(self.call.batch.shape))
+        return self.call.with_derivative(derivative)
 
     def _solved(self, solver) -> tuple[Layer, Call]:
         worst = []

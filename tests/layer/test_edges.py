@@ -102,7 +102,7 @@ def test_no_installed_solver_suits(monkeypatch):
 def test_the_exact_derivative_without_diffcp_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SolverNotInstalled, match="pip install"):
-        Implicit().require(CvxpyLayer(SQUARE, [a], [x], solver=Clarabel())._layer.structure, None)
+        Implicit().check(CvxpyLayer(SQUARE, [a], [x], solver=Clarabel())._layer.structure, None)
 
 
 def test_an_infinite_constant_is_refused():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
-from cvxlpgd.derivatives.perturbation import is_noise, solved_ends
+from cvxlpgd.derivatives.noise import is_noise
+from cvxlpgd.derivatives.perturbation import solved_ends
 from cvxlpgd.program import Data, Point, Residuals, norm, outer
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solvers import Clarabel

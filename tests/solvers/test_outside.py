@@ -131,7 +131,7 @@ def test_warm_starts_of_many_batch_sizes_do_not_pile_up():
     layer = projection()
     for size in range(1, 30):
         layer(np.ones((size, 2)), warm_start=True)
-    assert len(layer._layer._starts) <= 8
+    assert len(layer._layer._memory.starts) <= 8
     layer(np.ones((29, 2)), warm_start=True)
     assert layer.info.status.shape == (29,)
 

@@ -48,7 +48,7 @@ def check_tau(tau: Any) -> None:
         raise InvalidOption(f"tau must be > 0 and finite everywhere, not {tau!r}")
 
 
-def fixed_tau(tau: Any, batch_shape: tuple[int, ...]) -> Any:
+def read(tau: Any, batch_shape: tuple[int, ...]) -> Any:
     """Tau read if it is a callable; an array spread over the batch."""
     if callable(tau):
         read = tau()

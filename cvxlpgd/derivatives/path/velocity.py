@@ -1,0 +1,165 @@
+"""The path of the perturbed solutions, linearized: where it goes, how far, how well that is known.
+
+    z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y)  ~  z* + t (x_dot, y_dot, s_dot)
+
+    P x_dot + A'y_dot = f,    A x_dot + s_dot = g,    (y_dot, s_dot) along the cones
+
+with f = -x_bar and g = -y_bar for a cotangent, and for the data's direction w_dot
+f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x. Its gradient is the exact derivative
+w_bar = d/dt ∇L(z* + t z_dot) = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot).
+
+One more Newton step is taken first; w_bar's change by it, and by rounding, is the error bar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.derivatives.path.direction import Direction
+from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
+from cvxlpgd.derivatives.samples import put
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
+from cvxlpgd.program.kkt import Systems
+from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
+from cvxlpgd.program.pattern import picked
+from cvxlpgd.program.threads import one_thread_each
+
+ENTRIES = 2_000_000  # of a system: one with more is not factored
+ROUNDS = 4  # Newton steps at most, until the active rows settle
+LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
+
+
+@dataclass(frozen=True, eq=False)
+class Velocity:
+    """How the solutions of a batch move, per sample.
+
+    Parameters
+    ----------
+    dot : Point
+        (x_dot, y_dot, s_dot).
+    at : Point
+        The solutions, one Newton step better.
+    earlier, before : Point
+        `dot` and `at` as they were before that step.
+    doubt, least : Point
+        What rounding of the system's terms does to `dot`; and what is near to 0 beside `dot`.
+    random, null : Point
+        A random motion, and its part that the system does not see, 0 where it sees everything.
+    consistent : bool array (batch,)
+        Whether the system is solved.
+    settled : bool array (batch,)
+        Whether the Newton step solved its own system and changed no active row.
+    weights, noise : arrays (batch, m)
+        The rows' units, and the noise of y - s in them: what is smaller is not known.
+    """
+
+    dot: Point
+    at: Point
+    earlier: Point
+    before: Point
+    doubt: Point
+    least: Point
+    random: Point
+    null: Point
+    consistent: np.ndarray
+    settled: np.ndarray
+    weights: np.ndarray
+    noise: np.ndarray
+
+    def take(self, index: np.ndarray) -> Velocity:
+        """Those of some samples, in order."""
+        if len(index) == len(self.settled):
+            return self
+
+        def own(v: Any) -> Any:
+            return v.pick(index) if isinstance(v, Point) else v[index]
+
+        return replace(self, **{name: own(v) for name, v in vars(self).items()})
+
+
+def is_followed(structure: Structure) -> bool:
+    """Whether a structure's systems are small enough to be factored."""
+    curved = sum(c.rows**2 * count for c, _, count in structure.blocks if not is_diagonal(c))
+    size = structure.P.size + 2 * structure.A.size + curved
+    return not structure.mixed_integer and size <= ENTRIES
+
+
+def follow(
+    program: ConeProgram, z: Point, direction: Direction, shift: np.ndarray | None = None
+) -> Velocity:
+    """The velocity of the path that leaves z in a direction.
+
+    Parameters
+    ----------
+    shift : array (batch, m), optional
+        Which side weakly active rows are on, see `Pairs.of`.
+    """
+    with one_thread_each(), np.errstate(all="ignore"):
+        return _follow(program, z, direction, weights(program, z), shift, ROUNDS)
+
+
+def _follow(
+    program: ConeProgram,
+    z: Point,
+    direction: Direction,
+    t: np.ndarray,
+    shift: np.ndarray | None,
+    rounds: int,
+) -> Velocity:
+    """The velocity one Newton step from z, or more where the active rows do not settle yet."""
+    structure = program.structure
+    pairs = Pairs.of(structure, z, t, shift)
+    here, systems = Point(z.x, pairs.y, pairs.s), Systems(program, pairs)
+    side = direction.sides(program, here)
+    motions = PathMotions.of(systems, here, side)
+    step, rounded = motions.point("step"), motions.point("rounded")
+    then = here + step
+    v_step = np.abs(step.y / t) + np.abs(step.s * t)
+    v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
+    settled = np.zeros_like(t) if shift is None else shift
+    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
+    kept = np.where(unsure & (settled == 0), np.where(systems.held, 1.0, -1.0), settled)
+    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    at = Point(then.x, after.y, after.s)
+    flipped = np.isfinite(after.compliance) != systems.held
+    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
+    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
+    same = ~flipped.any(axis=1)
+    final = motions.along(systems.like(after), side, direction.sides(program, at))
+    dot = final.point("dot")
+    velocity = Velocity(
+        dot=dot,
+        at=at,
+        earlier=dot if final is motions else motions.point("dot"),
+        before=here,
+        doubt=motions.doubt,
+        least=final.least,
+        random=final.random,
+        null=final.null,
+        consistent=final.stack.is_solved(final.columns["dot"]),
+        settled=motions.good & same,
+        weights=t,
+        noise=v_step + v_rounded,
+    )
+    size = norm(here.y / t) + norm(here.s * t)
+    going = np.flatnonzero(motions.good & (~same | (norm(v_step) > LARGE * size)))
+    if rounds == 1 or not len(going):
+        return velocity
+    sides = None if shift is None else shift[going]
+    further = program.take(going), then.pick(going), direction.take(going), t[going]
+    return put(velocity, going, _follow(*further, sides, rounds - 1))
+
+
+def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
+    """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
+    P, A = structure.P, structure.A
+    across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)
+    return Data(
+        P=across / 2,
+        q=picked(velocity.x, entries.q),
+        A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
+        b=-picked(velocity.y, entries.b),
+    )
