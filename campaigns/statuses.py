@@ -22,7 +22,7 @@ from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solution import Solution
-from cvxlpgd.solvers.choose.choice import named, resolved
+from cvxlpgd.solvers.choose.choice import choose_solver, solver_of_name
 from cvxlpgd.solvers.protocol import missing_cones
 from cvxlpgd.solvers.run.solve import solve
 
@@ -145,7 +145,9 @@ def told(
         quadratic = number % 2 == 1
         rng = np.random.default_rng([seed, KINDS.index(kind), list(CONES).index(name), number])
         one = program(rng, kind, CONES[name], quadratic, wild * (number % 4 > 1))
-        chosen = resolved(None, one.structure, {}) if solver is None else named(solver)
+        chosen = (
+            choose_solver(None, one.structure, {}) if solver is None else solver_of_name(solver)
+        )
         if missing_cones(chosen, one.structure):
             continue
         with warnings.catch_warnings():

@@ -117,7 +117,7 @@ def _guard(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | 
 
 
 def _solvers() -> int:
-    from cvxlpgd.solvers.choose.choice import known
+    from cvxlpgd.solvers.choose.choice import all_solvers
 
     rows = [
         [
@@ -128,7 +128,7 @@ def _solvers() -> int:
             "yes" if solver.quadratic else "",
             "yes" if solver.integer else "",
         ]
-        for solver, own, installed in known()
+        for solver, own, installed in all_solvers()
     ]
     head = ["solver", "installed", "how", "cones", "quadratic", "integer"]
     print(tabulate(rows, headers=head, tablefmt="github"))

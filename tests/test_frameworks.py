@@ -39,8 +39,11 @@ def layer_of(framework, **options):
     return framework.layer(PROBLEM, [A, b], [x], **options)
 
 
-@frameworks
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("framework", "name"),
+    [(row, name) for row in FRAMEWORKS for name in SHAPES if row.empty or name != "no sample"],
+    ids=str,
+)
 def test_solutions_and_gradients_are_the_cores(framework, name):
     of_A, of_b, batch = SHAPES[name]
     values = draw(of_A, of_b)

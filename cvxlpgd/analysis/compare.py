@@ -12,7 +12,7 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from cvxlpgd.analysis.score import Judge, Row, title_of
+from cvxlpgd.analysis.score import Judge, Score, title_of
 from cvxlpgd.analysis.score import cotangents as loss_cotangents
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import (
@@ -43,7 +43,7 @@ class Comparison:
 
     Attributes
     ----------
-    rows : tuple of Row
+    rows : tuple of Score
     reference : str
         The derivative that errors and cosines are relative to.
     noise : float
@@ -53,7 +53,7 @@ class Comparison:
         Size of the batch, and of all parameters together.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Score, ...]
     reference: str
     noise: float
     solver: str
@@ -171,7 +171,7 @@ def compare(
     return Comparison(rows, name, noise, call.record.solver, samples, size)
 
 
-def _tau(row: Row) -> str:
+def _tau(row: Score) -> str:
     """A row's tau in the table."""
     if row.tau is None:
         return ""

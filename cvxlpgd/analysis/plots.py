@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.analysis.score import Row
+from cvxlpgd.analysis.score import Score
 from cvxlpgd.errors import SolverNotInstalled
 
 _COLORS = {"lower": "#d95f02", "upper": "#7570b3", "average": "#1b9e77"}
 
 
 def draw_comparison(
-    rows: Sequence[Row], reference: str, noise: float, title: str, path: str
+    rows: Sequence[Score], reference: str, noise: float, title: str, path: str
 ) -> None:
     """Error against tau, both sides and the average, with the solver's noise and the other rows.
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of Score
     reference : str
         The derivative that errors are relative to.
     noise : float
@@ -54,7 +54,7 @@ def draw_comparison(
     figure.savefig(path, dpi=150)
 
 
-def _draw_errors(axis: Any, rows: Sequence[Row], noise: float, field: str) -> None:
+def _draw_errors(axis: Any, rows: Sequence[Score], noise: float, field: str) -> None:
     chosen = [row for row in rows if not row.automatic]
     for side, color in _COLORS.items():
         pairs = [(r.tau, getattr(r, field)) for r in chosen if r.side == side]

@@ -29,7 +29,7 @@ Gradient = list[np.ndarray]
 
 
 @dataclass(frozen=True)
-class Row:
+class Score:
     """One derivative's gradient of one loss, judged.
 
     Attributes
@@ -104,7 +104,7 @@ class Judge:
         """The perturbations that a derivative takes, (*batch shape,)."""
         return self._differentiate(derivative)[1].tau
 
-    def row(self, derivative: Derivative, expected: Gradient) -> Row:
+    def row(self, derivative: Derivative, expected: Gradient) -> Score:
         """Time it and judge it."""
         require_structure(derivative, self.call.program.structure, self.call.solver)
         tau, side = derivative.perturbation or (None, None)
@@ -118,7 +118,7 @@ class Judge:
         flat, wanted = _flat(gradient), _flat(expected)
         along = np.array([_dot(gradient, direction) for direction in self.directions])
         taus = record.tau[np.isfinite(record.tau)]
-        return Row(
+        return Score(
             derivative=title_of(derivative),
             tau=float(np.median(taus)) if taus.size else None,
             automatic=isinstance(tau, str),

@@ -17,7 +17,7 @@ from cvxlpgd.derivatives import LPGD
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
 from cvxlpgd.layer.inputs import real
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.solvers.choose.choice import known
+from cvxlpgd.solvers.choose.choice import all_solvers
 from cvxlpgd.solvers.choose.rules import rule_for
 from cvxlpgd.solvers.protocol import Solver, missing_cones
 
@@ -79,7 +79,7 @@ def tune(
     """
     arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
     structure = Layer(problem, parameters, variables, gp=gp).structure
-    candidates = [s for s, _, installed in known() if installed]
+    candidates = [s for s, _, installed in all_solvers() if installed]
     candidates = [s for s in candidates if not missing_cones(s, structure)]
     runs: dict[str, list[tuple[float, float]]] = {s.name: [] for s in candidates}
     layers: dict[str, Layer] = {}

@@ -5,7 +5,7 @@ cone program as it is. The sign of A is flipped in `_program.py` and nowhere els
 Ax + b in K.
 """
 
-from cvxlpgd.canonical._problem import check_dpp, checked, substituted
+from cvxlpgd.canonical._problem import check_dpp, check_lists, substitute
 from cvxlpgd.canonical._program import Canonical, canonicalize
 
-__all__ = ["Canonical", "canonicalize", "check_dpp", "checked", "substituted"]
+__all__ = ["Canonical", "canonicalize", "check_dpp", "check_lists", "substitute"]

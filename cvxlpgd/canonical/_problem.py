@@ -16,7 +16,7 @@ from cvxlpgd.errors import InvalidProblem
 _WRAPS = {"PSD": cp.psd_wrap, "NSD": lambda value: -cp.psd_wrap(-value)}
 
 
-def checked(
+def check_lists(
     problem: Any, parameters: Any, variables: Any, gp: bool
 ) -> tuple[list[cp.Parameter], list[cp.Variable]]:
     """The lists of parameters and variables, each an honest part of the problem.
@@ -90,7 +90,7 @@ def _check_disciplined(problem: cp.Problem, gp: bool) -> None:
         raise InvalidProblem(f"the problem does not follow the DCP rules{hint}")
 
 
-def substituted(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
+def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
     """A problem of our own in which parameters that are not listed are their present values.
 
     Constraints and variables keep their identities, so they and their dual variables can be asked

@@ -101,7 +101,7 @@ class ParameterMap:
     ) -> Iterator[tuple[int, Array]]:
         """Parameters, and parts of their cotangents for that of a block's varying entries."""
         linear = self._maps[name]
-        theta_bar, start = (linear.magnitudes if magnitudes else linear).transposed(bar), 0
+        theta_bar, start = (linear.magnitudes if magnitudes else linear).adjoint(bar), 0
         for k in self._reaching[name]:
             i, log = self.sources[k]
             end = start + self.starts[k + 1] - self.starts[k]

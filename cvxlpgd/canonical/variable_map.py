@@ -96,5 +96,5 @@ class VariableMap:
         for output, value, value_bar in zip(self.outputs, values, bars, strict=True):
             linear_bar = value_bar * value if output.exponential else value_bar
             field = "y" if output.dual else "x"
-            bar[field] = bar[field] + output.linear.transposed(linear_bar)
+            bar[field] = bar[field] + output.linear.adjoint(linear_bar)
         return Point(**bar)

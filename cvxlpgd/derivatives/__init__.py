@@ -8,5 +8,11 @@ from cvxlpgd.derivatives.lpgd import LPGD
 from cvxlpgd.derivatives.protocol import Derivative, check_derivative
 
 __all__ = [
-    "LPGD", "Derivative", "Exact", "FiniteDifference", "Implicit", "Info", "check_derivative",
-]  # fmt: skip
+    "LPGD",
+    "Derivative",
+    "Exact",
+    "FiniteDifference",
+    "Implicit",
+    "Info",
+    "check_derivative",
+]

@@ -140,7 +140,7 @@ class Limit:
         )
 
     @property
-    def sees_everything(self) -> np.ndarray:
+    def is_complete(self) -> np.ndarray:
         """Where no motion is hidden from the systems, bool (batch,)."""
         sees = np.ones(len(self.exists), dtype=bool)
         for piece in self.pieces:
@@ -149,7 +149,7 @@ class Limit:
             sees[piece.samples[hidden]] = False
         return sees
 
-    def hidden(self, samples: np.ndarray) -> tuple[Values, Values]:
+    def unseen(self, samples: np.ndarray) -> tuple[Values, Values]:
         """Of some samples: a motion of the value that the systems do not see, and a random one to
         compare it with.
         """

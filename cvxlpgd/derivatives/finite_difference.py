@@ -57,7 +57,7 @@ class FiniteDifference(Derivative):
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
         """The solver's own solutions, refined to rounding where that is possible."""
-        return Stencil(self.step, _refined(solver, structure))
+        return Stencil(self.step, _refine(solver, structure))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Stencil(Bound):
                 unit = xp.zeros_like(nothing[name])
                 unit[:, entry] = 1.0
                 if name == "P":
-                    mirror = program.structure.P.mirrored[varying.P[entry]]
+                    mirror = program.structure.P.mirror[varying.P[entry]]
                     unit[:, entry] = 0.5
                     unit[:, np.searchsorted(varying.P, mirror)] += 0.5
                 z_dot, info = self.jvp(program, solution, Data(**(nothing | {name: unit})))
@@ -97,7 +97,7 @@ class Stencil(Bound):
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""
         h = self._step(program, solution.point, data_dot)
-        ends = perturb.solved_along(program, solution, data_dot, h, list(STENCIL), self.solver)
+        ends = perturb.solve_along(program, solution, data_dot, h, list(STENCIL), self.solver)
         z_dot = solution.point * 0.0
         for end, z in ends.points().items():
             z_dot = z_dot + z * STENCIL[end]
@@ -112,7 +112,7 @@ class Stencil(Bound):
         return np.asarray(np.where(reach > 0, np.minimum(h, WITHIN * reach), h))
 
 
-def _refined(solver: Solver, structure: Structure) -> Solver:
+def _refine(solver: Solver, structure: Structure) -> Solver:
     """The solver, its solutions refined to rounding where that is possible."""
     plain = structure.P.size or not structure.polyhedral
     return Refined(solver) if plain and is_refinable(structure) and is_plain(solver) else solver

@@ -85,7 +85,7 @@ class Info:
         return cls(**fields)
 
     @classmethod
-    def merged(cls, parts: Sequence[Info]) -> Info:
+    def merge(cls, parts: Sequence[Info]) -> Info:
         """The report of several groups of parameters: what went wrong in any, tau where one has it.
 
         The evidence is left out.

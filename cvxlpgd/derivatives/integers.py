@@ -10,7 +10,7 @@ from cvxlpgd.derivatives.ends import Ends
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.restriction import Restriction
-from cvxlpgd.solvers.choose.choice import resolved
+from cvxlpgd.solvers.choose.choice import choose_solver
 from cvxlpgd.solvers.run.solve import solve
 
 
@@ -57,5 +57,5 @@ def _multipliers(
     x = z.x.copy()
     x[:, restriction.fixed] = np.rint(x[:, restriction.fixed])
     rest, _ = restriction.program(program, x)
-    solution = solve(resolved(None, restriction.left, {}), rest)
+    solution = solve(choose_solver(None, restriction.left, {}), rest)
     return np.where(solution.ok[:, None], solution.point.y, 0.0), solution.ok

@@ -25,7 +25,7 @@ from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_small
 from cvxlpgd.program import ConeProgram, Data, Point, Structure
 from cvxlpgd.program.solution import Solution
 from cvxlpgd.schedules import Relative
-from cvxlpgd.solvers.choose.choice import given
+from cvxlpgd.solvers.choose.choice import as_solver
 from cvxlpgd.solvers.protocol import Solver, require
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
@@ -99,7 +99,7 @@ class LPGD(Derivative):
 
     def _solver(self, solver: Solver) -> Solver:
         """That of the perturbed programs."""
-        return solver if self.solver is None else given(self.solver, "the solver of LPGD")
+        return solver if self.solver is None else as_solver(self.solver, "the solver of LPGD")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ class Resolves(Bound):
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             base, start = program.take(samples), solution.take(samples)
             z, ends = start.point, [t for t in (hi, lo) if t]
-            points = perturb.solved_ends(
+            points = perturb.solve_ends(
                 base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, is_near
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
@@ -210,7 +210,7 @@ class Resolves(Bound):
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
             start, ends = solution.take(samples), [t for t in (hi, lo) if t]
             base = program.take(samples).proximal(self.lpgd.rho, start.point.x)
-            points = perturb.solved_along(
+            points = perturb.solve_along(
                 base, start, data_dot.take(samples), tau, ends, self.solver
             )
             z_hi, z_lo, width, info = points.span(hi, lo, start.point)

@@ -56,7 +56,7 @@ def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
     return replace(program, data=Data(**moved))
 
 
-def solved_ends(
+def solve_ends(
     program: ConeProgram,
     solution: Solution,
     z_bar: Point,
@@ -81,7 +81,7 @@ def solved_ends(
     return points._replace(info=with_redundant_rows(points.info, program, z_bar))
 
 
-def solved_along(
+def solve_along(
     program: ConeProgram,
     solution: Solution,
     w_dot: Data,

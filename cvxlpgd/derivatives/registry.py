@@ -13,7 +13,7 @@ from cvxlpgd.schedules import Relative
 
 
 @dataclass(frozen=True)
-class Row:
+class DerivativeRow:
     """One derivative, by values with the settings that it is tested with.
 
     Parameters
@@ -38,8 +38,10 @@ class Row:
 
 
 ROWS = (
-    Row((LPGD(), LPGD(tau=Relative(1e-4)), LPGD(tau="informative")), error=1e-4, any_scale=True),
-    Row((Exact(),), error=1e-6, any_scale=True),
-    Row((Implicit("dense"), Implicit("lsqr")), error=1e-4),
-    Row((FiniteDifference(),), error=1e-5),
+    DerivativeRow(
+        (LPGD(), LPGD(tau=Relative(1e-4)), LPGD(tau="informative")), error=1e-4, any_scale=True
+    ),
+    DerivativeRow((Exact(),), error=1e-6, any_scale=True),
+    DerivativeRow((Implicit("dense"), Implicit("lsqr")), error=1e-4),
+    DerivativeRow((FiniteDifference(),), error=1e-5),
 )

@@ -143,9 +143,9 @@ def _judge(
     if len(unclear):
         values, error[unclear] = _judge_entries(values, fields, evidence, mapping, unclear)
     unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
-    ambiguous = np.flatnonzero(~evidence.sees_everything)
+    ambiguous = np.flatnonzero(~evidence.is_complete)
     if len(ambiguous):
-        hidden, random = evidence.hidden(ambiguous)
+        hidden, random = evidence.unseen(ambiguous)
         motions = mapping.values(hidden, ambiguous), mapping.magnitudes(random, ambiguous)
         for moved, usual in zip(*motions, strict=True):  # entry by entry: each has its own unit
             if moved is not None:

@@ -11,7 +11,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import DEFAULT, take_apart
 from cvxlpgd.program import Structure
-from cvxlpgd.solvers.choose.choice import resolved
+from cvxlpgd.solvers.choose.choice import choose_solver
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.executor import OnExecutor
 from cvxlpgd.solvers.run.ladder import first_of
@@ -47,9 +47,9 @@ def choose(
     if spelled.solver is not None and settings.solver is not None:
         raise InvalidOption('"solve_method" in solver_args contradicts the solver= of the layer')
     wanted = settings.solver if spelled.solver is None else spelled.solver
-    solver = resolved(wanted, structure, always | spelled.options, warm=warm)
+    solver = choose_solver(wanted, structure, always | spelled.options, warm=warm)
     if settings.fallback is not None:
-        solver = first_of(solver, resolved(settings.fallback, structure, always, "fallback"))
+        solver = first_of(solver, choose_solver(settings.fallback, structure, always, "fallback"))
     if settings.executor is not None:
         solver = OnExecutor(solver, settings.executor, always.get("time_limit"))
     derivative = settings.derivative if spelled.derivative is None else spelled.derivative

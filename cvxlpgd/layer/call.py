@@ -136,7 +136,7 @@ class Call:
             reports.append(info)
             errors = np.maximum(errors, error)  # NaN where one is not known
         if reports:
-            info = Info.merged(reports)
+            info = Info.merge(reports)
             self.note(info, active)
             self._inform(gradients, info, active)
             self._report_accuracy(info, errors, active)

@@ -17,7 +17,7 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 
-from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, checked, substituted
+from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, check_lists, substitute
 from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
@@ -32,7 +32,7 @@ from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import as_mapping
 from cvxlpgd.program import Data, Structure
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.choose.choice import names
+from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.solve import solve
 
@@ -75,8 +75,8 @@ class Layer:
         **options: Any,
     ) -> None:
         self.settings = settings = Settings(**options) if settings is None else settings
-        parameters, variables = checked(problem, parameters, variables, settings.gp)
-        own = substituted(problem, parameters)
+        parameters, variables = check_lists(problem, parameters, variables, settings.gp)
+        own = substitute(problem, parameters)
         check_dpp(own, settings.gp)
         canonical = canonicalize(own, parameters, variables, settings.gp, settings.canon_backend)
         logs = {i for i, logarithm in canonical.parameters.sources if logarithm}
@@ -150,7 +150,7 @@ class Layer:
     @property
     def solvers(self) -> tuple[str, ...]:
         """The solvers that it asks, in turn."""
-        return names(self.solver)
+        return solver_names(self.solver)
 
     def __repr__(self) -> str:
         """What goes in, what comes out, and how."""
@@ -254,7 +254,7 @@ class Layer:
         """That of x (batch or 1, n) for those of the returned variables, all primal."""
         x_bar = np.zeros((1, self.structure.n))
         for output, bar in zip(self.canonical.variables.outputs, bars, strict=True):
-            x_bar = x_bar + output.linear.transposed(bar)
+            x_bar = x_bar + output.linear.adjoint(bar)
         return x_bar
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
-from cvxlpgd.program.pattern import Array, Pattern, picked
+from cvxlpgd.program.pattern import Array, Pattern, pick_columns
 
 
 class _Vector:
@@ -82,10 +82,10 @@ def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> A
     height = len(block)
     if height > 1 and _is_dense(rows, cols, height):
         # a dense block, column by column: the outer product lies in memory as its entries do
-        across = picked(right, cols[::height])
-        grid = across[:, :, None] * picked(left, rows[:height])[:, None, :]
+        across = pick_columns(right, cols[::height])
+        grid = across[:, :, None] * pick_columns(left, rows[:height])[:, None, :]
         return array_namespace(grid).reshape(grid, (len(left), len(rows)))
-    return picked(left, rows) * picked(right, cols)
+    return pick_columns(left, rows) * pick_columns(right, cols)
 
 
 def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:

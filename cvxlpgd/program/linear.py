@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_array
 
-from cvxlpgd.program.pattern import Array, picked, scatter
+from cvxlpgd.program.pattern import Array, pick_columns, scatter
 
 GATHERED = 4  # numbers for each entry of the matrix, up to which gathers pay
 
@@ -32,7 +32,7 @@ class Linear:
             return np.ascontiguousarray((self.matrix @ vectors.T).T)
         out = None
         for columns, weights in self._gathers:
-            term = vectors if columns is None else picked(vectors, columns)
+            term = vectors if columns is None else pick_columns(vectors, columns)
             term = term if weights is None else term * weights
             out = term if out is None else out + term
         if out is None:
@@ -45,7 +45,7 @@ class Linear:
         return Linear(abs(self.matrix))
 
     @cached_property
-    def transposed(self) -> Linear:
+    def adjoint(self) -> Linear:
         """The map v -> M'v."""
         return Linear(sp.csr_array(self.matrix.T))
 

@@ -64,7 +64,7 @@ class Pattern:
         return self.cols * self.shape[0] + self.rows
 
     @cached_property
-    def mirrored(self) -> np.ndarray:
+    def mirror(self) -> np.ndarray:
         """For a symmetric pattern, where the entry across the diagonal stands."""
         return np.searchsorted(self.flat, self.rows * self.shape[0] + self.cols)
 
@@ -128,7 +128,7 @@ def _fill(template: Any, values: np.ndarray) -> Any:
     return matrix
 
 
-def picked(v: Array, columns: np.ndarray) -> Array:
+def pick_columns(v: Array, columns: np.ndarray) -> Array:
     """These columns of (batch, size), each row contiguous; NumPy's own indexing transposes."""
     return np.take(v, columns, axis=1) if is_numpy_array(v) else v[:, columns]
 

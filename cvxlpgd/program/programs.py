@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.cones import distance, dual_distance
 from cvxlpgd.program.data import Data, Point, norm, outer
-from cvxlpgd.program.pattern import Array, picked, product, transposed_product
+from cvxlpgd.program.pattern import Array, pick_columns, product, transposed_product
 from cvxlpgd.program.structure import Structure
 
 
@@ -67,9 +67,9 @@ class ConeProgram:
         x, y = z.x, z.y
         return Data(
             P=outer(x, x, self.structure.P, entries.P) / 2,
-            q=picked(x, entries.q),
+            q=pick_columns(x, entries.q),
             A=outer(y, x, self.structure.A, entries.A),
-            b=-picked(y, entries.b),
+            b=-pick_columns(y, entries.b),
         )
 
     def residuals(self, z: Point) -> Residuals:

@@ -92,7 +92,7 @@ class Solution:
         return self.__dict__ | {"workspace": None}
 
     @classmethod
-    def joined(cls, parts: Sequence[Solution]) -> Solution:
+    def join(cls, parts: Sequence[Solution]) -> Solution:
         """The solutions of a batch from those of its pieces, without residuals."""
 
         def join(name: str) -> Any:
@@ -105,7 +105,7 @@ class Solution:
             **{name: join(name) for name in COLUMNS},
         )
 
-    def replaced(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
+    def replace_samples(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
         """The same, but where `better`, bool (samples of `other`,), the samples at `index`, ints of
         that length, are those of `other`.
         """

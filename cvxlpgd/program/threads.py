@@ -40,7 +40,7 @@ def one_thread_each() -> Iterator[None]:
         _held.release()
 
 
-def shared(work: deque[Any], do: Callable[[Any], None]) -> None:
+def share_out(work: deque[Any], do: Callable[[Any], None]) -> None:
     """Empty `work` in this thread and the pool's, with one BLAS thread each."""
 
     def drain() -> None:

@@ -26,7 +26,7 @@ def eagerly(function: Callable[P, T]) -> Callable[P, T]:
     disabled: Callable[P, T] | None = None
 
     @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
         if "torch._dynamo" not in sys.modules:
             return function(*args, **kwargs)
         nonlocal disabled
@@ -34,7 +34,7 @@ def eagerly(function: Callable[P, T]) -> Callable[P, T]:
             disabled = torch.compiler.disable(function)
         return disabled(*args, **kwargs)
 
-    return called
+    return run
 
 
 def require_dense(i: int, tensor: Tensor) -> None:

@@ -84,7 +84,7 @@ def _fix_columns(
     for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
         often = np.asarray(output.matrix.sum(axis=0)).ravel()
         own = np.flatnonzero(often)
-        x[:, own] = output.linear.transposed(v)[:, own]
+        x[:, own] = output.linear.adjoint(v)[:, own]
         x[:, own] /= often[own]
         off = np.abs(output.linear(x) - v).max(initial=0.0)
         if not off <= TOLERATED * (1 + np.abs(v).max(initial=0.0)):

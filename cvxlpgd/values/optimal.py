@@ -156,7 +156,7 @@ def envelope(
     tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
-    solved = perturb.solved_ends(program, solution, z_bar, tau, ends, rho, call.solver)
+    solved = perturb.solve_ends(program, solution, z_bar, tau, ends, rho, call.solver)
     call.note(solved.info, selection)
     V = {0.0: program.objective(solution.point.x)} | solved.at(solved.optimal(solution.point, rho))
     z = {0.0: solution.point} | solved.points()

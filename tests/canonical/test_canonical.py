@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxlpgd.canonical import canonicalize, substituted
+from cvxlpgd.canonical import canonicalize, substitute
 from cvxlpgd.canonical._program import _SIZES, _cones
 from cvxlpgd.canonical.parameter_map import FIELDS
 from cvxlpgd.cones.registry import KINDS
@@ -65,7 +65,7 @@ def test_data_are_those_of_cvxpy(row: Row) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         assign(parameter, value[0])
     name = cp.CLARABEL if row.name in NOT_FOR_SCS else cp.SCS
-    theirs, _, _ = substituted(problem, parameters).get_problem_data(
+    theirs, _, _ = substitute(problem, parameters).get_problem_data(
         name, gp=row.gp, canon_backend=row.backend
     )
     ours, _ = c.parameters.data(flattened(values))
@@ -163,7 +163,7 @@ def test_a_shared_parameter_makes_shared_data(row: Row) -> None:
 @every_row
 def test_canonicalizing_leaves_the_problem_as_it_was(row: Row) -> None:
     problem, parameters, variables = row.build()
-    canonicalize(substituted(problem, parameters), parameters, variables, row.gp, row.backend)
+    canonicalize(substitute(problem, parameters), parameters, variables, row.gp, row.backend)
     assert all(p.value_sparse is None for p in parameters if p.sparse_idx is not None)
     assert all(p.value is None for p in parameters if p.sparse_idx is None)
     assert all(d.value is None for c in problem.constraints for d in c.dual_variables)

@@ -31,8 +31,14 @@ WITH_ERROR = [
     for value, row in EXAMPLES
     if row.error is not None
 ]
+WITH_TOLERANCE = [
+    pytest.param(value, max(row.error or 0.0, JUDGED), id=repr(value)) for value, row in EXAMPLES
+]
 NAMING_CONES = [pytest.param(v, id=repr(v)) for v, _ in EXAMPLES if Cone not in v.cones]
 ON = pytest.mark.parametrize("name", NAMES)
+SURROGATES_MAY_BE_ZERO = pytest.mark.filterwarnings(
+    "ignore::cvxlpgd.errors.DegenerateGradientWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,8 @@ def test_it_is_a_frozen_value(value):
 
 
 @ON
-@pytest.mark.parametrize(("value", "error"), WITH_ERROR)
+@SURROGATES_MAY_BE_ZERO
+@pytest.mark.parametrize(("value", "error"), WITH_TOLERANCE)
 def test_backward_is_adjoint_to_forward(value, error, name, at):
     """<z_bar, J w_dot> = <J'z_bar, w_dot>."""
     gradients, dots = at(name).vjp(value), at(name).dots
@@ -79,7 +86,7 @@ def test_it_is_the_limit_of_differences(value, error, name, at):
 
 
 @pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
-@pytest.mark.parametrize(("value", "error"), WITH_ERROR)
+@pytest.mark.parametrize(("value", "error"), WITH_TOLERANCE)
 def test_a_gradient_scales_with_its_cotangent(value, error, scale, at):
     point = at("quadratic_constrained")
     call, needed = point.call.with_derivative(value), [True] * len(point.values)
@@ -87,6 +94,7 @@ def test_a_gradient_scales_with_its_cotangent(value, error, scale, at):
     assert relative([g / scale for g in scaled], call.vjp(point.bars, needed)) <= error
 
 
+@SURROGATES_MAY_BE_ZERO
 @pytest.mark.parametrize("value", EVERY)
 def test_a_failed_sample_leaves_its_mates_alone(value):
     """The second has no feasible point: its gradient is 0, the others' are those without it."""

@@ -28,6 +28,8 @@ class Framework:
         In arrays of the framework.
     dtypes : tuple of NumPy's names
         Those that go in and come out again; empty where arrays have none.
+    empty : bool
+        Whether arrays without entries have a shape.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Framework:
     numpy: Callable[[Any], np.ndarray]
     pull_back: Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Sequence[Any], Sequence[Any]]]
     dtypes: tuple[str, ...] = ("float32", "float64")
+    empty: bool = True
 
     def __str__(self) -> str:
         return self.name

@@ -32,7 +32,7 @@ def test_linear_maps(name: str) -> None:
     vectors = np.random.default_rng(1).standard_normal((3, matrix.shape[1]))
     np.testing.assert_allclose(linear(vectors), vectors @ matrix.T, atol=1e-14)
     back = np.random.default_rng(2).standard_normal((3, matrix.shape[0]))
-    np.testing.assert_allclose(linear.transposed(back), back @ matrix, atol=1e-14)
+    np.testing.assert_allclose(linear.adjoint(back), back @ matrix, atol=1e-14)
     for i in range(3):
         assert np.array_equal(linear(vectors[i : i + 1])[0], linear(vectors)[i])
     found = linear(vectors)

@@ -7,7 +7,7 @@ import pytest
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
 from cvxlpgd.derivatives.noise import is_noise
-from cvxlpgd.derivatives.perturbation import solved_ends
+from cvxlpgd.derivatives.perturbation import solve_ends
 from cvxlpgd.program import Data, Point, Residuals, norm, outer
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.solvers import Clarabel
@@ -115,7 +115,7 @@ def test_optimal_values_at_the_ends_of_a_perturbation(rho):
     solution = solve(Clarabel(), program)
     empty = np.zeros((BATCH, 0))
     tau, ends = np.array([0.1, 0.5, 2.0]), (1.0, 0.0, -1.0)
-    found = solved_ends(program, solution, Point(bar, empty, empty), tau, ends, rho, Clarabel())
+    found = solve_ends(program, solution, Point(bar, empty, empty), tau, ends, rho, Clarabel())
     values, center = found.at(found.optimal(solution.point, rho)), -q
     for end in ends:
         cost = q + end * tau[:, None] * bar

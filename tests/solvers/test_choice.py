@@ -16,7 +16,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Structure
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
-from cvxlpgd.solvers.choose.choice import named, names, resolved
+from cvxlpgd.solvers.choose.choice import choose_solver, solver_names, solver_of_name
 from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
 from cvxlpgd.solvers.daqp.solver import strictly_convex
 from cvxlpgd.solvers.protocol import is_installed, missing_cones
@@ -33,11 +33,11 @@ def test_every_rule_names_solvers_that_take_its_programs() -> None:
         structure = canonical(row).structure
         rule = rule_for(structure)
         seen.add(rule.kind)
-        chosen = resolved(None, structure, {})
+        chosen = choose_solver(None, structure, {})
         assert not missing_cones(chosen, structure)
-        able = [s for s in map(named, rule.solvers) if is_installed(s)]
+        able = [s for s in map(solver_of_name, rule.solvers) if is_installed(s)]
         able = [s for s in able if not missing_cones(s, structure)]
-        assert names(chosen) == tuple(s.name for s in able)
+        assert solver_names(chosen) == tuple(s.name for s in able)
     assert len(RULES) - len(seen) <= 2  # the zoo has no large linear or quadratic program
     assert all(rule.measured and "TODO" not in rule.measured for rule in RULES)
 
@@ -64,11 +64,11 @@ def test_the_first_of_each_kind(structure: Structure, first: str) -> None:
 
 def test_an_option_picks_those_that_have_it() -> None:
     structure = structure_of(3, quadratic=True)
-    assert "DAQP" not in names(resolved(None, structure, {"max_iters": 5}))
-    assert names(resolved(None, structure, {"max_iters": 5}))[0] == "SCS"
-    assert names(resolved(None, structure, {"cycle_tol": 5})) == ("DAQP",)
-    both = resolved(None, structure, {"eps": 1e-7})
-    assert names(both) == names(resolved(None, structure, {}))
+    assert "DAQP" not in solver_names(choose_solver(None, structure, {"max_iters": 5}))
+    assert solver_names(choose_solver(None, structure, {"max_iters": 5}))[0] == "SCS"
+    assert solver_names(choose_solver(None, structure, {"cycle_tol": 5})) == ("DAQP",)
+    both = choose_solver(None, structure, {"eps": 1e-7})
+    assert solver_names(both) == solver_names(choose_solver(None, structure, {}))
     assert both.accuracy == 1e-7
     with pytest.raises(InvalidOption, match="nope"):
         FirstOf((DAQP(), Clarabel())).with_options({"nope": 1})
@@ -211,10 +211,10 @@ def test_tuning_ranks_and_names_what_fails() -> None:
 
 
 def test_a_chosen_solver_has_the_name_of_the_one_asked_first() -> None:
-    chosen = resolved(None, structure_of(3, quadratic=True), {})
+    chosen = choose_solver(None, structure_of(3, quadratic=True), {})
     assert chosen.name == "DAQP"
     assert chosen.requires == ("daqp",)
-    assert names(CVXPY("HIGHS")) == ("HIGHS",)
+    assert solver_names(CVXPY("HIGHS")) == ("HIGHS",)
 
 
 @pytest.mark.parametrize("size", [1e-9, 1e-6, 1.0, 1e6])

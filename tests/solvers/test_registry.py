@@ -15,7 +15,7 @@ import pytest
 import cvxlpgd.solvers
 from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.solvers import Clarabel, Solver
-from cvxlpgd.solvers.choose.choice import known, named, resolved
+from cvxlpgd.solvers.choose.choice import all_solvers, choose_solver, solver_of_name
 from cvxlpgd.solvers.protocol import is_solver
 from cvxlpgd.solvers.registry import SOLVERS, SolverRow
 from tests.helpers.programs import dense, orthant
@@ -35,9 +35,9 @@ def installed_by(requirements: list[str]) -> set[str]:
 def test_a_row_declares_a_public_solver(name: str, row: SolverRow) -> None:
     solver = row.adapter()
     assert is_solver(solver)
-    assert named(name.lower()) == solver
+    assert solver_of_name(name.lower()) == solver
     assert getattr(cvxlpgd.solvers, type(solver).__name__) is row.adapter
-    assert (solver, True) in [(one, own) for one, own, _ in known()]
+    assert (solver, True) in [(one, own) for one, own, _ in all_solvers()]
     if row.refined is not None:
         assert row.refined().name == name
 
@@ -104,14 +104,14 @@ def test_a_new_row_is_found_and_asked_where_no_rule_has_a_solver(
 ) -> None:
     structure = dense(np.ones((1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)), (Axis(1),)).structure
     with pytest.raises(UnsuitableSolver, match="cones Axis"):
-        resolved(None, structure, {})
+        choose_solver(None, structure, {})
     monkeypatch.setitem(SOLVERS, "NEWCOMER", SolverRow(Newcomer))
     new: Solver = Newcomer()
-    assert named("Newcomer") == new
-    assert resolved(None, structure, {}) == new
-    assert resolved(None, structure, {"max_iter": 9}) == Newcomer(max_iter=9)
+    assert solver_of_name("Newcomer") == new
+    assert choose_solver(None, structure, {}) == new
+    assert choose_solver(None, structure, {"max_iter": 9}) == Newcomer(max_iter=9)
     usual = orthant([[1, 0]], [[4, 1, 1]], quadratic=True).structure
-    assert "NEWCOMER" not in repr(resolved(None, usual, {}))
+    assert "NEWCOMER" not in repr(choose_solver(None, usual, {}))
 
 
 def test_the_modules_of_solvers_import_each_other_in_one_order() -> None:

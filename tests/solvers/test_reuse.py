@@ -22,25 +22,28 @@ from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-# Every solver of the registry but
-NOTHING_PREPARED = {"ECOS"}  # a function, called anew for each sample
-FOR_THIS_CALL = {"ECOS", "SCS", "PIQP"}  # set-ups that remember their last solve
-COLD = {"CLARABEL", "ECOS", "PIQP", "OSQP"}  # interior points; OSQP polishes, as many iterations
+# Every solver of the registry that takes inequalities and keeps what it prepared, but
+FOR_THIS_CALL = {"SCS", "PIQP"}  # set-ups that remember their last solve
+COLD = {"CLARABEL", "PIQP", "OSQP"}  # interior points; OSQP polishes, as many iterations
 VARIANTS = {"PIQP": (PIQP(backend="sparse"), PIQP(backend="dense"))}
+
+
+def keeps_what_it_prepared(solver: Solver) -> bool:
+    """Whether its solutions have a workspace; also where that cannot be seen here."""
+    if not {Zero, NonNeg} <= solver.cones:
+        return False
+    return not is_installed(solver) or solve(solver, linear()).workspace is not None
 
 
 def cases(without: set[str]) -> pytest.MarkDecorator:
     found = []
     solvers = [VARIANTS.get(name, (row.adapter(),)) for name, row in SOLVERS.items()
-               if name not in without]  # fmt: skip
+               if name not in without and keeps_what_it_prepared(row.adapter())]  # fmt: skip
     for solver in (solver for variants in solvers for solver in variants):
         missing = not is_installed(solver)
         marks = [pytest.mark.skip(reason=f"{solver.name} is not installed")] if missing else []
         found.append(pytest.param(solver, id=solver.name, marks=marks))
     return pytest.mark.parametrize("solver", found)
-
-
-everyone = cases(NOTHING_PREPARED)
 
 
 def quadratic(batch: int = BATCH, batched: bool = False, seed: int = 0) -> ConeProgram:
@@ -105,6 +108,9 @@ def same(one: Solution, other: Solution, index: np.ndarray | None = None) -> boo
     return bool((picked.status == other.status).all()) and all(
         np.array_equal(v, getattr(other.point, k)) for k, v in picked.point.items()
     )
+
+
+everyone = cases(set())
 
 
 @everyone

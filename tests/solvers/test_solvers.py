@@ -64,7 +64,7 @@ CASES = (
 
 
 def params(names: tuple[str, ...] | None = None, quadratic: bool = False) -> list[object]:
-    """Each case; with names, each case with each of these rows that it takes.
+    """Each case that takes inequalities; with names, each case with each row that it takes.
 
     A solver that is not installed is skipped by name.
     """
@@ -77,7 +77,8 @@ def params(names: tuple[str, ...] | None = None, quadratic: bool = False) -> lis
                 pytest.param(*nothing, id=str(case), marks=pytest.mark.skip(reason=reason))
             )
         elif names is None:
-            if case.takes is None and (case.solver.quadratic or not quadratic):
+            able = {Zero, NonNeg} <= case.solver.cones and (case.solver.quadratic or not quadratic)
+            if able and case.takes is None:
                 found.append(pytest.param(case, id=str(case)))
         else:
             takes = [

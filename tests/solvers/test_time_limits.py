@@ -13,7 +13,7 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel
-from cvxlpgd.solvers.choose.choice import resolved
+from cvxlpgd.solvers.choose.choice import choose_solver
 from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones
 from cvxlpgd.solvers.registry import SOLVERS
 from cvxlpgd.solvers.run.solve import solve
@@ -68,8 +68,8 @@ def test_a_solver_without_a_limit_is_named(solver):
 
 def test_only_solvers_with_a_limit_are_chosen():
     structure = quadratic(1).structure
-    assert "PIQP" in [s.name for s in resolved(None, structure, {}).solvers]
-    limited = resolved(None, structure, {"time_limit": 1.0}).solvers
+    assert "PIQP" in [s.name for s in choose_solver(None, structure, {}).solvers]
+    limited = choose_solver(None, structure, {"time_limit": 1.0}).solvers
     assert [s.name for s in limited] == ["DAQP", "CLARABEL", "SCS"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvxlpgd.canonical import Canonical, canonicalize, substituted
+from cvxlpgd.canonical import Canonical, canonicalize, substitute
 from cvxlpgd.program import ConeProgram
 from tests.zoo import attributes as zoo_attributes
 from tests.zoo import conic as zoo_conic
@@ -38,7 +38,7 @@ def row_named(name: str) -> Row:
 def canonical(row: Row) -> Canonical:
     """The row, canonicalized once."""
     problem, parameters, variables = row.build()
-    ours = substituted(problem, parameters)
+    ours = substitute(problem, parameters)
     return canonicalize(ours, parameters, variables, row.gp, row.backend)
 
 

@@ -24,7 +24,7 @@ from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
-from cvxlpgd.program.pattern import picked
+from cvxlpgd.program.pattern import pick_columns
 from cvxlpgd.program.threads import one_thread_each
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
@@ -159,7 +159,7 @@ def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -
     across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)
     return Data(
         P=across / 2,
-        q=picked(velocity.x, entries.q),
+        q=pick_columns(velocity.x, entries.q),
         A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
-        b=-picked(velocity.y, entries.b),
+        b=-pick_columns(velocity.y, entries.b),
     )

@@ -20,7 +20,7 @@ import scipy.sparse.linalg as sla
 from scipy.linalg import lapack
 
 from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sparse_scale_of
-from cvxlpgd.program.threads import shared
+from cvxlpgd.program.threads import share_out
 
 WORTH = 2e7  # multiplications from which a second thread pays
 SAFE = 1e-6  # a square core is regular if none of its scaled pivots is smaller
@@ -243,7 +243,7 @@ def _factors(count: int, size: int, factor: Callable[[int], Any]) -> list[Any]:
 
     work = deque(range(count))
     if count * size**3 > WORTH:
-        shared(work, one)
+        share_out(work, one)
     else:
         for i in work:
             one(i)

@@ -16,13 +16,13 @@ from cvxlpgd.solvers.run.executor import OnExecutor
 from cvxlpgd.solvers.run.ladder import FirstOf
 
 
-def named(name: str) -> Solver:
+def solver_of_name(name: str) -> Solver:
     """The solver of this name, in any case: with a file of its own, or through CVXPY."""
     row = SOLVERS.get(name.upper())
     return CVXPY(name) if row is None else row.adapter()
 
 
-def given(solver: Any, argument: str) -> Solver:
+def as_solver(solver: Any, argument: str) -> Solver:
     """A solver, or the one of this name.
 
     Raises
@@ -32,7 +32,7 @@ def given(solver: Any, argument: str) -> Solver:
     """
     if isinstance(solver, str):
         try:
-            return named(solver)
+            return solver_of_name(solver)
         except InvalidOption as error:
             raise InvalidOption(f"{argument}: {error}") from None
     if not is_solver(solver):
@@ -43,23 +43,23 @@ def given(solver: Any, argument: str) -> Solver:
     return value
 
 
-def known() -> Iterator[tuple[Solver, bool, bool]]:
+def all_solvers() -> Iterator[tuple[Solver, bool, bool]]:
     """(solver, has a file of its own, is installed) of all solvers that are known by name."""
     import cvxpy as cp
 
     names = dict.fromkeys([*SOLVERS, *cp.installed_solvers(), *TABLE])
     for name in names:
-        solver = named(name)
+        solver = solver_of_name(name)
         yield solver, name in SOLVERS, is_installed(solver)
 
 
-def names(solver: Solver) -> tuple[str, ...]:
+def solver_names(solver: Solver) -> tuple[str, ...]:
     """A solver's name, or those of the solvers that it asks in turn."""
     inner = solver.solver if isinstance(solver, OnExecutor) else solver
     return tuple(s.name for s in inner.solvers) if isinstance(inner, FirstOf) else (inner.name,)
 
 
-def resolved(
+def choose_solver(
     solver: str | Solver | None,
     structure: Structure,
     options: Mapping[str, Any],
@@ -76,7 +76,7 @@ def resolved(
         Where the solver, or any if None, cannot serve.
     """
     if solver is not None:
-        solver = given(solver, argument)
+        solver = as_solver(solver, argument)
         require(solver, structure)
         return solver.with_options(options) if options else solver
     rule = rule_for(structure)
@@ -95,7 +95,7 @@ def resolved(
 def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list[Solver]:
     """Those of the solvers that are installed and take the structure, refined if so wanted."""
     rows = {name: SOLVERS.get(name) for name in names}
-    solvers = [row.refined() if refined and row and row.refined else named(name)
+    solvers = [row.refined() if refined and row and row.refined else solver_of_name(name)
                for name, row in rows.items()]  # fmt: skip
     return [s for s in solvers if is_installed(s) and not missing_cones(s, structure)]
 

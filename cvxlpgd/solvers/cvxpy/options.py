@@ -20,7 +20,7 @@ Names = Callable[[], frozenset[str]]
 
 
 @dataclass(frozen=True)
-class Row:
+class CvxpyRow:
     """One solver's options.
 
     Parameters
@@ -55,19 +55,19 @@ def _row(
     time_limit: str | None = None,
     names: Names | None = None,
     **others: Any,
-) -> Row:
+) -> CvxpyRow:
     own = tuple(tolerances.split())
-    return Row(install, dict.fromkeys(own, eps) | others, own, time_limit, names)
+    return CvxpyRow(install, dict.fromkeys(own, eps) | others, own, time_limit, names)
 
 
 def _row_of(
     solver: type[Configured], eps: float, more: str, pinned: bool = False, **others: Any
-) -> Row:
+) -> CvxpyRow:
     """The row of a solver with a file of its own: the options known there, and more names."""
     known = solver.known
     defaults = dict.fromkeys(known.tolerances, eps) | others
     names = known.names | set(more.split())
-    return Row(
+    return CvxpyRow(
         solver.requires[0], defaults, known.tolerances, known.time_limit, lambda: names, pinned
     )
 
@@ -101,7 +101,7 @@ TABLE = {
         "highspy", 1e-9, "primal_feasibility_tolerance dual_feasibility_tolerance", "time_limit",
         _highs, qp_regularization_value=0.0,
     ),
-    "SCIPY": Row(
+    "SCIPY": CvxpyRow(
         "scipy", {},  # its integer programs take no tolerances, and it warns at them
         ("scipy_options:primal_feasibility_tolerance", "scipy_options:dual_feasibility_tolerance"),
         "scipy_options:time_limit", lambda: frozenset({"scipy_options", "verbose"}),
@@ -125,16 +125,16 @@ TABLE = {
     ),
     "CVXOPT": _row("cvxopt", 1e-9, "abstol reltol feastol"),
     "QOCO": _row("qoco", 1e-9, "abstol reltol"),
-    "CPLEX": Row("cplex"),
-    "XPRESS": Row("xpress"),
-    "GLPK": Row("cvxopt"),
-    "GLPK_MI": Row("cvxopt"),
-    "CBC": Row("cylp"),
-    "SDPA": Row("sdpa-python"),
-    "GLOP": Row("ortools"),
-    "PDLP": Row("ortools"),
-    "NAG": Row("naginterfaces"),
-    "KNITRO": Row("knitro"),
+    "CPLEX": CvxpyRow("cplex"),
+    "XPRESS": CvxpyRow("xpress"),
+    "GLPK": CvxpyRow("cvxopt"),
+    "GLPK_MI": CvxpyRow("cvxopt"),
+    "CBC": CvxpyRow("cylp"),
+    "SDPA": CvxpyRow("sdpa-python"),
+    "GLOP": CvxpyRow("ortools"),
+    "PDLP": CvxpyRow("ortools"),
+    "NAG": CvxpyRow("naginterfaces"),
+    "KNITRO": CvxpyRow("knitro"),
 }  # fmt: skip
 
 

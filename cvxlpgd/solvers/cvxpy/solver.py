@@ -18,7 +18,7 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.solution import Solution, Status
-from cvxlpgd.solvers.cvxpy.options import TABLE, Row, flat, nested
+from cvxlpgd.solvers.cvxpy.options import TABLE, CvxpyRow, flat, nested
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
@@ -109,8 +109,8 @@ class CVXPY:
         return float(max(known, default=_USUAL_ACCURACY))
 
     @property
-    def _row(self) -> Row:
-        return TABLE.get(self.name, Row(""))
+    def _row(self) -> CvxpyRow:
+        return TABLE.get(self.name, CvxpyRow(""))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; samples with the same P and A share one compiled problem.

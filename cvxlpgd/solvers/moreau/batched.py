@@ -74,7 +74,7 @@ class Batched:
             cones=cones, settings=_settings(moreau, options, size),
         )  # fmt: skip
         # exactly symmetric, or it refuses: the upper triangle on both sides
-        upper = np.where(P.rows <= P.cols, np.arange(P.size), P.mirrored)
+        upper = np.where(P.rows <= P.cols, np.arange(P.size), P.mirror)
         P_values, A_values = values[0][:, upper[P_order]], values[1][:, A_order]
         if len(P_values) == len(A_values) == 1:
             P_values, A_values = P_values[0], A_values[0]  # shared by the batch, set up once

@@ -192,7 +192,7 @@ def _solve(
             return replace(solution, workspace=nothing, setups=np.zeros(1)), np.full(1, np.inf)
         alone = [np.array([i]) for i in range(size)]
         parts = [_solve(program.take(i), start and start.take(i), stage) for i in alone]
-        return Solution.joined([part for part, _ in parts]), np.concatenate([w for _, w in parts])
+        return Solution.join([part for part, _ in parts]), np.concatenate([w for _, w in parts])
     stock.free.append(batched)
     with np.errstate(all="ignore"):
         worst = program.residuals(raw.point).largest

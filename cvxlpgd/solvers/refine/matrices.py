@@ -12,7 +12,7 @@ import scipy.sparse.linalg as sla
 
 from cvxlpgd.program import ConeProgram, norm
 from cvxlpgd.program.pattern import product, transposed_product
-from cvxlpgd.program.threads import shared, workers
+from cvxlpgd.program.threads import share_out, workers
 from cvxlpgd.solvers.refine.systems import FLAT, each_block, grams, layout
 
 WORTH = 4e6  # multiplications from which a second thread pays
@@ -80,7 +80,7 @@ class Inverses(NamedTuple):
         return dx, dv
 
 
-class Factors(NamedTuple):
+class SparseFactors(NamedTuple):
     """The sparse factors of k samples' systems, of order `size`."""
 
     program: ConeProgram
@@ -96,7 +96,7 @@ class Factors(NamedTuple):
     @classmethod
     def of(
         cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
-    ) -> Factors:
+    ) -> SparseFactors:
         """The factors at x (k, n) and v (k, m), for weights S (k, m) and e (k,)."""
         structure, w, k = program.structure, program.data, len(x)
         where, diagonal = layout(structure), np.ones((k, structure.m))
@@ -124,7 +124,7 @@ class Factors(NamedTuple):
             with suppress(RuntimeError):  # it is singular: no step is taken
                 factors[i] = sla.splu(where.pattern.matrix(values[i]), permc_spec=ORDER)
 
-        shared(deque(range(k)), factor)
+        share_out(deque(range(k)), factor)
         return cls(program, weights, factors, where.pattern.shape[0])
 
     def steps(
@@ -164,5 +164,5 @@ def _invert(H: np.ndarray) -> np.ndarray:
 
     parts = min(workers(), len(flat)) if flat.size * flat.shape[-1] > WORTH else 1
     cuts = [round(len(flat) * k / parts) for k in range(parts + 1)]
-    shared(deque(slice(a, b) for a, b in pairwise(cuts)), invert)
+    share_out(deque(slice(a, b) for a, b in pairwise(cuts)), invert)
     return out.reshape(H.shape)

@@ -37,7 +37,7 @@ from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
-from cvxlpgd.solvers.refine.matrices import Factors, Inverses
+from cvxlpgd.solvers.refine.matrices import Inverses, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.refine.systems import is_diagonal
 from cvxlpgd.solvers.run.each import row
@@ -108,8 +108,8 @@ def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None
     scales = Scales.of(program)
     if scales is None:
         return _in_pieces(program, start, earlier)
-    refinement = _in_pieces(scales.program(program), scales.scaled(start), earlier)
-    return refinement._replace(point=scales.unscaled(refinement.point))
+    refinement = _in_pieces(scales.program(program), scales.scale(start), earlier)
+    return refinement._replace(point=scales.unscale(refinement.point))
 
 
 def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
@@ -148,7 +148,7 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
-    kind = Inverses if structure.n <= systems.DENSE else Factors
+    kind = Inverses if structure.n <= systems.DENSE else SparseFactors
     inverses, home, place, contracting = _earlier_inverses(program, earlier)
     for i in np.flatnonzero(contracting):
         weights[i] = inverses[home[i]].weights[place[i]]
@@ -196,14 +196,14 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
 
 def _earlier_inverses(
     program: ConeProgram, earlier: np.ndarray
-) -> tuple[list[Inverses | Factors], np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[list[Inverses | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
     """The earlier inverses that fit; which of them is each sample's, its place there, and whether.
 
     Three arrays (batch,).
     """
     home, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
-    inverses: list[Inverses | Factors] = []
+    inverses: list[Inverses | SparseFactors] = []
     for i, inverse in enumerate(earlier):
         if inverse is not None and inverse.fits(program, i):
             same = [k for k, one in enumerate(inverses) if one is inverse.inverses]

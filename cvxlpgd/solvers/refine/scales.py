@@ -61,11 +61,11 @@ class Scales(NamedTuple):
         )
         return replace(program, data=data)
 
-    def scaled(self, z: Point) -> Point:
+    def scale(self, z: Point) -> Point:
         """A point of the scaled program."""
         return Point(x=z.x / self.D, y=z.y / self.E, s=self.E * z.s)
 
-    def unscaled(self, z: Point) -> Point:
+    def unscale(self, z: Point) -> Point:
         """A point of the program itself."""
         return Point(x=self.D * z.x, y=self.E * z.y, s=z.s / self.E)
 

@@ -95,7 +95,7 @@ class Refined(Around):
         answer = _wrap(ask(solver, program, start and _unwrap(start)))
         refined = _refine(program, answer, spent=True)
         doubt = self._doubt(answer, program, refined.ok)
-        solution = answer.replaced(np.arange(program.batch), refined, refined.ok)
+        solution = answer.replace_samples(np.arange(program.batch), refined, refined.ok)
         return Attempt(solution, doubt, doubt <= self.accuracy)
 
     def _doubt(self, answer: Solution, program: ConeProgram, refined: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.solution import USABLE, Solution, Status
-from cvxlpgd.program.threads import shared, workers
+from cvxlpgd.program.threads import share_out, workers
 from cvxlpgd.solvers.run.guard import is_failure, is_status, one_line, shape_fault
 
 # A second thread pays for its waking, and for the interpreter's lock, from these seconds on.
@@ -91,7 +91,7 @@ def solve_each(
     answers: list[Answer] = [Answer(Status.FAILED)] * batch
     seconds = np.zeros(batch)
 
-    def timed(group: Sequence[int]) -> None:
+    def run_group(group: Sequence[int]) -> None:
         for i in group:
             begin = perf_counter()
             try:
@@ -104,17 +104,17 @@ def solve_each(
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
     if parallel and len(work) > 1 and workers() > 1:
-        timed(work.popleft())
+        run_group(work.popleft())
         first = work.popleft()
         begin = perf_counter()
-        timed(first)  # the very first one sets up
+        run_group(first)  # the very first one sets up
         each = (perf_counter() - begin) / len(first)
         if each > WORTH_EACH and each * len(work) > WORTH:
-            shared(work, timed)
+            share_out(work, run_group)
     for group in work:
-        timed(group)
+        run_group(group)
 
-    def stacked(vectors: list[np.ndarray | None], size: int) -> np.ndarray:
+    def stack(vectors: list[np.ndarray | None], size: int) -> np.ndarray:
         out = np.full((batch, size), np.nan)
         for i, vector in enumerate(vectors):
             if vector is not None:
@@ -123,9 +123,9 @@ def solve_each(
 
     return Solution(
         point=Point(
-            x=stacked([a.x for a in answers], structure.n),
-            y=stacked([a.y for a in answers], structure.m),
-            s=stacked([a.s for a in answers], structure.m),
+            x=stack([a.x for a in answers], structure.n),
+            y=stack([a.y for a in answers], structure.m),
+            s=stack([a.s for a in answers], structure.m),
         ),
         status=np.array([a.status for a in answers], dtype=object),
         iterations=np.array([float(a.iterations) for a in answers]),

@@ -53,7 +53,7 @@ class OnExecutor(Around):
                 outcome = failure(program.take(piece), self._words(outcome))
             solutions.append((piece, outcome))
         order = np.argsort(np.concatenate([piece for piece, _ in solutions]))
-        return Solution.joined([solution for _, solution in solutions]).take(order)
+        return Solution.join([solution for _, solution in solutions]).take(order)
 
     def _pieces(self, groups: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """One for each worker; smaller ones where a worker may be lost with its piece."""

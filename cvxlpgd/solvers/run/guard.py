@@ -30,7 +30,7 @@ def solve_guarded(solver: Solver, program: ConeProgram, start: Solution | None =
             return failure(program, one_line(error))
     samples = (np.array([i]) for i in range(program.batch))
     parts = [solve_guarded(solver, program.take(i), start and start.take(i)) for i in samples]
-    return Solution.joined(parts)
+    return Solution.join(parts)
 
 
 def failure(program: ConeProgram, message: str) -> Solution:

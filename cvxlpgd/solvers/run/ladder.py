@@ -67,7 +67,7 @@ def solve_in_turn(
         rest = program if len(left) == program.batch else program.take(left)
         new = way(rest, start and start.take(left))
         better = is_better(new, best.take(left))
-        solution = best.solution.replaced(left, new.solution, better)
+        solution = best.solution.replace_samples(left, new.solution, better)
         if total_costs:
             seconds, setups = np.array(best.solution.seconds), np.array(best.solution.setups)
             seconds[left] += new.solution.seconds
