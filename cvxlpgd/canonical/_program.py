@@ -19,8 +19,7 @@ from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
 from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import CvxlpgdError, InvalidProblem
-from cvxlpgd.program import Data, Structure
-from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program import Data, Pattern, Structure
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,8 @@ import scipy.sparse as sp
 from array_api_compat import array_namespace
 
 from cvxlpgd.canonical.block import Block
-from cvxlpgd.program import Data
+from cvxlpgd.program import Array, Data
 from cvxlpgd.program.linear import Linear
-from cvxlpgd.program.pattern import Array
 
 FIELDS = ("P", "q", "A", "b")
 

@@ -11,9 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import Point
+from cvxlpgd.program import Array, Point
 from cvxlpgd.program.linear import Linear
-from cvxlpgd.program.pattern import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,7 @@ from array_api_compat import array_namespace
 from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.samples import host
-from cvxlpgd.program import ConeProgram, Point
-from cvxlpgd.program.pattern import Array
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import Array, ConeProgram, Point, Solution, Status
 
 
 class Ends(NamedTuple):

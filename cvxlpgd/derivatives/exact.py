@@ -16,8 +16,7 @@ from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path import velocity
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.errors import DerivativeFailed
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.solvers.protocol import Solver
 
 

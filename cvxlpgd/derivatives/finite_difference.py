@@ -16,8 +16,7 @@ from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import sizes
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.solvers.protocol import Solver, require
 from cvxlpgd.solvers.refine.newton import is_refinable
 from cvxlpgd.solvers.refine.solver import Refined

@@ -20,9 +20,8 @@ from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure, norm
 from cvxlpgd.program.rows import lift
-from cvxlpgd.program.solution import Solution
 from cvxlpgd.solvers.protocol import Solver
 
 APART = 1e-2  # of the path's gradient: a difference that is warned of

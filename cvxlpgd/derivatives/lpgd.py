@@ -22,8 +22,7 @@ from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import automatic, settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.choose.choice import as_solver
 from cvxlpgd.solvers.protocol import Solver, require

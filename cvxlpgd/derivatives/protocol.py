@@ -10,8 +10,7 @@ import numpy as np
 from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.errors import DerivativeFailed, InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.solvers.protocol import Solver
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, to_device
 
-from cvxlpgd.program.pattern import Array
+from cvxlpgd.program import Array
 
 
 def put(whole: Any, samples: np.ndarray, part: Any) -> Any:

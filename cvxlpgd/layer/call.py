@@ -16,8 +16,7 @@ from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
-from cvxlpgd.program import ConeProgram, Data, Point, Residuals
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Data, Point, Residuals, Solution, Status
 from cvxlpgd.solvers.protocol import Solver
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of

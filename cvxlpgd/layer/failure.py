@@ -20,7 +20,7 @@ from cvxlpgd.errors import (
     IrregularGradientWarning,
     SolveFailed,
 )
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import Solution, Status
 
 _TRY = {
     Status.INFEASIBLE: "check that the parameter values leave a feasible point, and that the data "

@@ -30,8 +30,7 @@ from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import as_mapping
-from cvxlpgd.program import Data, Structure
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import Data, Solution, Status, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.solve import solve

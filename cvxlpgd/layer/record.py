@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import Info
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import Solution
 
 
 @dataclass(frozen=True, eq=False)

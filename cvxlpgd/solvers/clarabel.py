@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
-from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program import ConeProgram, Pattern, Solution, Status, Structure
 from cvxlpgd.program.rows import Order, upper_triangle
-from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

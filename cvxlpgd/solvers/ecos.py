@@ -12,9 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.program.rows import exponential, lift, scs_cones
-from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, sample, solve_each
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status, Structure
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

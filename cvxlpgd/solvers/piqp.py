@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status, Structure
 from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol, Self, runtime_checkable
 
 from cvxlpgd.errors import SolverNotInstalled, UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Solution, Structure
 
 # A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms
 # of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.

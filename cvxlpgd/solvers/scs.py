@@ -12,9 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
-from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program import USABLE, ConeProgram, Solution, Status, Structure
 from cvxlpgd.program.rows import scs_cones
-from cvxlpgd.program.solution import USABLE, Solution, Status
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

@@ -16,8 +16,7 @@ from torch.autograd.function import once_differentiable
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.program import Point
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import Point, Solution
 from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
 from cvxlpgd.values.optimal import Values
 

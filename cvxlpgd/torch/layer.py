@@ -20,7 +20,7 @@ from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.settings import Settings
 from cvxlpgd.layer.spellings import DEFAULT
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.torch import _operators

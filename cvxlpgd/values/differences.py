@@ -11,9 +11,8 @@ from cvxlpgd.derivatives import Info
 from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer.inputs import form_batch
 from cvxlpgd.layer.layer import Layer
-from cvxlpgd.program import ConeProgram, Point
+from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.program.restriction import TOLERATED, Restriction
-from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.run.solve import solve
 from cvxlpgd.values.optimal import Values, spread_to_outputs
 

@@ -13,8 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Data, Point, Structure
-from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program import ConeProgram, Data, Point, Structure, product, transposed_product
 
 CANCELLED = 64.0  # times the unit of rounding of its terms
 

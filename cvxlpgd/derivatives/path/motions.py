@@ -10,9 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from cvxlpgd.program import Point
+from cvxlpgd.program import Point, product, products
 from cvxlpgd.program.kkt import Motions, Systems, conditions, rounding
-from cvxlpgd.program.pattern import product, products
 
 MARGIN = 10.0  # times the rounding that random signs show
 

@@ -20,8 +20,7 @@ from array_api_compat import array_namespace
 from cvxlpgd.derivatives.noise import NOISE
 from cvxlpgd.derivatives.samples import host
 from cvxlpgd.derivatives.tau.automatic import is_combinatorial
-from cvxlpgd.program import ConeProgram, Data, Point, norm
-from cvxlpgd.program.pattern import Array, product, transposed_product
+from cvxlpgd.program import Array, ConeProgram, Data, Point, norm, product, transposed_product
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import FINEST
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.cvxpy.options import TABLE, CvxpyRow, flat, nested
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.options import checked_options

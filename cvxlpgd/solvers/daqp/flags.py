@@ -1,6 +1,6 @@
 """DAQP's exit flags, and its `sense` of a row."""
 
-from cvxlpgd.program.solution import Status
+from cvxlpgd.program import Status
 
 SOLVED = 1
 STATUS = {

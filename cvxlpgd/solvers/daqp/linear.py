@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.daqp.flags import EQUALITY, SOLVED, WORDS
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared

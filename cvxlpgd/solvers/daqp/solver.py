@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program import ConeProgram, Solution, Status, Structure
 from cvxlpgd.program.memo import latest_per_structure
-from cvxlpgd.program.solution import Solution, Status
 from cvxlpgd.solvers.daqp.flags import ACTIVE, EQUALITY, LOWER, SOLVED, STATUS, WORDS
 from cvxlpgd.solvers.daqp.linear import solve_linear
 from cvxlpgd.solvers.options import Configured, Options

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import Structure
-from cvxlpgd.program.solution import Status
+from cvxlpgd.program import Status, Structure
 from cvxlpgd.solvers.highs.model import highs_model, limits
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Solution
 from cvxlpgd.solvers.highs.setup import Setup, check_options
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared

@@ -17,8 +17,7 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import Point, Structure
-from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program import Pattern, Point, Structure
 from cvxlpgd.program.rows import upper_triangle
 from cvxlpgd.program.threads import one_thread_each
 

@@ -17,8 +17,7 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Point, Structure
-from cvxlpgd.program.solution import USABLE, Solution, Status
+from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Status, Structure
 from cvxlpgd.solvers.moreau.batched import ACTIVE_SET, IPM, SETTINGS, Batched
 from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, is_installed

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Point, Structure, norm
-from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program import ConeProgram, Point, Structure, norm, product, transposed_product
 from cvxlpgd.solvers.refine.systems import each_block, is_diagonal
 
 LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse.linalg as sla
 
-from cvxlpgd.program import ConeProgram, norm
-from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program import ConeProgram, norm, product, transposed_product
 from cvxlpgd.program.threads import share_out, workers
 from cvxlpgd.solvers.refine.systems import FLAT, each_block, grams, layout
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Data, Point
-from cvxlpgd.program.pattern import product, transposed_product
+from cvxlpgd.program import ConeProgram, Data, Point, product, transposed_product
 from cvxlpgd.solvers.refine.systems import each_block, is_diagonal
 from cvxlpgd.solvers.translate.reduction import power_of_two
 

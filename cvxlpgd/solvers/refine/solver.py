@@ -11,8 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
 from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn

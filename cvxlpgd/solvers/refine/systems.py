@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.program import Structure
+from cvxlpgd.program import Pattern, Structure
 from cvxlpgd.program.memo import per_structure
-from cvxlpgd.program.pattern import Pattern
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured

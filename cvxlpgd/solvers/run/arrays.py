@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 from array_api_compat import array_namespace, is_numpy_array, to_device
 
-from cvxlpgd.program import ConeProgram, Data, Point
-from cvxlpgd.program.pattern import Array
+from cvxlpgd.program import Array, ConeProgram, Data, Point
 
 
 def program_in(program: ConeProgram, kind: str) -> ConeProgram:

@@ -22,9 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import ConeProgram, Point, norm
-from cvxlpgd.program.pattern import product, transposed_product
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Solution, Status, norm, product, transposed_product
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.run.arrays import point_in, program_in
 from cvxlpgd.solvers.run.guard import solve_guarded

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.program import ConeProgram, Point, Structure
-from cvxlpgd.program.solution import USABLE, Solution, Status
+from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Status, Structure
 from cvxlpgd.program.threads import share_out, workers
 from cvxlpgd.solvers.run.guard import is_failure, is_status, one_line, shape_fault
 

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
 from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded

@@ -8,8 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.errors import CvxlpgdError
-from cvxlpgd.program import ConeProgram, Point
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.solvers.protocol import Solver
 
 

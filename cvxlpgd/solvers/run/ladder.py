@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
 from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve

@@ -15,8 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Structure
-from cvxlpgd.program.solution import USABLE, Solution
+from cvxlpgd.program import USABLE, ConeProgram, Solution, Structure
 from cvxlpgd.solvers.run.each import Answer, groups_of, row, solve_each
 
 

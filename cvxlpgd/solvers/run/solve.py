@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvxlpgd.program import ConeProgram, Point
-from cvxlpgd.program.solution import Solution
+from cvxlpgd.program import ConeProgram, Point, Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.arrays import array_like, point_in, program_in
 from cvxlpgd.solvers.run.certify import certify

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import ConeProgram, Point
-from cvxlpgd.program.solution import Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT
 from cvxlpgd.solvers.run.arrays import array_in
 

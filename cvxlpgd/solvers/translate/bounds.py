@@ -15,10 +15,8 @@ import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.errors import UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Structure
+from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
 from cvxlpgd.program.memo import latest_per_structure, per_structure
-from cvxlpgd.program.pattern import Pattern, product
-from cvxlpgd.program.solution import Solution
 
 
 @dataclass(frozen=True, eq=False)
