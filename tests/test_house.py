@@ -86,6 +86,16 @@ def test_private_modules_are_imported_from_their_own_package_only(path):
             assert module(path).startswith(package), f"{path} imports {other}"
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_tests_import_private_modules_of_the_folder_that_they_mirror_only(path):
+    for other in imported(path):
+        package, _, name = other.rpartition(".")
+        if name.startswith("_") and name != "__main__":
+            assert path.parent.name == package.rpartition(".")[2], f"{path} imports {other}"
+
+
 def test_imports_have_no_cycle():
     graph = {name: imported(path) & MODULES.keys() for name, path in MODULES.items()}
     try:
@@ -109,6 +119,20 @@ def test_importing_loads_no_framework_and_no_solver():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "diffcp", "scs", "clarabel", "ecos", "highspy", "osqp", "matplotlib", "jax"}
     assert not heavy & set(run.stdout.split())
+
+
+VAGUE = {"found", "some", "again", "said", "taken"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_results_and_functions_are_named_for_what_they_are(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.name.strip("_") not in VAGUE, f"{path}: {node.name}"
+        if isinstance(node, ast.arg):
+            assert node.arg not in VAGUE, f"{path}: {node.arg}"
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            assert node.id not in VAGUE, f"{path}: {node.id}"
 
 
 NAMES = {"scs", "clarabel", "ecos", "highs", "osqp", "piqp", "daqp", "moreau", "scip", "mosek"}

@@ -159,7 +159,7 @@ TRAPS = {
         {"cvxpylayers": lambda: _dropped(theirs()),
          "cvxpylayers + Moreau": lambda: _dropped(theirs(), solver="MOREAU")},
         lambda: _dropped(mine()),
-        ("campaigns/test_traps.py::test_cones_that_cvxpy_moved_elsewhere_are_refused",
+        ("canonical/test_canonical.py::test_cones_that_cvxpy_moved_elsewhere_are_refused",
          "canonical/test_witness.py::test_what_is_lost_is_noticed"),
         newest=True,
     ),

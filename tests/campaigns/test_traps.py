@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 
 import cvxpy as cp
 import numpy as np
@@ -19,8 +18,7 @@ from campaigns.traps import __main__ as traps
 from campaigns.traps.report import table, written
 from campaigns.traps.trap import Seen, Trap
 from cvxlpgd import LPGD, Implicit
-from cvxlpgd.canonical import _target
-from cvxlpgd.errors import InaccurateSolutionWarning, InvalidProblem, SolveFailed
+from cvxlpgd.errors import InaccurateSolutionWarning, SolveFailed
 from cvxlpgd.numpy import CvxpyLayer as NumpyLayer
 from cvxlpgd.solvers import DAQP, ECOS, PIQP, SCS, Clarabel, HiGHS
 from cvxlpgd.torch import CvxpyLayer
@@ -97,17 +95,6 @@ def test_the_command_fails_where_ours_falls_in(monkeypatch, tmp_path, capsys):
     assert traps.main() == 1
     assert "**falls in**: a wrong number" in capsys.readouterr().out
     assert "a wrong number" in (tmp_path / "found.json").read_text()
-
-
-@pytest.mark.parametrize("name", sorted(_target._UNUSED | {"something_new"}))
-def test_cones_that_cvxpy_moved_elsewhere_are_refused(name):
-    """What CVXPY may hand over beside the rows is read, empty, or an error: never dropped."""
-    kept = dict.fromkeys(_target._UNDERSTOOD)
-    kept["cone_dims"] = SimpleNamespace(pnd=[])
-    kept["x"] = SimpleNamespace(boolean_idx=[])
-    _target.check_understood(SimpleNamespace(**kept))
-    with pytest.raises(InvalidProblem, match=name):
-        _target.check_understood(SimpleNamespace(**kept, **{name: [np.zeros(3)]}))
 
 
 LOW, HIGH, COST, X = cp.Parameter(), cp.Parameter(), cp.Parameter(2), cp.Variable(2)

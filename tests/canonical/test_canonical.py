@@ -6,7 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
-from cvxlpgd.canonical import canonicalize, substitute
+from cvxlpgd.canonical import _target, canonicalize, substitute
 from cvxlpgd.canonical._program import _SIZES, _cones
 from cvxlpgd.canonical.parameter_map import FIELDS
 from cvxlpgd.cones.registry import KINDS
@@ -214,3 +214,14 @@ def test_what_cvxpy_calls_a_cone_is_read_by_its_name_and_nothing_is_left_over() 
     assert sum(cone.rows for cone in _cones(dims, 15)) == 15
     with pytest.raises(InvalidProblem, match="does not know"):
         _cones(dims, 22)
+
+
+@pytest.mark.parametrize("name", sorted(_target._UNUSED | {"something_new"}))
+def test_cones_that_cvxpy_moved_elsewhere_are_refused(name):
+    """What CVXPY may hand over beside the rows is read, empty, or an error: never dropped."""
+    kept = dict.fromkeys(_target._UNDERSTOOD)
+    kept["cone_dims"] = SimpleNamespace(pnd=[])
+    kept["x"] = SimpleNamespace(boolean_idx=[])
+    _target.check_understood(SimpleNamespace(**kept))
+    with pytest.raises(InvalidProblem, match=name):
+        _target.check_understood(SimpleNamespace(**kept, **{name: [np.zeros(3)]}))

@@ -11,8 +11,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from cvxlpgd import LPGD
 from cvxlpgd.torch import _operators
-from tests.helpers.compiling import MARKS, alone, compiled
 from tests.helpers.layers import copies, gradients, layer_of, loss, same, tensors
+from tests.torch.compiling import MARKS, alone, compiled
 
 QUADRATIC = "quadratic_constrained"
 ROWS = [QUADRATIC, "scalars", "sparse", "second_order_cone", "log_log_convex", "many_axes"]

@@ -23,8 +23,8 @@ from cvxlpgd.errors import (
     SolveFailed,
 )
 from cvxlpgd.torch import CvxpyLayer, _operators
-from tests.helpers.compiling import MARKS, alone, compiled
 from tests.helpers.layers import copies, gradients, layer_of, loss, same, tensors
+from tests.torch.compiling import MARKS, alone, compiled
 
 QUADRATIC = "quadratic_constrained"
 
