@@ -213,6 +213,8 @@ def test_threads():
     layer, values = layer_of("simplex_projection"), tensors("simplex_projection", 4)
     graph, (expected,) = compiled(lambda c: layer(c)), gradients(layer, values)
     graph(*values)
+    if torch.__version__.startswith("2.6."):  # it cannot compile in two threads at once
+        gradients(graph, [values[0][:1]])
 
     def work(i):
         found = [gradients(graph, [values[0][i : i + 1]])[0] for _ in range(4)]
