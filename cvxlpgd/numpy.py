@@ -17,8 +17,7 @@ from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import real, spread
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.layer.settings import DEFAULT, Settings
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes

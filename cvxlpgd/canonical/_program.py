@@ -9,12 +9,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr, lower_value
+from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compile_problem
-from cvxlpgd.canonical._theta import Theta
-from cvxlpgd.canonical.block import Block
-from cvxlpgd.canonical.parameter_map import ParameterMap
+from cvxlpgd.canonical.parameter_map import Block, ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
 from cvxlpgd.cones.registry import KINDS
@@ -45,6 +45,52 @@ class Canonical:
     everything: VariableMap
     sign: float
     exponential: bool
+
+
+class _Theta:
+    """The listed parameters as one vector, and CVXPY's parameter vector as a map of it."""
+
+    def __init__(self, program: Any, chain: Any, parameters: Sequence[cp.Parameter]) -> None:
+        self.columns = program.total_param_size + 1
+        self.constant = program.param_id_to_col[-1] if program.total_param_size else 0
+        self.frozen = np.zeros(self.columns)
+        self.frozen[self.constant] = 1.0
+        logs = {p.id: new for r in chain.reductions if isinstance(r, Dgp2Dcp)
+                for p, new in r.canon_methods._parameters.items()}  # fmt: skip
+        folds = {p.id: (p, new) for r in chain.reductions if isinstance(r, CvxAttr2Constr)
+                 for p, new in r._parameters.items()}  # fmt: skip
+        sources, starts, picks, known = [], [0], [], set()
+        for log in (False, True):
+            for i, parameter in enumerate(parameters):
+                leaf = logs.get(parameter.id) if log else parameter
+                if leaf is None:
+                    continue
+                order = np.arange(float(leaf.size)).reshape(leaf.shape)
+                if leaf.id in folds:
+                    leaf, folded = folds[leaf.id]
+                    order, leaf = lower_value(leaf, order), folded
+                if log or leaf.id in program.param_id_to_col or not logs:
+                    sources.append((i, log))
+                    picks.append((program.param_id_to_col.get(leaf.id), order, starts[-1]))
+                    starts.append(starts[-1] + parameter.size)
+                    known.add(leaf.id)
+        for leaf in program.parameters:
+            if leaf.id not in known:  # a frozen parameter in a variable's bounds
+                start = program.param_id_to_col[leaf.id]
+                self.frozen[start : start + leaf.size] = np.ravel(leaf.value, order="F")
+        self.sources, self.starts = tuple(sources), tuple(starts)
+        rows, cols = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
+        for column, order, start in picks:
+            if column is not None:
+                rows.append(column + np.arange(order.size))
+                cols.append(start + np.ravel(order, order="F").astype(int))
+        where = (np.concatenate(rows), np.concatenate(cols))
+        self.picks = sp.csr_array((np.ones(len(where[0])), where), shape=(self.columns, starts[-1]))
+
+    def split(self, tensor: Any) -> tuple[np.ndarray, sp.csr_array]:
+        """(constant part, map of theta) of a map of CVXPY's parameter vector."""
+        tensor = sp.csr_array(tensor)
+        return tensor @ self.frozen, sp.csr_array(tensor @ self.picks)
 
 
 def canonicalize(
@@ -85,7 +131,7 @@ def canonicalize(
         ) from e
     program, order = data["program"], data["order"]
     check_understood(program)
-    theta = Theta(program, chain, parameters)
+    theta = _Theta(program, chain, parameters)
     n, m = program.x.size, len(order)
 
     P, P_block = _quadratic(program.P, n, theta)
@@ -160,7 +206,7 @@ def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:
     return Block(np.asarray(base[order])[None], varying, sp.csr_array(matrix[varying]))
 
 
-def _quadratic(tensor: Any, n: int, theta: Theta) -> tuple[Pattern, Block]:
+def _quadratic(tensor: Any, n: int, theta: _Theta) -> tuple[Pattern, Block]:
     """P from its tensor, rows i + n j, made symmetric: (P + P')/2."""
     if tensor is None:
         tensor = sp.csc_array((n * n, theta.columns))
@@ -174,7 +220,7 @@ def _quadratic(tensor: Any, n: int, theta: Theta) -> tuple[Pattern, Block]:
     return pattern, _block(np.arange(pattern.size), *theta.split(folded))
 
 
-def _rows(tensor: Any, order: np.ndarray, n: int, theta: Theta) -> tuple[Pattern, Block, Block]:
+def _rows(tensor: Any, order: np.ndarray, n: int, theta: _Theta) -> tuple[Pattern, Block, Block]:
     """A and b from the tensor of (A, b), rows i + m j, put into `order` and A's sign flipped."""
     m = len(order)
     old = np.abs(order).astype(np.int64) - 1

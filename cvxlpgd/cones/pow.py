@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.cones._root import increasing_root
-from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones._curved import increasing_root, surface_derivative
 from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 

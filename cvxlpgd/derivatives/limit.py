@@ -14,9 +14,14 @@ import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
-from cvxlpgd.derivatives.path import kinks
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.path.velocity import Velocity, follow, pull_back
+from cvxlpgd.derivatives.path.velocity import (
+    Velocity,
+    breakpoints,
+    follow,
+    pull_back,
+    weakly_active,
+)
 from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
@@ -113,9 +118,9 @@ def _of_samples(
     """The limit of some samples; those with a weakly active row have two pieces."""
     structure = program.structure
     velocity = follow(program, z, direction)
-    weak = kinks.weakly_active(velocity, structure)
+    weak = weakly_active(velocity, structure)
     exists, settled = velocity.consistent.copy(), velocity.settled.copy()
-    reach = kinks.breakpoints(velocity, structure)
+    reach = breakpoints(velocity, structure)
     kinked = np.flatnonzero(weak.any(axis=1))
     share = np.ones(len(samples))
     share[kinked] = 0.0
@@ -134,7 +139,7 @@ def _of_samples(
     chance = one != other  # one side alone: noise decides which
     counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
     exists[kinked], settled[kinked] = one | other, counted & ~chance
-    reach[kinked] = np.minimum(*(kinks.breakpoints(side, structure) for side in sides))
+    reach[kinked] = np.minimum(*(breakpoints(side, structure) for side in sides))
     pieces += [
         Piece(side, samples[kinked], its)
         for side, its in zip(sides, (shares, 1 - shares), strict=True)

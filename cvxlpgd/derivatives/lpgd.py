@@ -15,12 +15,13 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
 from cvxlpgd.cones import Cone
-from cvxlpgd.derivatives import limit, noise
+from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
+from cvxlpgd.derivatives.ends import bend, is_noise
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.protocol import Bound, Derivative
-from cvxlpgd.derivatives.tau import automatic, settings, sizes
+from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.schedules import Relative
@@ -122,8 +123,8 @@ class Resolves(Bound):
 
     @property
     def separates(self) -> bool:
-        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
-        return automatic.separates(self.tau, self.structure)
+        """A linear program's costs, right-hand sides and matrices, where tau is settings."""
+        return settings.separates(self.tau, self.structure)
 
     def spread(self, batch_shape: tuple[int, ...]) -> Resolves:
         """Tau, read if it is a callable; an array is spread over the batch."""
@@ -139,7 +140,7 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent: the limit where tau is automatic, differences elsewhere."""
-        far, near = automatic.parts(self.tau, self.structure, point_bar, entries)
+        far, near = settings.parts(self.tau, self.structure, point_bar, entries)
         if near is None:
             assert far is not None
             return self.differences(program, solution, far, entries)
@@ -162,7 +163,7 @@ class Resolves(Bound):
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
-        is_near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
+        is_near = not (settings.is_automatic(self.tau) and settings.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             base, start = program.take(samples), solution.take(samples)
@@ -175,20 +176,17 @@ class Resolves(Bound):
             z_hi, z_lo, width, info = points.span(hi, lo, z)
             g_hi, g_lo = (base.lagrangian_gradient(end, entries) for end in (z_hi, z_lo))
             w_bar = (g_hi - g_lo) * (1.0 / xp.asarray(tau * width))[:, None]
-            bend = noise.bend(z_hi, z_lo, z, accuracy, points.residual)
-            info = replace(
-                info,
-                unresolved=noise.is_noise(g_hi, g_lo, accuracy) & info.ok,
-                bend=bend * (info.side == "average"),
-            )
+            bent = bend(z_hi, z_lo, z, accuracy, points.residual) * (info.side == "average")
+            unresolved = is_noise(g_hi, g_lo, accuracy) & info.ok
+            info = replace(info, unresolved=unresolved, bend=bent)
             middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
             return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
 
-        return retry_larger(difference, tau, automatic.most_growths(self.tau, self.structure))
+        return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""
-        if not automatic.has_limit(self.tau, self.structure):
+        if not settings.has_limit(self.tau, self.structure):
             return self.tangent_differences(program, solution, data_dot)
         tangent = limit.jvp(program, solution.point, data_dot, self.lpgd.rho)
 

@@ -22,14 +22,12 @@ from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
-from cvxlpgd.layer.arguments import choose
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, Domain, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import as_mapping
+from cvxlpgd.layer.settings import Settings, as_mapping, choose
 from cvxlpgd.program import Data, Solution, Status, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver

@@ -18,8 +18,7 @@ from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.inputs import real
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.layer.settings import DEFAULT, Settings
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes

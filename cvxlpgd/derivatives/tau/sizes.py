@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.derivatives.noise import NOISE
+from cvxlpgd.derivatives.ends import NOISE
 from cvxlpgd.derivatives.samples import host
-from cvxlpgd.derivatives.tau.automatic import is_combinatorial
+from cvxlpgd.derivatives.tau.settings import is_combinatorial
 from cvxlpgd.program import Array, ConeProgram, Data, Point, norm, product, transposed_product
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import FINEST
