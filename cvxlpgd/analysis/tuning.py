@@ -38,27 +38,14 @@ def explanation(layer: Layer) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """One solver's median seconds, and how accurate it was.
-
-    Attributes
-    ----------
-    solver : str
-    forward, backward : float
-        Median seconds of a batch; NaN where it failed.
-    residual : float
-        The largest relative KKT residual of its solutions.
-    error : float
-        Of its gradients, relative to those of the most accurate solver of the run.
-    note : str
-        Why there are no times.
-    """
+    """One solver's median seconds, and how accurate it was."""
 
     solver: str
-    forward: float
+    forward: float  # median seconds of a batch, as is `backward`; NaN where it failed
     backward: float
-    residual: float
-    error: float
-    note: str = ""
+    residual: float  # the largest relative KKT residual of its solutions
+    error: float  # of its gradients, relative to those of the most accurate solver of the run
+    note: str = ""  # why there are no times
 
 
 def tune(

@@ -24,27 +24,14 @@ from cvxlpgd.program import Data, Pattern, Structure
 
 @dataclass(frozen=True, eq=False)
 class Canonical:
-    """A canonicalized problem.
-
-    Parameters
-    ----------
-    structure : Structure
-    parameters : ParameterMap
-        Listed parameters, flattened row by row, to data.
-    variables, everything : VariableMap
-        Points to the returned variables, and to all of the problem's variables.
-    sign : float
-        -1 where the user maximizes.
-    exponential : bool
-        Whether the objective is the exponential of the canonical one (gp=True).
-    """
+    """A canonicalized problem."""
 
     structure: Structure
-    parameters: ParameterMap
-    variables: VariableMap
-    everything: VariableMap
-    sign: float
-    exponential: bool
+    parameters: ParameterMap  # listed parameters, flattened row by row, to data
+    variables: VariableMap  # points to the returned variables
+    everything: VariableMap  # points to all of the problem's variables
+    sign: float  # -1 where the user maximizes
+    exponential: bool  # whether the objective is the exponential of the canonical one (gp=True)
 
 
 class _Theta:

@@ -19,19 +19,11 @@ FIELDS = ("P", "q", "A", "b")
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One field of the data: value = base, with base + M theta at the varying entries.
+    """One field of the data: value = base, with base + M theta at the varying entries."""
 
-    Parameters
-    ----------
-    base : array (1, entries)
-    varying : int array
-        The entries that theta reaches, one for each row of M.
-    matrix : sparse (varying entries, columns of theta)
-    """
-
-    base: np.ndarray
-    varying: np.ndarray
-    matrix: sp.csr_array
+    base: np.ndarray  # (1, entries)
+    varying: np.ndarray  # int: the entries that theta reaches, one for each row of M
+    matrix: sp.csr_array  # M, (varying entries, columns of theta)
 
     @cached_property
     def whole(self) -> bool:
@@ -46,21 +38,11 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class ParameterMap:
-    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some."""
 
-    Parameters
-    ----------
-    blocks : dict field -> Block
-        For P, q, A, b and "offset", the objective's constant term.
-    sources : tuple of (parameter, logarithm?)
-        What each part of theta is made of.
-    starts : tuple of int
-        Where each part begins in theta, and theta's length.
-    """
-
-    blocks: dict[str, Block]
-    sources: tuple[tuple[int, bool], ...]
-    starts: tuple[int, ...]
+    blocks: dict[str, Block]  # for P, q, A, b and "offset", the objective's constant term
+    sources: tuple[tuple[int, bool], ...]  # each part of theta: (parameter, logarithm?)
+    starts: tuple[int, ...]  # where each part begins in theta, and theta's length
 
     def data(self, values: Sequence[Array]) -> tuple[Data, Array]:
         """(data, offset) for parameter values (batch or 1, size), flattened row by row.

@@ -17,24 +17,13 @@ from cvxlpgd.program.linear import Linear
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """One returned variable: value = M x or M y, its exponential in a geometric program.
-
-    Parameters
-    ----------
-    name : str
-    shape : tuple of int
-    dual : bool
-        Whether it is read from y instead of x.
-    exponential : bool
-    matrix : sparse (size, n or m)
-        Rows in row-major order of the variable.
-    """
+    """One returned variable: value = M x or M y, its exponential in a geometric program."""
 
     name: str
     shape: tuple[int, ...]
-    dual: bool
+    dual: bool  # whether it is read from y instead of x
     exponential: bool
-    matrix: sp.csr_array
+    matrix: sp.csr_array  # M, (size, n or m), rows in row-major order of the variable
 
     @cached_property
     def linear(self) -> Linear:

@@ -20,66 +20,41 @@ Values = Any  # Data or Point
 
 
 class Meaning(NamedTuple):
-    """What is made of velocities: gradients at some entries of the data, or tangents.
+    """What is made of velocities: gradients at some entries of the data, or tangents."""
 
-    Parameters
-    ----------
-    of : (velocity, at, samples) -> Values
-    linear : the same without what does not depend on the velocity
-    """
-
-    of: Callable[[Point, Point, np.ndarray], Values]
-    linear: Callable[[Point, Point, np.ndarray], Values]
+    of: Callable[[Point, Point, np.ndarray], Values]  # (velocity, at, samples) -> values
+    linear: Callable[[Point, Point, np.ndarray], Values]  # without what no velocity is in
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
     """One piece of some samples' paths, and its share in their values.
 
-    Parameters
-    ----------
-    velocity : Velocity
-    samples : int array
-    share : array (samples,)
-        1, ½ where the value is the mean of two pieces, 0 where others make it.
+    It is 1, or ½ where the value is the mean of two pieces, or 0 where others make it.
     """
 
     velocity: Velocity
-    samples: np.ndarray
-    share: np.ndarray
+    samples: np.ndarray  # int (samples,)
+    share: np.ndarray  # (samples,)
 
 
 @dataclass(frozen=True, eq=False)
 class Limit:
     """A batch's gradients or tangents in the limit.
 
-    Parameters
-    ----------
-    value : Data or Point
-        w_bar at the entries, or z_dot.
-    exists : bool array (batch,)
-        Whether the system is solved, on one side at least: the value is the derivative, as far as
-        it is unique and has one piece.
-    settled : bool array (batch,)
-    split : tuple of Data or of Point, or None
-        Half the difference of both pieces, and half of the sum of their sizes, 0 where there is
-        one piece only; None where all samples have one.
-    breakpoints : array (batch, 2)
-        How far the path is straight forwards and backwards.
-    pieces : tuple of Piece
-    meaning : Meaning
-    unit : array (batch, 1)
-        What the direction was divided by before it was followed.
+    `exists` says whether the system is solved, on one side at least: the value is the derivative,
+    as far as it is unique and has one piece. `split` is half the difference of both pieces, and
+    half of the sum of their sizes, 0 where there is one piece only.
     """
 
-    value: Values
-    exists: np.ndarray
-    settled: np.ndarray
-    split: tuple[Values, Values] | None
-    breakpoints: np.ndarray
+    value: Values  # w_bar at the entries, or z_dot
+    exists: np.ndarray  # bool (batch,)
+    settled: np.ndarray  # bool (batch,)
+    split: tuple[Values, Values] | None  # None where all samples have one piece
+    breakpoints: np.ndarray  # (batch, 2): how far the path is straight forwards and backwards
     pieces: tuple[Piece, ...]
     meaning: Meaning
-    unit: np.ndarray
+    unit: np.ndarray  # (batch, 1): what the direction was divided by before it was followed
 
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""

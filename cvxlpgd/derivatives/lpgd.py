@@ -104,22 +104,12 @@ class LPGD(Derivative):
 
 @dataclass(frozen=True, eq=False)
 class Resolves(Bound):
-    """LPGD in one forward pass.
-
-    Parameters
-    ----------
-    lpgd : LPGD
-    structure : Structure
-    solver : Solver
-        Of the perturbed programs.
-    tau : str, float, Relative or array (*batch shape)
-        As `lpgd` has it, read.
-    """
+    """LPGD in one forward pass."""
 
     lpgd: LPGD
     structure: Structure
-    solver: Solver
-    tau: Any
+    solver: Solver  # of the perturbed programs
+    tau: Any  # str, float, Relative or array (*batch shape): as `lpgd` has it, read
 
     @property
     def separates(self) -> bool:

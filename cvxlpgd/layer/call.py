@@ -26,46 +26,23 @@ UNSURE = 0.01  # a gradient that may be off by more than this is warned of
 class Call:
     """One forward pass, all that its derivatives need.
 
-    Parameters
-    ----------
-    compiled : Compiled
-    batch : Batch
-        The parameters' values.
-    handed : Selection
-        The samples that the solver was handed: those whose values are in their domains.
-    flat : list of arrays (handed or 1, size)
-        Their values, flattened, and symmetric where they must be.
-    program : ConeProgram
-    solution : Solution
-        Of these samples.
-    full : Solution
-        Of the whole batch: the record has it as long as this call exists.
-    outputs : list of arrays (batch, size)
-        Of the whole batch, NaN where a sample failed.
-    record : Record
-    solver : Solver
-    derivative : Derivative
-    bound : Bound
-        The derivative, with all that may change between calls read.
-    policy : "raise" or "nan"
-        What becomes of samples without a derivative.
-    once : Once
-        Whether the layer has warned of degenerate gradients.
+    The solver was `handed` the samples whose values are in their domains; `flat`, `program` and
+    `solution` are of these, `full` and `outputs` of the whole batch.
     """
 
     compiled: Compiled
     batch: Batch
     handed: Selection
-    flat: list[np.ndarray]
+    flat: list[np.ndarray]  # values (handed or 1, size), symmetric where they must be
     program: ConeProgram
     solution: Solution
-    full: Solution
-    outputs: list[np.ndarray]
+    full: Solution  # the record has it as long as this call exists
+    outputs: list[np.ndarray]  # (batch, size), NaN where a sample failed
     record: Record
     solver: Solver
     derivative: Derivative
-    bound: Bound
-    policy: str
+    bound: Bound  # the derivative, with all that may change between calls read
+    policy: str  # "raise" or "nan": what becomes of samples without a derivative
     once: failure.Once
 
     def at(self, values: Sequence[np.ndarray], z: Point) -> Call:

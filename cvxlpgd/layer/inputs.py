@@ -25,32 +25,19 @@ ACCEPTED = 1e-5  # a domain may be violated by this much of a value's largest en
 class Domain:
     """The values that one parameter takes.
 
-    Parameters
-    ----------
-    name : str
-    shape : tuple of int
-    lower, upper : arrays of that shape, or None
-    declared : {str: str}
-        The attribute behind each of these, as the user wrote it, such as {"bounds": "nonneg=True"}.
-    strict : bool
-        Whether 0 itself is outside, as for logarithms.
-    definite : int
-        1 for positive semidefinite, -1 for negative, 0 for neither.
-    symmetric : bool
-    pattern : bool array of that shape, or None
-        Where entries may differ from 0.
-    integral : bool
+    `declared` has the attribute behind each restriction, as the user wrote it, such as
+    {"bounds": "nonneg=True"}.
     """
 
     name: str
     shape: tuple[int, ...]
-    lower: np.ndarray | None
+    lower: np.ndarray | None  # of that shape, as are `upper` and `pattern`
     upper: np.ndarray | None
     declared: dict[str, str]
-    strict: bool
-    definite: int
+    strict: bool  # whether 0 itself is outside, as for logarithms
+    definite: int  # 1 for positive semidefinite, -1 for negative, 0 for neither
     symmetric: bool
-    pattern: np.ndarray | None
+    pattern: np.ndarray | None  # bool: where entries may differ from 0
     integral: bool
 
     @property
@@ -178,21 +165,11 @@ def spread(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Values with their batch axes flattened to one.
+    """Values with their batch axes flattened to one."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The batch shape: all parameters' leading axes, broadcast.
-    own : tuple of tuples
-        Each parameter's own leading axes.
-    values : list of arrays (samples or 1, *parameter shape)
-        Length 1 where a parameter is shared by the whole batch.
-    """
-
-    shape: tuple[int, ...]
-    own: tuple[tuple[int, ...], ...]
-    values: list[np.ndarray]
+    shape: tuple[int, ...]  # all parameters' leading axes, broadcast
+    own: tuple[tuple[int, ...], ...]  # each parameter's own leading axes
+    values: list[np.ndarray]  # (samples, *parameter shape), or (1, ...) where all samples share it
 
     @property
     def samples(self) -> int:

@@ -30,19 +30,13 @@ CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}
 class Weighted:
     """Σ_k c_k v_k for values of several problems.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The batch shape.
-    value : array (batch,)
-    parts : list of (c, Values)
-        c is an array of the batch shape, or spread over it. The first parameters of all are the
-        same, and some have more.
+    A weight c is an array of the batch shape, or spread over it. The first parameters of all
+    problems are the same, and some have more.
     """
 
-    shape: tuple[int, ...]
-    value: np.ndarray
-    parts: list[tuple[np.ndarray, Values]]
+    shape: tuple[int, ...]  # the batch shape
+    value: np.ndarray  # (batch,)
+    parts: list[tuple[np.ndarray, Values]]  # (c, v)
 
     @classmethod
     def of(cls, parts: list[tuple[np.ndarray, Values]]) -> Weighted:

@@ -32,24 +32,12 @@ Term = tuple[np.ndarray, Point]  # c (batch,) and z
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A sum of optimal values for each sample, and what its gradient needs.
-
-    Parameters
-    ----------
-    call : Call
-        The forward pass.
-    selection : Selection
-        The samples that have a value.
-    value : array (batch,)
-        NaN where a sample failed.
-    terms : tuple of Term
-        Of these samples.
-    """
+    """A sum of optimal values for each sample, and what its gradient needs."""
 
     call: Call
-    selection: Selection
-    value: np.ndarray
-    terms: tuple[Term, ...]
+    selection: Selection  # the samples that have a value
+    value: np.ndarray  # (batch,), NaN where a sample failed
+    terms: tuple[Term, ...]  # of the selection
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -20,25 +20,18 @@ MARGIN = 10.0  # times the rounding that random signs show
 class PathMotions:
     """Motions of a batch's solutions, solved together.
 
-    Parameters
-    ----------
-    systems : Systems
-    stack : Motions
-    g : array (batch, columns, m)
-        The rows' right-hand sides.
-    columns : dict of int
-        Where in the stack each is: the Newton "step"; "dot", along the direction; a "random" one,
-        solved for its own right-hand side; and that by rounding, "rounded". They are solved in
-        every batch: how many there are decides the last bits of each.
-    good : bool array (batch,)
-        Where the step's system is solved: elsewhere "step" and "rounded" are 0.
+    `columns` says where in the stack each is: the Newton "step"; "dot", along the direction; a
+    "random" one, solved for its own right-hand side; and that by rounding, "rounded". They are
+    solved in every batch: how many there are decides the last bits of each.
     """
 
     systems: Systems
     stack: Motions
-    g: np.ndarray
+    g: np.ndarray  # the rows' right-hand sides, (batch, columns, m)
     columns: dict[str, int]
-    good: np.ndarray
+    good: (
+        np.ndarray
+    )  # bool (batch,): where the step's system is not solved, "step" and "rounded" are 0
 
     @classmethod
     def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> PathMotions:

@@ -39,40 +39,22 @@ CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
 @dataclass(frozen=True, eq=False)
 class Velocity:
-    """How the solutions of a batch move, per sample.
+    """How the solutions of a batch move, per sample."""
 
-    Parameters
-    ----------
-    dot : Point
-        (x_dot, y_dot, s_dot).
-    at : Point
-        The solutions, one Newton step better.
-    earlier, before : Point
-        `dot` and `at` as they were before that step.
-    doubt, least : Point
-        What rounding of the system's terms does to `dot`; and what is near to 0 beside `dot`.
-    random, null : Point
-        A random motion, and its part that the system does not see, 0 where it sees everything.
-    consistent : bool array (batch,)
-        Whether the system is solved.
-    settled : bool array (batch,)
-        Whether the Newton step solved its own system and changed no active row.
-    weights, noise : arrays (batch, m)
-        The rows' units, and the noise of y - s in them: what is smaller is not known.
-    """
-
-    dot: Point
-    at: Point
-    earlier: Point
+    dot: Point  # (x_dot, y_dot, s_dot)
+    at: Point  # the solutions, one Newton step better
+    earlier: Point  # `dot` and `at` as they were before that step
     before: Point
-    doubt: Point
-    least: Point
-    random: Point
-    null: Point
-    consistent: np.ndarray
-    settled: np.ndarray
-    weights: np.ndarray
-    noise: np.ndarray
+    doubt: Point  # what rounding of the system's terms does to `dot`
+    least: Point  # what is near to 0 beside `dot`
+    random: Point  # a random motion, and its part that the system does not see
+    null: Point  # (0 where it sees everything)
+    consistent: np.ndarray  # whether the system is solved, bool (batch,)
+    settled: (
+        np.ndarray
+    )  # whether the step solved its system and changed no active row, bool (batch,)
+    weights: np.ndarray  # the rows' units, (batch, m)
+    noise: np.ndarray  # of y - s in these units, (batch, m): what is smaller is not known
 
     def take(self, index: np.ndarray) -> Velocity:
         """Those of some samples, in order."""
