@@ -97,7 +97,7 @@ class CvxpyLayer:
 
         Cotangents of parameters shared by the batch are summed over it.
         """
-        self._layer.require_entries([True] * len(values))
+        self._layer.require_gradients([True] * len(values))
         call, outputs, dtypes = self._forward(values, solver_args, False)
 
         def pullback(*bars: Any) -> Arrays:
@@ -193,9 +193,9 @@ class CvxpyLayer:
         self, *values: Any, targets: Any, margin: Any = None
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         """The difference, and the function from its cotangent to the parameters'."""
-        fixed = as_list(targets, "targets", np.ndarray)
+        arrays = as_list(targets, "targets", np.ndarray)
         along = None if margin is None else as_list(margin, "margin", np.ndarray)
-        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return self._evaluate(make, values)
 
     def _evaluate(

@@ -34,15 +34,15 @@ def check_lists(
     """
     if not isinstance(problem, cp.Problem):
         raise InvalidProblem(f"problem must be a cvxpy.Problem, not {type(problem).__name__}")
-    for name, listed, kind in (
+    for name, items, kind in (
         ("parameters", parameters, cp.Parameter),
         ("variables", variables, cp.Variable),
     ):
-        if not isinstance(listed, list | tuple):
+        if not isinstance(items, list | tuple):
             raise InvalidProblem(
-                f"{name} must be provided as a list or tuple, not {type(listed).__name__}"
+                f"{name} must be provided as a list or tuple, not {type(items).__name__}"
             )
-        for i, item in enumerate(listed):
+        for i, item in enumerate(items):
             if not isinstance(item, kind):
                 hint = ""
                 if isinstance(item, cp.constraints.Constraint):
@@ -50,7 +50,7 @@ def check_lists(
                 raise InvalidProblem(
                     f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}{hint}"
                 )
-        if len({item.id for item in listed}) < len(listed):
+        if len({item.id for item in items}) < len(items):
             raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")
     _check_members(problem, parameters, variables)
     for leaf in hidden.parameters(problem) + problem.variables():
@@ -102,10 +102,10 @@ def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Pr
     InvalidProblem
         For a parameter that is neither listed nor has a value, or is computed by a callback.
     """
-    listed = {p.id for p in parameters}
+    ids = {p.id for p in parameters}
     constants: dict[int, Any] = {}
     for parameter in hidden.parameters(problem):
-        if parameter.id in listed:
+        if parameter.id in ids:
             continue
         if isinstance(parameter, cp.CallbackParam):
             raise InvalidProblem(

@@ -92,30 +92,16 @@ def canonicalize(
     Parameters
     ----------
     problem : cp.Problem
-        DPP (with gp: DPP in the sense of geometric programs).
+        DPP; with `gp`, DPP in the sense of geometric programs.
     parameters, variables
         Inputs and outputs of the layer; a variable may be a constraint's dual variable.
-    gp : bool
-        Whether it is a geometric program.
-    canon_backend : str, optional
-        Of CVXPY's.
 
     Raises
     ------
     InvalidProblem
         Where CVXPY cannot compile it, or hands over something unknown.
     """
-    try:
-        data, chain, inverse = compile_problem(
-            problem, gp=gp, enforce_dpp=True, canon_backend=canon_backend
-        )
-    except CvxlpgdError:
-        raise
-    except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text
-        by = f" with canon_backend={canon_backend!r}" if canon_backend is not None else ""
-        raise InvalidProblem(
-            f"CVXPY cannot compile the problem{by}: {str(e) or type(e).__name__}"
-        ) from e
+    data, chain, inverse = _compile(problem, gp, canon_backend)
     program, order = data["program"], data["order"]
     check_understood(program)
     theta = _Theta(program, chain, parameters)
@@ -124,13 +110,8 @@ def canonicalize(
     P, P_block = _quadratic(program.P, n, theta)
     A, A_block, b_block = _rows(program.A, order, n, theta)
     q = theta.split(program.q)
-    blocks = {
-        "P": P_block,
-        "q": _block(np.arange(n), q[0][:n], q[1][:n]),
-        "A": A_block,
-        "b": b_block,
-        "offset": _block(np.arange(1), q[0][n:], q[1][n:]),
-    }
+    q_block, offset = _block(np.arange(n), *q), _block(np.array([n]), *q)
+    blocks = {"P": P_block, "q": q_block, "A": A_block, "b": b_block, "offset": offset}
     primal = {v.id: primal_recovery(v, program, chain) for v in problem.variables()}
     structure = Structure(
         P=P,
@@ -183,6 +164,18 @@ def _cones(dims: Any, m: int) -> tuple[Cone, ...]:
     if sum(cone.rows for cone in cones) != m:
         raise InvalidProblem(f"CVXPY hands over cones that cvxlpgd does not know: {dims}")
     return cones
+
+
+def _compile(problem: cp.Problem, gp: bool, backend: str | None) -> tuple[Any, Any, Any]:
+    """CVXPY's data, its chain, and what inverts it; InvalidProblem where it cannot compile it."""
+    try:
+        return compile_problem(problem, gp=gp, enforce_dpp=True, canon_backend=backend)
+    except CvxlpgdError:
+        raise
+    except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text
+        by = f" with canon_backend={backend!r}" if backend is not None else ""
+        text = f"CVXPY cannot compile the problem{by}: {str(e) or type(e).__name__}"
+        raise InvalidProblem(text) from e
 
 
 def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:

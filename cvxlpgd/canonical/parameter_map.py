@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -99,13 +99,9 @@ class ParameterMap:
         return _add_up(len(values), chain.from_iterable(pulled))
 
     def _pull(
-        self,
-        name: str,
-        bar: Array,
-        values: Sequence[Array],
-        needed: Sequence[bool],
+        self, name: str, bar: Array, values: Sequence[Array], needed: Sequence[bool],
         magnitudes: bool,
-    ) -> Iterator[tuple[int, Array]]:
+    ) -> Iterator[tuple[int, Array]]:  # fmt: skip
         """Parameters, and parts of their cotangents for that of a block's varying entries."""
         linear = self._maps[name]
         theta_bar, start = (linear.magnitudes if magnitudes else linear).adjoint(bar), 0
@@ -139,15 +135,12 @@ class ParameterMap:
 
     @cached_property
     def _gains(self) -> dict[str, list[float]]:
-        """For each block, and each part of theta that reaches it, the largest sum of a column of
-        |M|.
-        """
+        """For each block and each part of theta that reaches it, the largest column sum of |M|."""
         gains = {}
         for name, parts in self._reaching.items():
             sums = np.asarray(abs(self.blocks[name].matrix).sum(axis=0)).ravel()
-            gains[name] = [
-                float(sums[self.starts[k] : self.starts[k + 1]].max(initial=0.0)) for k in parts
-            ]
+            shares = (sums[self.starts[k] : self.starts[k + 1]] for k in parts)
+            gains[name] = [float(share.max(initial=0.0)) for share in shares]
         return gains
 
     def entries(self, needed: Sequence[bool]) -> Data:
@@ -182,10 +175,8 @@ class ParameterMap:
         for name, block in self.blocks.items():
             reached = np.zeros(self.starts[-1] + 1, dtype=bool)
             reached[block.matrix.indices] = True
-            parts = range(len(self.sources))
-            reaching[name] = tuple(
-                k for k in parts if reached[self.starts[k] : self.starts[k + 1]].any()
-            )
+            spans = pairwise(self.starts)
+            reaching[name] = tuple(k for k, (i, j) in enumerate(spans) if reached[i:j].any())
         return reaching
 
     @cached_property

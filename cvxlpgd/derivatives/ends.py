@@ -21,24 +21,20 @@ ROUNDING = 1e-12  # no point counts as more accurate, whatever its residual
 
 
 class Ends(NamedTuple):
-    """Perturbed programs, solved in one batch, one end after the other.
-
-    `usable`, bool (ends, batch), says which have a point; `info` is good where all have one.
-    `residual`, (batch,), is the larger one's.
-    """
+    """Perturbed programs, solved in one batch, one end after the other."""
 
     ends: Sequence[float]
     program: ConeProgram
     point: Point
-    usable: np.ndarray
-    info: Info
-    residual: np.ndarray
+    usable: np.ndarray  # bool (ends, batch): which have a point
+    info: Info  # good where all have one
+    residual: np.ndarray  # the larger one's, (batch,)
 
     @classmethod
     def of(
         cls, ends: Sequence[float], program: ConeProgram, solution: Solution, tau: np.ndarray
     ) -> Ends:
-        """Of the solution of the perturbed programs."""
+        """The ends that a solution of the perturbed programs has."""
         assert solution.residuals is not None
         residual = host(solution.residuals.largest).reshape(len(ends), -1).max(axis=0)
         return cls(ends, program, solution.point, *report(solution, ends, tau), residual)
@@ -108,14 +104,11 @@ def report(solution: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[
 
 def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
     """Names the failure that no tau mends: b - t y_bar outside the equality rows' range."""
-    equalities = [
-        np.arange(first, first + cone.rows * count)
-        for cone, first, count in program.structure.blocks
-        if isinstance(cone, Zero)
-    ]
+    equalities = [block for block in program.structure.blocks if isinstance(block[0], Zero)]
     if info.ok.all() or not equalities:
         return info
-    rows, messages = np.concatenate(equalities), list(info.messages)
+    spans = [np.arange(first, first + cone.rows * count) for cone, first, count in equalities]
+    rows, messages = np.concatenate(spans), list(info.messages)
     for i in np.flatnonzero(~info.ok):
         values = host(program.data.A)[i if len(program.data.A) > 1 else 0]
         A = program.structure.A.matrix(values).toarray()[rows]
@@ -170,6 +163,6 @@ def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
 
 
 def _sides(usable: Mapping[float, np.ndarray]) -> np.ndarray:
-    """Of each sample, the side of the ends that have a point."""
+    """The side of the ends that have a point, of each sample."""
     lower, upper = (usable.get(t, np.zeros(1, dtype=bool)) for t in (1.0, -1.0))
     return np.where(lower, np.where(upper, "average", "lower"), np.where(upper, "upper", ""))

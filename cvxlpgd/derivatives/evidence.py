@@ -76,10 +76,7 @@ class Limit:
         to 0 and rounding alone.
         """
         names = [name for name, _ in self.value.items()]
-        total, floor = (
-            type(self.value)(**{name: np.zeros((len(self.exists), 1)) for name in names})
-            for _ in range(2)
-        )
+        total, floor = ({k: np.zeros((len(self.exists), 1)) for k in names} for _ in range(2))
         for piece in self.pieces:
             v = piece.velocity
             doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
@@ -90,29 +87,21 @@ class Limit:
             share = piece.share * self.unit[piece.samples, 0]
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
-                    getattr(out, name)[piece.samples, 0] += share * largest
-        return total, floor
+                    out[name][piece.samples, 0] += share * largest
+        return type(self.value)(**total), type(self.value)(**floor)
 
-    def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values, Values]:
+    def changes(self, samples: np.ndarray) -> list[Values]:
         """Of some samples: what the last Newton step, and what rounding, do to the value; the sizes
         of the terms that add up to it; and what is near to 0 beside what it is solved with.
         """
         of, linear = self.meaning
-
-        def change(v: Velocity, where: np.ndarray) -> Values:
-            return of(v.dot, v.at, where) - of(v.earlier, v.before, where)
-
-        def terms(v: Velocity, where: np.ndarray) -> Values:
-            return linear(magnitude(v.dot), magnitude(v.at), where)
-
-        return (
-            self._over_pieces(change, samples),
-            self._over_pieces(lambda v, where: linear(v.doubt, v.at, where), samples),
-            self._over_pieces(terms, samples),
-            self._over_pieces(
-                lambda v, where: linear(magnitude(v.least), magnitude(v.at), where), samples
-            ),
-        )
+        parts: list[Callable[[Velocity, np.ndarray], Values]] = [
+            lambda v, where: of(v.dot, v.at, where) - of(v.earlier, v.before, where),
+            lambda v, where: linear(v.doubt, v.at, where),
+            lambda v, where: linear(magnitude(v.dot), magnitude(v.at), where),
+            lambda v, where: linear(magnitude(v.least), magnitude(v.at), where),
+        ]
+        return [self._over_pieces(part, samples) for part in parts]
 
     @property
     def is_complete(self) -> np.ndarray:
@@ -129,14 +118,8 @@ class Limit:
         compare it with.
         """
         linear = self.meaning.linear
-
-        def of(name: str) -> Values:
-            def motion(v: Velocity, where: np.ndarray) -> Values:
-                return linear(getattr(v, name), v.at, where)
-
-            return self._over_pieces(motion, samples)
-
-        return of("null"), of("random")
+        null = self._over_pieces(lambda v, where: linear(v.null, v.at, where), samples)
+        return null, self._over_pieces(lambda v, where: linear(v.random, v.at, where), samples)
 
     def _over_pieces(
         self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray

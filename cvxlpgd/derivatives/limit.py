@@ -64,9 +64,7 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
     """
     program = program.proximal(rho, z.x)
     batch = len(z.x)
-    largest = np.zeros(batch)
-    for _, dot in w_dot.items():
-        largest = np.maximum(largest, norm(dot))
+    largest = np.maximum.reduce([np.broadcast_to(norm(dot), batch) for _, dot in w_dot.items()])
     unit = _power_of_two(largest)[:, None]
     dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot.items()))
 
@@ -93,18 +91,17 @@ def _limit(
     ]
     split = None
     if any(part.split is not None for part in parts):
-        splits = [_one_piece(part) if part.split is None else part.split for part in parts]
+        splits = [part.split or (part.value * 0.0, part.value * 0.0) for part in parts]
         split = _join([one for one, _ in splits]), _join([other for _, other in splits])
-    return Limit(
-        value=_join([part.value for part in parts]),
-        exists=np.concatenate([part.exists for part in parts]),
-        settled=np.concatenate([part.settled for part in parts]),
-        split=split,
-        breakpoints=np.concatenate([part.breakpoints for part in parts]),
-        pieces=tuple(piece for part in parts for piece in part.pieces),
-        meaning=meaning,
-        unit=unit,
+    exists, settled, far = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("exists", "settled", "breakpoints")
     )
+    value, pieces = (
+        _join([part.value for part in parts]),
+        [p for part in parts for p in part.pieces],
+    )
+    return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
 
 def _of_samples(
@@ -140,14 +137,11 @@ def _of_samples(
     counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
     exists[kinked], settled[kinked] = one | other, counted & ~chance
     reach[kinked] = np.minimum(*(breakpoints(side, structure) for side in sides))
-    pieces += [
-        Piece(side, samples[kinked], its)
-        for side, its in zip(sides, (shares, 1 - shares), strict=True)
-    ]
+    pieces.append(Piece(sides[0], samples[kinked], shares))
+    pieces.append(Piece(sides[1], samples[kinked], 1 - shares))
     nothing, far = value * 0.0, _over(reach, unit)
     value = put(value, kinked, mean) * unit
-    halves = tuple(put(nothing, kinked, v) * unit for v in both)
-    split = halves[0], halves[1]
+    split = put(nothing, kinked, both[0]) * unit, put(nothing, kinked, both[1]) * unit
     return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
 
@@ -159,8 +153,7 @@ def _split(
     both: np.ndarray,
 ) -> tuple[Values, Values]:
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
-    halves: dict[str, np.ndarray] = {}
-    sizes: dict[str, np.ndarray] = {}
+    halves, sizes = {}, {}
     least = meaning.linear(magnitude(sides[0].least), magnitude(sides[0].at), samples)
     for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
         rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
@@ -180,11 +173,6 @@ def _join(parts: list[Values]) -> Values:
     """The values of all samples, from those of pieces of the batch."""
     names = [name for name, _ in parts[0].items()]
     return type(parts[0])(**{k: np.concatenate([getattr(v, k) for v in parts]) for k in names})
-
-
-def _one_piece(limit: Limit) -> tuple[Values, Values]:
-    """The split of a limit of one piece."""
-    return limit.value * 0.0, limit.value * 0.0
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class LPGD(Derivative):
         return Resolves(self, structure, self._solver(solver), self.tau).spread(batch_shape)
 
     def _solver(self, solver: Solver) -> Solver:
-        """That of the perturbed programs."""
+        """The solver of the perturbed programs."""
         return solver if self.solver is None else as_solver(self.solver, "the solver of LPGD")
 
 
@@ -190,16 +190,14 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, data_dot: Data
     ) -> tuple[Point, Info]:
         """[z(w + hi tau w_dot) - z(w + lo tau w_dot)] / (tau (hi - lo))."""
-        hi, lo = ENDS[self.lpgd.side]
-        accuracy = self.solver.accuracy
+        (hi, lo), accuracy = ENDS[self.lpgd.side], self.solver.accuracy
         tau = sizes.tangent_step(self.tau, program, solution.point, data_dot, accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
             start, ends = solution.take(samples), [t for t in (hi, lo) if t]
             base = program.take(samples).proximal(self.lpgd.rho, start.point.x)
-            points = perturb.solve_along(
-                base, start, data_dot.take(samples), tau, ends, self.solver
-            )
+            w_dot = data_dot.take(samples)
+            points = perturb.solve_along(base, start, w_dot, tau, ends, self.solver)
             z_hi, z_lo, width, info = points.span(hi, lo, start.point)
             return (z_hi - z_lo) * (1.0 / (tau * width))[:, None], info
 

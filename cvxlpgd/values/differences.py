@@ -79,7 +79,7 @@ def _fix_columns(
     layer: Layer, rows: Sequence[np.ndarray], z: Point
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points x with the targets' columns set, and these columns."""
-    x, columns = z.x.copy(), []
+    x, groups = z.x.copy(), []
     for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
         often = np.asarray(output.matrix.sum(axis=0)).ravel()
         own = np.flatnonzero(often)
@@ -91,12 +91,12 @@ def _fix_columns(
                 f"target {i} is not a value of variable {output.name}: it is NaN or infinite, not "
                 "symmetric, or has entries outside of the variable's pattern"
             )
-        columns.append(own)
-    fixed = np.unique(np.concatenate(columns))
-    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), fixed)
+        groups.append(own)
+    columns = np.unique(np.concatenate(groups))
+    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), columns)
     if np.abs(x[:, whole] - np.rint(x[:, whole])).max(initial=0.0) > TOLERATED:
         raise InvalidInput("a target of an integer variable is not an integer")
-    return x, fixed
+    return x, columns
 
 
 def _nothing_left(left: ConeProgram) -> Solution:

@@ -150,7 +150,7 @@ def _augment(layer: Layer, loss: cp.Expression, others: list[cp.Parameter], end:
         problem = cp.Problem(kind(signed), [*layer.problem.constraints, bound])
         return layer.alike(problem, [*layer.parameters, *others, tau], layer.problem.variables())
 
-    return layer.of_loss((_Same(loss), tuple(p.id for p in others), end), make)
+    return layer.layer_of_loss((_Same(loss), tuple(p.id for p in others), end), make)
 
 
 class _Same:

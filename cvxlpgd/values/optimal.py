@@ -138,10 +138,10 @@ def envelope(
     outputs = [output[places] for output in call.outputs]
     rows = [bar[places] for bar in spread_to_outputs(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
-    fixed = settings.read(tau, call.batch.shape)
-    if isinstance(fixed, np.ndarray):
-        fixed = fixed.reshape(-1)[places]
-    tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
+    tau = settings.read(tau, call.batch.shape)
+    if isinstance(tau, np.ndarray):
+        tau = tau.reshape(-1)[places]
+    tau = cotangent_step(tau, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
     solved = perturb.solve_ends(program, solution, z_bar, tau, ends, rho, call.solver)

@@ -35,7 +35,7 @@ class PathMotions:
 
     @classmethod
     def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> PathMotions:
-        """Those from z, whose pairs are the systems', along (f, g) = `side`."""
+        """The motions from z, whose pairs are the systems', along (f, g) = `side`."""
         program = systems.program
         f, g = conditions(program, z)
         noise = [_random_signs(v, k) for k, v in enumerate(rounding(program, z))]
@@ -58,9 +58,9 @@ class PathMotions:
         side: tuple[np.ndarray, np.ndarray],
         new: tuple[np.ndarray, np.ndarray],
     ) -> PathMotions:
-        """The motion along `new`, in place of `side`, by systems nearby: this where both are these.
+        """The motion along `new` instead of `side`, by systems nearby, and a random one of theirs.
 
-        With a random one of theirs.
+        Where neither differs it is this one.
         """
         same = self.systems.is_same(systems)
         for one, other in zip(side, new, strict=True):
@@ -129,5 +129,5 @@ class PathMotions:
 
 
 def _random_signs(v: np.ndarray, seed: int) -> np.ndarray:
-    """With random signs, the same in each sample."""
+    """The array with random signs, the same in each sample."""
     return v * np.random.default_rng(seed).choice([-1.0, 1.0], v.shape[1])

@@ -13,11 +13,13 @@ One more Newton step is taken first; w_bar's change by it, and by rounding, is t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.path.direction import Direction
 from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
 from cvxlpgd.derivatives.samples import put
@@ -57,7 +59,7 @@ class Velocity:
     noise: np.ndarray  # of y - s in these units, (batch, m): what is smaller is not known
 
     def take(self, index: np.ndarray) -> Velocity:
-        """Those of some samples, in order."""
+        """The velocities of some samples, in order."""
         if len(index) == len(self.settled):
             return self
 
@@ -79,10 +81,7 @@ def follow(
 ) -> Velocity:
     """The velocity of the path that leaves z in a direction.
 
-    Parameters
-    ----------
-    shift : array (batch, m), optional
-        Which side weakly active rows are on, see `Pairs.of`.
+    `shift`, (batch, m), says which side weakly active rows are on, see `Pairs.of`.
     """
     with one_thread_each(), np.errstate(all="ignore"):
         return _follow(program, z, direction, weights(program, z), shift, ROUNDS)
@@ -164,15 +163,8 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
     most = np.where(size > 0, MOST * size, np.inf)
     shift = np.minimum(NUDGE * np.maximum(noise, TINY), most)
     weak = np.where(structure.inequalities & (np.abs(y - s) <= shift), shift, 0.0)
-    if structure.polyhedral:
-        return weak
-    for cone, first, count in structure.blocks:
-        if is_diagonal(cone):
-            continue
-        rows = slice(first, first + cone.rows * count)
-        shape = (len(y), count, cone.rows)
-        pair, own = [v[:, rows].reshape(shape) for v in (y, s)], shift[:, rows].reshape(shape)
-        inside = own.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
+    for cone, rows, (*pair, nudge) in _curved(structure, y, s, shift):
+        inside = nudge.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
         samples = np.arange(len(y))
         if cone.symmetric:  # no spectral value of the others is near to 0
             near = cone.reach(pair[0], pair[1], inside, inside * 0.0) <= FAR
@@ -205,14 +197,17 @@ def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
         np.where(reach > 0, reach, np.inf).min(axis=1, initial=np.inf),
         np.where(reach < 0, -reach, np.inf).min(axis=1, initial=np.inf),
     ], axis=1)  # fmt: skip
-    if structure.polyhedral:
-        return out
-    for cone, first, count in structure.blocks:
-        if is_diagonal(cone):
-            continue
-        rows = slice(first, first + cone.rows * count)
-        shape = (len(y), count, cone.rows)
-        parts = [v[:, rows].reshape(shape) for v in (y, s, y_dot, s_dot)]
+    for cone, _, parts in _curved(structure, y, s, y_dot, s_dot):
         nearest = CURVED * cone.reach(*parts).min(axis=1, initial=np.inf)  # to both sides
         out = np.minimum(out, nearest[:, None])
     return out
+
+
+def _curved(
+    structure: Structure, *arrays: np.ndarray
+) -> Iterator[tuple[Cone, slice, list[np.ndarray]]]:
+    """The blocks of curved cones, with their rows of arrays (batch, m) as (batch, cones, rows)."""
+    for cone, first, count in structure.blocks:
+        if not is_diagonal(cone):
+            rows = slice(first, first + cone.rows * count)
+            yield cone, rows, [v[:, rows].reshape(len(v), count, cone.rows) for v in arrays]

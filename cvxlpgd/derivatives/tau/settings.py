@@ -63,12 +63,12 @@ def check_tau(tau: Any) -> None:
 def read(tau: Any, batch_shape: tuple[int, ...]) -> Any:
     """Tau read if it is a callable; an array spread over the batch."""
     if callable(tau):
-        read = tau()
+        value = tau()
         try:
-            check_tau(read)
+            check_tau(value)
         except InvalidOption as error:
             raise InvalidOption(f"{error}; it was read from {tau!r}") from None
-        tau = read
+        tau = value
     check_tau(tau)
     if isinstance(tau, str | Relative) or is_number(tau):
         return tau
