@@ -178,7 +178,7 @@ def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: A
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with None for what is not a finite number."""
+    """The fields, None in place of what is not a finite number."""
     return {
         k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in fields.items()
     }

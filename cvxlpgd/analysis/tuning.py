@@ -95,13 +95,10 @@ def _rank(
     results: dict[str, tuple[float, np.ndarray]],
     notes: dict[str, str],
 ) -> list[Timing]:
-    """The solvers by their times, those that failed last.
+    """The solvers by their times, those that failed last, all by name.
 
-    Parameters
-    ----------
-    runs : {solver: [(forward, backward), one for each round]}
-    results : {solver: (residual, gradients (entries,))}
-    notes : {solver: why it failed}
+    `runs` has (forward, backward) of each round, `results` the residual and the gradients
+    (entries,), `notes` why a solver failed.
     """
     best = min(results, key=lambda name: results[name][0], default=None)
     rows = []

@@ -7,6 +7,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import scipy.sparse as sp
 from cvxpy.utilities import scopes
 
 from cvxlpgd.canonical import _hidden as hidden
@@ -117,7 +118,7 @@ def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Pr
                 f"{_name(parameter)} is not listed in parameters and has no value to read"
             )
         value = parameter.value
-        constant = cp.Constant(value if hasattr(value, "tocsc") else np.array(value))
+        constant = cp.Constant(value if sp.issparse(value) else np.array(value))
         wrap = next((w for name, w in _WRAPS.items() if parameter.attributes[name]), None)
         constants[id(parameter)] = wrap(constant) if wrap else constant
     if not constants:

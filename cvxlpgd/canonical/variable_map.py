@@ -41,7 +41,7 @@ class Output:
         return array_namespace(linear).exp(linear) if self.exponential else linear
 
     def tangent(self, value: Array, z_dot: Point) -> Array:
-        """Its tangent, (batch, size)."""
+        """The variable's tangent, (batch, size)."""
         linear = self.linear(z_dot.y if self.dual else z_dot.x)
         return value * linear if self.exponential else linear
 

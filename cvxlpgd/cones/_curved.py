@@ -1,13 +1,22 @@
 """For projections without a formula: roots of increasing functions, and a surface's derivative."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, to_device
 
 Function = Callable[[np.ndarray], np.ndarray]
 WithSlope = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 CLOSE = 1e-11  # a Newton step this small is the last one: its error is about the square of that
 ROUNDING = 1e-18  # a step of bisection this small is the last one
+
+
+def of_triples(function: Function, v: Any) -> Any:
+    """A function of triples (k, 3), of arrays (..., 3) of any library: in doubles on the host."""
+    xp = array_namespace(v)
+    triples = np.asarray(to_device(v, "cpu"), dtype=np.float64).reshape(-1, 3)
+    return xp.asarray(function(triples).reshape(v.shape), dtype=v.dtype, device=v.device)
 
 
 def increasing_root(function: Function, low: np.ndarray, high: np.ndarray) -> np.ndarray:

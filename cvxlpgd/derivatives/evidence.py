@@ -91,8 +91,8 @@ class Limit:
         return type(self.value)(**total), type(self.value)(**floor)
 
     def changes(self, samples: np.ndarray) -> list[Values]:
-        """Of some samples: what the last Newton step, and what rounding, do to the value; the sizes
-        of the terms that add up to it; and what is near to 0 beside what it is solved with.
+        """What the last Newton step, and what rounding, do to some samples' value; the sizes of the
+        terms that add up to it; and what is near to 0 beside what it is solved with.
         """
         of, linear = self.meaning
         parts: list[Callable[[Velocity, np.ndarray], Values]] = [
@@ -114,9 +114,7 @@ class Limit:
         return sees
 
     def unseen(self, samples: np.ndarray) -> tuple[Values, Values]:
-        """Of some samples: a motion of the value that the systems do not see, and a random one to
-        compare it with.
-        """
+        """A motion of some samples' value that no system sees, and a random one to compare with."""
         linear = self.meaning.linear
         null = self._over_pieces(lambda v, where: linear(v.null, v.at, where), samples)
         return null, self._over_pieces(lambda v, where: linear(v.random, v.at, where), samples)

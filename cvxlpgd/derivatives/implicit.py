@@ -73,7 +73,7 @@ class Implicit(Derivative, Bound):
             )
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Implicit:
-        """It reads nothing, and asks no solver."""
+        """The derivative itself: it reads nothing, and asks no solver."""
         return self
 
     def vjp(

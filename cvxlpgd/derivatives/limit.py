@@ -14,14 +14,8 @@ import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
+from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.path.velocity import (
-    Velocity,
-    breakpoints,
-    follow,
-    pull_back,
-    weakly_active,
-)
 from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
@@ -46,12 +40,12 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        w_bar = pull_back(velocity, at, structure, entries)
+        w_bar = path.pull_back(velocity, at, structure, entries)
         s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
         return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
 
     def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        return pull_back(velocity, at, structure, entries)
+        return path.pull_back(velocity, at, structure, entries)
 
     return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
 
@@ -97,11 +91,9 @@ def _limit(
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("exists", "settled", "breakpoints")
     )
-    value, pieces = (
-        _join([part.value for part in parts]),
-        [p for part in parts for p in part.pieces],
-    )
-    return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
+    value = _join([part.value for part in parts])
+    pieces = tuple(piece for part in parts for piece in part.pieces)
+    return Limit(value, exists, settled, split, far, pieces, meaning, unit)
 
 
 def _of_samples(
@@ -114,10 +106,10 @@ def _of_samples(
 ) -> Limit:
     """The limit of some samples; those with a weakly active row have two pieces."""
     structure = program.structure
-    velocity = follow(program, z, direction)
-    weak = weakly_active(velocity, structure)
+    velocity = path.follow(program, z, direction)
+    weak = path.weakly_active(velocity, structure)
     exists, settled = velocity.consistent.copy(), velocity.settled.copy()
-    reach = breakpoints(velocity, structure)
+    reach = path.breakpoints(velocity, structure)
     kinked = np.flatnonzero(weak.any(axis=1))
     share = np.ones(len(samples))
     share[kinked] = 0.0
@@ -127,7 +119,7 @@ def _of_samples(
         value, far = value * unit if (unit != 1).any() else value, _over(reach, unit)
         return Limit(value, exists, settled, None, far, tuple(pieces), meaning, unit)
     part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
-    sides = [follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
+    sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
     one, other = (side.consistent for side in sides)
     shares = np.where(one & other, 0.5, np.where(other & ~one, 0.0, 1.0))
     values = [meaning.of(side.dot, side.at, samples[kinked]) for side in sides]
@@ -136,7 +128,7 @@ def _of_samples(
     chance = one != other  # one side alone: noise decides which
     counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
     exists[kinked], settled[kinked] = one | other, counted & ~chance
-    reach[kinked] = np.minimum(*(breakpoints(side, structure) for side in sides))
+    reach[kinked] = np.minimum(*(path.breakpoints(side, structure) for side in sides))
     pieces.append(Piece(sides[0], samples[kinked], shares))
     pieces.append(Piece(sides[1], samples[kinked], 1 - shares))
     nothing, far = value * 0.0, _over(reach, unit)
@@ -147,7 +139,7 @@ def _of_samples(
 
 def _split(
     values: list[Values],
-    sides: list[Velocity],
+    sides: list[path.Velocity],
     meaning: Meaning,
     samples: np.ndarray,
     both: np.ndarray,

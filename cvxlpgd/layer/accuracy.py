@@ -30,7 +30,7 @@ class Mapping(Protocol):
     """What is returned, made of a derivative's fields: linear, sample by sample."""
 
     def values(self, fields: Any, samples: np.ndarray, magnitudes: bool = False) -> Values:
-        """Of some samples' fields; or the sums of their terms' absolute values."""
+        """The values of some samples' fields, or the sums of their terms' absolute values."""
 
     def bounds(self, most: Any) -> Values:
         """What no entry exceeds, (batch,), where no entry of a field exceeds `most` (batch, 1)."""
@@ -47,7 +47,7 @@ class Gradients:
     batch: int
 
     def values(self, fields: Data, samples: np.ndarray, magnitudes: bool = False) -> Values:
-        """Of some samples' fields."""
+        """The values of some samples' fields."""
         flat = [pick(v, samples, self.batch) for v in self.flat]
         return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes)
 
@@ -64,7 +64,7 @@ class Tangents:
     outputs: Sequence[np.ndarray]
 
     def values(self, fields: Point, samples: np.ndarray, magnitudes: bool = False) -> Values:
-        """Of some samples' fields."""
+        """The values of some samples' fields."""
         tangents = self.variables.magnitudes if magnitudes else self.variables.tangents
         return tangents([v[samples] for v in self.outputs], fields)
 

@@ -108,7 +108,7 @@ class Layer:
 
     @property
     def parameters(self) -> list[cp.Parameter]:
-        """Its parameters, as listed."""
+        """The problem's parameters, as listed."""
         return self._origin[1]
 
     @property
@@ -132,7 +132,7 @@ class Layer:
 
     @property
     def derivative(self) -> Derivative:
-        """Its derivative, as it was given."""
+        """The derivative, as it was given."""
         return self._chosen[1]
 
     def entries(self, needed: Sequence[bool]) -> Data:

@@ -32,7 +32,7 @@ class Selection:
         return len(self.places)
 
     def where(self, keep: np.ndarray) -> Selection:
-        """Those of these samples that `keep`, bool (selection,), has."""
+        """The samples among these that `keep`, bool (selection,), has."""
         index = np.flatnonzero(keep)
         return replace(self, places=self.places[index], rows=self.rows[index])
 

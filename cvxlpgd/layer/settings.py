@@ -88,16 +88,10 @@ def choose(
     solver_args: Mapping[str, Any] | None = None,
     warm: bool = False,
 ) -> tuple[Solver, Derivative]:
-    """The solver, with all of its options, and the derivative.
+    """The solver, with all of its options, and the derivative that serve programs of a structure.
 
-    Parameters
-    ----------
-    settings : Settings
-    structure : Structure
-    solver_args : dict, optional
-        On top of those of the settings.
-    warm : bool
-        If True, a solver that gains from an earlier solution is chosen where there is a choice.
+    `solver_args` go on top of those of the settings. If `warm`, a solver that gains from an earlier
+    solution is chosen where there is a choice.
 
     Raises
     ------

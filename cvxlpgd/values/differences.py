@@ -58,13 +58,7 @@ def lagrangian_difference(
     solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
     target = restriction.point(solution.point, x)
     infeasible = (violation > TOLERATED) | (solution.status == Status.INFEASIBLE)
-    if infeasible.any():
-        i = int(np.flatnonzero(infeasible)[0])
-        raise InvalidInput(
-            f"{infeasible.sum()} of {len(places)} targets are outside of the feasible set; the "
-            f"first is that of sample {places[i]}, whose constraints are violated by "
-            f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
-        )
+    _require_feasible(infeasible, violation, places)
     good = solution.ok
     gap = np.where(good, program.objective(target.x) - program.objective(z.x), np.nan)
     if not good.all():
@@ -73,6 +67,16 @@ def lagrangian_difference(
     one = np.ones(int(good.sum()))
     terms = ((one, target.pick(good)), (-one, z.pick(good)))
     return Values(call, selection.where(good), selection.into_batch(gap, np.nan), terms)
+
+
+def _require_feasible(infeasible: np.ndarray, violation: np.ndarray, places: np.ndarray) -> None:
+    if infeasible.any():
+        i = int(np.flatnonzero(infeasible)[0])
+        raise InvalidInput(
+            f"{infeasible.sum()} of {len(places)} targets are outside of the feasible set; the "
+            f"first is that of sample {places[i]}, whose constraints are violated by "
+            f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
+        )
 
 
 def _fix_columns(

@@ -119,12 +119,8 @@ def loss_envelope(
 ) -> Weighted:
     """[V(hi tau) - V(lo tau)] / (tau (hi - lo)) for the loss itself, as `check_loss` allows it.
 
-    Parameters
-    ----------
-    values : arrays (*batch axes, *parameter shape)
-    others : {parameter: array (*batch axes, *shape)}
-        Values of the loss's own parameters.
-    tau : float, or array that broadcasts to the batch shape
+    `values` and those of the loss's own parameters, `others`, are (*batch axes, *parameter shape);
+    tau broadcasts to the batch shape.
     """
     hi, lo = ENDS[side]
     sign, tau = layer.canonical.sign, np.asarray(tau, dtype=float)

@@ -9,6 +9,9 @@ f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x. Its gradient is the ex
 w_bar = d/dt ∇L(z* + t z_dot) = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot).
 
 One more Newton step is taken first; w_bar's change by it, and by rounding, is the error bar.
+
+The path is not straight at rows that are weakly active, where v = y - s is smaller than its own
+noise, and at breakpoints, those of inequalities the t at which v + t v_dot is 0.
 """
 
 from __future__ import annotations
@@ -105,15 +108,8 @@ def _follow(
     then = here + step
     v_step = np.abs(step.y / t) + np.abs(step.s * t)
     v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
-    settled = np.zeros_like(t) if shift is None else shift
-    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
-    kept = np.where(unsure & (settled == 0), np.where(systems.held, 1.0, -1.0), settled)
-    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    after, same = _settle(systems, pairs, then, t, shift, v_rounded)
     at = Point(then.x, after.y, after.s)
-    flipped = np.isfinite(after.compliance) != systems.held
-    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
-    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
-    same = ~flipped.any(axis=1)
     final = motions.along(systems.like(after), side, direction.sides(program, at))
     dot = final.point("dot")
     velocity = Velocity(
@@ -137,6 +133,21 @@ def _follow(
     sides = None if shift is None else shift[going]
     further = program.take(going), then.pick(going), direction.take(going), t[going]
     return put(velocity, going, _follow(*further, sides, rounds - 1))
+
+
+def _settle(
+    systems: Systems, pairs: Pairs, then: Point, t: np.ndarray, shift: np.ndarray | None,
+    v_rounded: np.ndarray,
+) -> tuple[Pairs, np.ndarray]:  # fmt: skip
+    """The pairs after a Newton step to `then`, and where no active row changed, bool (batch,)."""
+    structure, side = systems.program.structure, np.zeros_like(t) if shift is None else shift
+    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
+    kept = np.where(unsure & (side == 0), np.where(systems.held, 1.0, -1.0), side)
+    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    flipped = np.isfinite(after.compliance) != systems.held
+    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
+    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
+    return after, ~flipped.any(axis=1)
 
 
 def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
