@@ -42,7 +42,8 @@ def newton_root(function: WithSlope, low: np.ndarray, high: np.ndarray) -> np.nd
     one to the interval's middle.
     """
     everything = np.arange(len(low))
-    low, high = _finite_ends(lambda r: function(r, everything)[0], low, high)
+    ends = _finite_ends(lambda r: function(r, everything)[0], low, high)
+    low, high = (end.copy() for end in ends)  # written to below
     root, moved, left = low + (high - low) / 2, high - low, everything
     for _ in range(150):
         r, a, b = root[left], low[left], high[left]
@@ -64,6 +65,7 @@ def newton_root(function: WithSlope, low: np.ndarray, high: np.ndarray) -> np.nd
 def _finite_ends(
     function: Function, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """The intervals with finite ends around the same roots."""
     step = 1.0
     while step < 1e300:
         open_low, open_high = np.isinf(low), np.isinf(high)

@@ -18,7 +18,7 @@ from cvxlpgd.solvers.run.each import sample
 
 MODES = ("lsqr", "lsmr", "dense")
 SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
-REST = 1e-2  # share of a cotangent that its system's right-hand side is taken for, at least
+REST = 1e-2  # of a cotangent's size: no right-hand side counts as smaller
 
 
 class Embedding(NamedTuple):

@@ -130,7 +130,7 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent: the limit where tau is automatic, differences elsewhere."""
-        far, near = settings.parts(self.tau, self.structure, point_bar, entries)
+        far, near = settings.split_cotangent(self.tau, self.structure, point_bar, entries)
         if near is None:
             assert far is not None
             return self.differences(program, solution, far, entries)

@@ -1,9 +1,9 @@
 """What tau, rho and side may be; and what an automatic tau is, for which programs.
 
-It is the limit tau -> 0 in closed form, except where that is zero by design. A linear program's x
-does not depend on q, nor its y on b, until the next vertex: where q alone is asked for the part of
-x, where b alone is the part of y would be 0. Those are seen at a finite tau, and so is all of an
-integer program.
+An automatic tau is the limit tau -> 0 in closed form, except where that is zero by design. Until
+the next vertex a linear program's x does not depend on q, nor its y on b: where q alone is asked
+for the part of x would be 0, where b alone is the part of y. Those are seen at a finite tau, and so
+is all of an integer program.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Data, Point, Structure
 from cvxlpgd.schedules import Relative
 
-ENLARGED = 6  # how often an informative tau may grow tenfold
-SIGHTED = 2  # and that of a linear program's costs, which is of their size at first
+GROWTHS = 6  # how often an informative tau may grow tenfold
+GROWTHS_LINEAR = 2  # and an automatic one for a linear program's costs, of their size at first
 
 
 def check(tau: Any, rho: Any, side: str, sides: Collection[str]) -> None:
@@ -106,7 +106,7 @@ def separates(tau: Any, structure: Structure) -> bool:
     return is_automatic(tau) and is_linear(structure) and not structure.mixed_integer
 
 
-def parts(
+def split_cotangent(
     tau: Any, structure: Structure, point_bar: Point, entries: Data
 ) -> tuple[Point | None, Point | None]:
     """The parts of a cotangent, fields (batch, n), (batch, m) and (batch, m), that are seen at a
@@ -130,5 +130,5 @@ def most_growths(tau: Any, structure: Structure) -> int:
     if not isinstance(tau, str):
         return 0
     if not is_automatic(tau):
-        return ENLARGED
-    return SIGHTED if is_combinatorial(structure) else 0
+        return GROWTHS
+    return GROWTHS_LINEAR if is_combinatorial(structure) else 0
