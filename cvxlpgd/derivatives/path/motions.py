@@ -29,9 +29,7 @@ class PathMotions:
     stack: Motions
     g: np.ndarray  # the rows' right-hand sides, (batch, columns, m)
     columns: dict[str, int]
-    good: (
-        np.ndarray
-    )  # bool (batch,): where the step's system is not solved, "step" and "rounded" are 0
+    good: np.ndarray  # bool (batch,): where the step is not solved, "step" and "rounded" are 0
 
     @classmethod
     def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> PathMotions:

@@ -55,9 +55,7 @@ class Velocity:
     random: Point  # a random motion, and its part that the system does not see
     null: Point  # (0 where it sees everything)
     consistent: np.ndarray  # whether the system is solved, bool (batch,)
-    settled: (
-        np.ndarray
-    )  # whether the step solved its system and changed no active row, bool (batch,)
+    settled: np.ndarray  # whether the step is solved and changed no active row, bool (batch,)
     weights: np.ndarray  # the rows' units, (batch, m)
     noise: np.ndarray  # of y - s in these units, (batch, m): what is smaller is not known
 
