@@ -26,7 +26,7 @@ PARTS = {
     ),
     "domains": ("cvxlpgd.layer.compiled.Compiled.faults", "cvxlpgd.layer.compiled.Compiled.flat"),
     "differences": (
-        "cvxlpgd.derivatives.noise.is_noise",
+        "cvxlpgd.derivatives.ends.is_noise",
         "cvxlpgd.program.ConeProgram.lagrangian_gradient",
     ),
 }

@@ -16,9 +16,24 @@ from tabulate import tabulate
 import cvxlpgd
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
 
+DEFINED = ("problem", "parameters", "variables", "values")  # by the file that is executed
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage."""
+    options = _parse(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            if options.command == "compare":
+                return _compare(options)
+            return _solvers() if options.file is None else _explain(options)
+    except CvxlpgdError as error:
+        print(f"cvxlpgd: {error}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="cvxlpgd", description="Differentiable optimization layers on CVXPY."
     )
@@ -48,15 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "solvers" and options.tune and options.file is None:
         parser.error("--tune needs a FILE")
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
-            if options.command == "compare":
-                return _compare(options)
-            return _solvers() if options.file is None else _explain(options)
-    except CvxlpgdError as error:
-        print(f"cvxlpgd: {error}", file=sys.stderr)
-        return 1
+    return options
 
 
 def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -66,10 +73,7 @@ def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     given = _execute(options.file)
     comparison = cvxlpgd.compare(
-        given["problem"],
-        given["parameters"],
-        given["variables"],
-        given["values"],
+        **{name: given[name] for name in DEFINED},
         cotangents=given.get("cotangents"),
         loss=_guard(given.get("loss"), options.file),
         solver=options.solver,
@@ -95,7 +99,7 @@ def _execute(file: Path) -> dict[str, Any]:
         given = runpy.run_path(str(file), run_name="cvxlpgd_compare")
     except (Exception, SystemExit) as error:
         raise InvalidInput(f"{file} fails: {type(error).__name__}: {error}") from error
-    missing = [k for k in ("problem", "parameters", "variables", "values") if k not in given]
+    missing = [name for name in DEFINED if name not in given]
     if missing:
         raise InvalidInput(f"{file} does not define {', '.join(missing)}")
     return given
@@ -119,17 +123,14 @@ def _guard(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | 
 def _solvers() -> int:
     from cvxlpgd.solvers.choose.choice import all_solvers
 
-    rows = [
-        [
-            solver.name,
-            "yes" if installed else "no",
+    rows = []
+    for solver, own, installed in all_solvers():
+        how, cones = (
             "own file" if own else "through CVXPY",
-            ", ".join(sorted(cone.__name__ for cone in solver.cones)),
-            "yes" if solver.quadratic else "",
-            "yes" if solver.integer else "",
-        ]
-        for solver, own, installed in all_solvers()
-    ]
+            sorted(c.__name__ for c in solver.cones),
+        )
+        takes = ["yes" if flag else "" for flag in (solver.quadratic, solver.integer)]
+        rows.append([solver.name, "yes" if installed else "no", how, ", ".join(cones), *takes])
     head = ["solver", "installed", "how", "cones", "quadratic", "integer"]
     print(tabulate(rows, headers=head, tablefmt="github"))
     return 0

@@ -17,8 +17,7 @@ from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.inputs import real, spread
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.layer.settings import DEFAULT, Settings
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -98,7 +97,7 @@ class CvxpyLayer:
 
         Cotangents of parameters shared by the batch are summed over it.
         """
-        self._layer.require_entries([True] * len(values))
+        self._layer.require_gradients([True] * len(values))
         call, outputs, dtypes = self._forward(values, solver_args, False)
 
         def pullback(*bars: Any) -> Arrays:
@@ -194,9 +193,9 @@ class CvxpyLayer:
         self, *values: Any, targets: Any, margin: Any = None
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         """The difference, and the function from its cotangent to the parameters'."""
-        fixed = as_list(targets, "targets", np.ndarray)
+        arrays = as_list(targets, "targets", np.ndarray)
         along = None if margin is None else as_list(margin, "margin", np.ndarray)
-        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return self._evaluate(make, values)
 
     def _evaluate(

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from cvxlpgd import LPGD
-from cvxlpgd.derivatives.tau import automatic, sizes
+from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.errors import (
     CvxlpgdError,
     CvxlpgdWarning,
@@ -108,7 +108,7 @@ def _judge(run: Forward, bars: list[np.ndarray], found, warned: bool) -> None:
     if np.ptp(slopes) > SMOOTH * abs(slopes[-1]) + 0.1 * size:
         outcome.notes.append("gradient: not smooth")
         return
-    if automatic.is_linear(
+    if settings.is_linear(
         run.layer._layer.structure
     ):  # its costs' gradients are surrogates by design
         outcome.notes.append("gradient: of a linear program")

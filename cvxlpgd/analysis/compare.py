@@ -15,15 +15,8 @@ from tqdm import tqdm
 from cvxlpgd.analysis.score import Judge, Score, title_of
 from cvxlpgd.analysis.score import cotangents as loss_cotangents
 from cvxlpgd.checks import is_positive
-from cvxlpgd.derivatives import (
-    LPGD,
-    Derivative,
-    Exact,
-    FiniteDifference,
-    Implicit,
-    check_derivative,
-)
-from cvxlpgd.derivatives.protocol import require_structure
+from cvxlpgd.derivatives import LPGD, Derivative, Exact, FiniteDifference, Implicit
+from cvxlpgd.derivatives.protocol import check_derivative, require_structure
 from cvxlpgd.derivatives.tau.sizes import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.layer.call import Call
@@ -66,22 +59,7 @@ class Comparison:
             "derivative", "tau", "side", "error (reference)", "cosine", "error (differences)",
             "cosine", "size", "ms", "zeros", "failed",
         ]  # fmt: skip
-        body = [
-            [
-                row.derivative,
-                _tau(row),
-                row.side or "",
-                f"{row.error_reference:.1e}",
-                f"{row.cosine_reference:.4f}",
-                "no verdict" if np.isnan(row.error_fd) else f"{row.error_fd:.1e}",
-                "" if np.isnan(row.cosine_fd) else f"{row.cosine_fd:.4f}",
-                f"{row.size:.1e}",
-                f"{1e3 * row.seconds:.1f}",
-                f"{row.zeros:.0%}",
-                row.failed or "",
-            ]
-            for row in self.rows
-        ]
+        body = [_cells(row) for row in self.rows]
         title = (
             f"Gradients of {self.samples} sample(s), {self.entries} parameter entries, solver "
             f"{self.solver}; reference {self.reference}; differences along random directions."
@@ -155,34 +133,37 @@ def compare(
     if not (arrays and any(bar[call.record.ok.reshape(-1)].any() for bar in bars)):
         raise InvalidInput("there is nothing to compare: no parameter, or cotangents that are zero")
     judge = Judge(layer, call, arrays, bars)
-    chosen, name = _reference(layer, call, reference)
+    chosen, name = _reference(call, reference)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        smooth, own = judge.taus(LPGD(tau=Relative(SMOOTH))), judge.taus(LPGD())
-        automatic = np.where(own > 0, own, smooth)  # where it is 0 the limit was taken
-        expected = judge.gradient(chosen)
+        derived = (LPGD(tau=Relative(SMOOTH)), LPGD(), chosen)
+        (_, smooth), (_, own), (expected, _) = (judge.differentiate(d) for d in derived)
+        automatic = np.where(own.tau > 0, own.tau, smooth.tau)  # 0 is the limit
         if derivatives is None:
-            derivatives = [chosen, *_exact(layer, call, chosen), LPGD(), *_grid(taus, automatic)]
+            derivatives = [chosen, *_exact(call, chosen), LPGD(), *_grid(taus, automatic)]
         noise = judge.noise(float(np.nanmedian(automatic)), expected)
         bar = tqdm(derivatives, desc="compare", disable=not progress, delay=1.0)
         rows = tuple(judge.row(derivative, expected) for derivative in bar)
     size = sum(domain.size for domain in layer.domains)
-    samples = call.batch.samples
-    return Comparison(rows, name, noise, call.record.solver, samples, size)
+    return Comparison(rows, name, noise, call.record.solver, call.batch.samples, size)
 
 
-def _tau(row: Score) -> str:
-    """A row's tau in the table."""
-    if row.tau is None:
-        return ""
-    return "limit" if row.tau == 0 else f"{'auto ' * row.automatic}{row.tau:.1e}"
+def _cells(row: Score) -> list[Any]:
+    """A row of the table."""
+    tau = "" if row.tau is None else f"{'auto ' * row.automatic}{row.tau:.1e}"
+    return [
+        row.derivative, "limit" if row.tau == 0 else tau, row.side or "",
+        f"{row.error_reference:.1e}", f"{row.cosine_reference:.4f}",
+        "no verdict" if np.isnan(row.error_fd) else f"{row.error_fd:.1e}",
+        "" if np.isnan(row.cosine_fd) else f"{row.cosine_fd:.4f}",
+        f"{row.size:.1e}", f"{1e3 * row.seconds:.1f}", f"{row.zeros:.0%}", row.failed or "",
+    ]  # fmt: skip
 
 
 def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:
     """Raise InvalidOption or InvalidInput for arguments that are not what they must be."""
     check_derivative("reference", reference)
-    lists = {"derivatives": derivatives, "taus": taus}
-    for name, given in lists.items():
+    for name, given in (("derivatives", derivatives), ("taus", taus)):
         if given is not None and not isinstance(given, list | tuple | np.ndarray):
             raise InvalidOption(f"{name} must be a list, not {given!r}")
     for i, derivative in enumerate([] if derivatives is None else derivatives):
@@ -197,7 +178,7 @@ def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: A
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with None for what is not a finite number."""
+    """The fields, None in place of what is not a finite number."""
     return {
         k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in fields.items()
     }
@@ -210,7 +191,7 @@ def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:
     return [LPGD(tau=tau, side=side) for side in SIDES for tau in taus]  # type: ignore[arg-type]
 
 
-def _exact(layer: Layer, call: Call, reference: Derivative) -> list[Derivative]:
+def _exact(call: Call, reference: Derivative) -> list[Derivative]:
     """Exact(), where it applies and is not the reference."""
     try:
         require_structure(Exact(), call.program.structure, call.solver)
@@ -219,7 +200,7 @@ def _exact(layer: Layer, call: Call, reference: Derivative) -> list[Derivative]:
     return [] if reference == Exact() else [Exact()]
 
 
-def _reference(layer: Layer, call: Call, wanted: Derivative) -> tuple[Derivative, str]:
+def _reference(call: Call, wanted: Derivative) -> tuple[Derivative, str]:
     try:
         require_structure(wanted, call.program.structure, call.solver)
     except CvxlpgdError as error:

@@ -16,18 +16,9 @@ _COLORS = {"lower": "#d95f02", "upper": "#7570b3", "average": "#1b9e77"}
 def draw_comparison(
     rows: Sequence[Score], reference: str, noise: float, title: str, path: str
 ) -> None:
-    """Error against tau, both sides and the average, with the solver's noise and the other rows.
+    """Draw error against tau, both sides and the average, with the other rows, to a file.
 
-    Parameters
-    ----------
-    rows : sequence of Score
-    reference : str
-        The derivative that errors are relative to.
-    noise : float
-        The relative error that the solver's noise causes at tau = 1.
-    title : str
-    path : str
-        The picture's file.
+    `noise` is the relative error that the solver's noise causes at tau = 1.
 
     Raises
     ------

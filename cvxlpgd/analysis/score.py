@@ -1,4 +1,4 @@
-"""One loss at one point, and how a gradient of it is judged."""
+"""One loss at one point, and what a gradient of it is held against."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference
+from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference, Implicit
 from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
 from cvxlpgd.layer.call import Call
@@ -89,20 +89,12 @@ class Judge:
         self.directions = [d for d, yes in zip(self.directions, agreed, strict=True) if yes]
         self.slopes = np.array(slopes)[agreed]
 
-    def gradient(self, derivative: Derivative) -> Gradient:
-        """The parameters' gradients."""
-        return self._differentiate(derivative)[0]
-
-    def _differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
+    def differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
         """The parameters' gradients, and what became of them."""
         record = self.call.record.without_backward()
         call = replace(self.call.with_derivative(derivative), record=record)
         gradients = call.vjp(self.bars, [True] * len(self.layer.domains))
         return [g for g in gradients if g is not None], record
-
-    def taus(self, derivative: Derivative) -> np.ndarray:
-        """The perturbations that a derivative takes, (*batch shape,)."""
-        return self._differentiate(derivative)[1].tau
 
     def row(self, derivative: Derivative, expected: Gradient) -> Score:
         """Time it and judge it."""
@@ -111,7 +103,7 @@ class Judge:
         tried = []
         for _ in range(3):
             begin = perf_counter()
-            gradient, record = self._differentiate(derivative)
+            gradient, record = self.differentiate(derivative)
             tried.append(perf_counter() - begin)
             if sum(tried) > 1.0:
                 break
@@ -135,7 +127,7 @@ class Judge:
 
     def noise(self, tau: float, expected: Gradient) -> float:
         """The relative error times tau at a tau so small that noise is all there is."""
-        gradient = _flat(self.gradient(LPGD(tau=TINY * tau)))
+        gradient = _flat(self.differentiate(LPGD(tau=TINY * tau))[0])
         return _error(gradient, _flat(expected)) * TINY * tau
 
     def _slope(self, direction: Gradient) -> float:
@@ -208,8 +200,8 @@ def _slopes(loss: Callable[..., Any], outputs: Sequence[np.ndarray]) -> list[np.
 
 def title_of(derivative: Derivative) -> str:
     """The derivative as a row's title, such as Implicit(lsqr)."""
-    mode = getattr(derivative, "mode", None)
-    return type(derivative).__name__ + (f"({mode})" if mode else "()")
+    mode = derivative.mode if isinstance(derivative, Implicit) else ""
+    return f"{type(derivative).__name__}({mode})"
 
 
 def _flat(gradient: Gradient) -> np.ndarray:

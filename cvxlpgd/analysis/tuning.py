@@ -19,7 +19,7 @@ from cvxlpgd.layer.inputs import real
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.solvers.choose.choice import all_solvers
 from cvxlpgd.solvers.choose.rules import rule_for
-from cvxlpgd.solvers.protocol import Solver, missing_cones
+from cvxlpgd.solvers.protocol import missing_cones
 
 
 def explanation(layer: Layer) -> str:
@@ -38,27 +38,14 @@ def explanation(layer: Layer) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """One solver's median seconds, and how accurate it was.
-
-    Attributes
-    ----------
-    solver : str
-    forward, backward : float
-        Median seconds of a batch; NaN where it failed.
-    residual : float
-        The largest relative KKT residual of its solutions.
-    error : float
-        Of its gradients, relative to those of the most accurate solver of the run.
-    note : str
-        Why there are no times.
-    """
+    """One solver's median seconds, and how accurate it was."""
 
     solver: str
-    forward: float
+    forward: float  # median seconds of a batch, as is `backward`; NaN where it failed
     backward: float
-    residual: float
-    error: float
-    note: str = ""
+    residual: float  # the largest relative KKT residual of its solutions
+    error: float  # of its gradients, relative to those of the most accurate solver of the run
+    note: str = ""  # why there are no times
 
 
 def tune(
@@ -78,7 +65,8 @@ def tune(
     random cotangents. One that takes longer than `time_limit` seconds for these has one round only.
     """
     arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
-    structure = Layer(problem, parameters, variables, gp=gp).structure
+    lists = problem, parameters, variables
+    structure = Layer(*lists, gp=gp).structure
     candidates = [s for s, _, installed in all_solvers() if installed]
     candidates = [s for s in candidates if not missing_cones(s, structure)]
     runs: dict[str, list[tuple[float, float]]] = {s.name: [] for s in candidates}
@@ -93,14 +81,25 @@ def tune(
                 if name in notes or (times and sum(times[0]) > time_limit):
                     continue
                 try:
-                    layer = layers.get(name) or _make_layer(
-                        problem, parameters, variables, solver, gp
-                    )
-                    layers[name] = layer
-                    seconds, results[name] = _time(layer, arrays)
+                    if name not in layers:
+                        layers[name] = Layer(*lists, solver=solver, gp=gp, derivative=LPGD())
+                    seconds, results[name] = _time(layers[name], arrays)
                     times.append(seconds)
                 except CvxlpgdError as error:
                     notes[name] = str(error).splitlines()[0][:100]
+    return _rank(runs, results, notes)
+
+
+def _rank(
+    runs: dict[str, list[tuple[float, float]]],
+    results: dict[str, tuple[float, np.ndarray]],
+    notes: dict[str, str],
+) -> list[Timing]:
+    """The solvers by their times, those that failed last, all by name.
+
+    `runs` has (forward, backward) of each round, `results` the residual and the gradients
+    (entries,), `notes` why a solver failed.
+    """
     best = min(results, key=lambda name: results[name][0], default=None)
     rows = []
     for name, times in runs.items():
@@ -119,32 +118,12 @@ def tune(
 
 def table(rows: Sequence[Timing]) -> str:
     """A readable ranking."""
-    body = [
-        [
-            row.solver,
-            *(
-                ["failed"] * 2
-                if row.note
-                else [f"{1e3 * t:.1f}" for t in (row.forward, row.backward)]
-            ),
-            f"{row.residual:.0e}",
-            f"{row.error:.0e}",
-            row.note,
-        ]
-        for row in rows
-    ]
+    body = []
+    for row in rows:
+        times = ["failed" if row.note else f"{1e3 * t:.1f}" for t in (row.forward, row.backward)]
+        body.append([row.solver, *times, f"{row.residual:.0e}", f"{row.error:.0e}", row.note])
     head = ["solver", "forward (ms)", "backward (ms)", "KKT residual", "gradient error", ""]
     return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
-
-
-def _make_layer(
-    problem: cp.Problem,
-    parameters: Sequence[cp.Parameter],
-    variables: Sequence[cp.Variable],
-    solver: Solver,
-    gp: bool,
-) -> Layer:
-    return Layer(problem, parameters, variables, solver=solver, gp=gp, derivative=LPGD())
 
 
 def _time(

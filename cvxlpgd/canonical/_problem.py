@@ -7,6 +7,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import scipy.sparse as sp
 from cvxpy.utilities import scopes
 
 from cvxlpgd.canonical import _hidden as hidden
@@ -34,15 +35,15 @@ def check_lists(
     """
     if not isinstance(problem, cp.Problem):
         raise InvalidProblem(f"problem must be a cvxpy.Problem, not {type(problem).__name__}")
-    for name, listed, kind in (
+    for name, items, kind in (
         ("parameters", parameters, cp.Parameter),
         ("variables", variables, cp.Variable),
     ):
-        if not isinstance(listed, list | tuple):
+        if not isinstance(items, list | tuple):
             raise InvalidProblem(
-                f"{name} must be provided as a list or tuple, not {type(listed).__name__}"
+                f"{name} must be provided as a list or tuple, not {type(items).__name__}"
             )
-        for i, item in enumerate(listed):
+        for i, item in enumerate(items):
             if not isinstance(item, kind):
                 hint = ""
                 if isinstance(item, cp.constraints.Constraint):
@@ -50,7 +51,7 @@ def check_lists(
                 raise InvalidProblem(
                     f"{name}[{i}] must be a cvxpy.{kind.__name__}, not {type(item).__name__}{hint}"
                 )
-        if len({item.id for item in listed}) < len(listed):
+        if len({item.id for item in items}) < len(items):
             raise InvalidProblem(f"{name} lists the same {kind.__name__.lower()} twice")
     _check_members(problem, parameters, variables)
     for leaf in hidden.parameters(problem) + problem.variables():
@@ -102,10 +103,10 @@ def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Pr
     InvalidProblem
         For a parameter that is neither listed nor has a value, or is computed by a callback.
     """
-    listed = {p.id for p in parameters}
+    ids = {p.id for p in parameters}
     constants: dict[int, Any] = {}
     for parameter in hidden.parameters(problem):
-        if parameter.id in listed:
+        if parameter.id in ids:
             continue
         if isinstance(parameter, cp.CallbackParam):
             raise InvalidProblem(
@@ -117,7 +118,7 @@ def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Pr
                 f"{_name(parameter)} is not listed in parameters and has no value to read"
             )
         value = parameter.value
-        constant = cp.Constant(value if hasattr(value, "tocsc") else np.array(value))
+        constant = cp.Constant(value if sp.issparse(value) else np.array(value))
         wrap = next((w for name, w in _WRAPS.items() if parameter.attributes[name]), None)
         constants[id(parameter)] = wrap(constant) if wrap else constant
     if not constants:

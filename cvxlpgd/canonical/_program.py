@@ -9,12 +9,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr, lower_value
+from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compile_problem
-from cvxlpgd.canonical._theta import Theta
-from cvxlpgd.canonical.block import Block
-from cvxlpgd.canonical.parameter_map import ParameterMap
+from cvxlpgd.canonical.parameter_map import Block, ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
 from cvxlpgd.cones.registry import KINDS
@@ -24,27 +24,60 @@ from cvxlpgd.program import Data, Pattern, Structure
 
 @dataclass(frozen=True, eq=False)
 class Canonical:
-    """A canonicalized problem.
-
-    Parameters
-    ----------
-    structure : Structure
-    parameters : ParameterMap
-        Listed parameters, flattened row by row, to data.
-    variables, everything : VariableMap
-        Points to the returned variables, and to all of the problem's variables.
-    sign : float
-        -1 where the user maximizes.
-    exponential : bool
-        Whether the objective is the exponential of the canonical one (gp=True).
-    """
+    """A canonicalized problem."""
 
     structure: Structure
-    parameters: ParameterMap
-    variables: VariableMap
-    everything: VariableMap
-    sign: float
-    exponential: bool
+    parameters: ParameterMap  # listed parameters, flattened row by row, to data
+    variables: VariableMap  # points to the returned variables
+    everything: VariableMap  # points to all of the problem's variables
+    sign: float  # -1 where the user maximizes
+    exponential: bool  # whether the objective is the exponential of the canonical one (gp=True)
+
+
+class _Theta:
+    """The listed parameters as one vector, and CVXPY's parameter vector as a map of it."""
+
+    def __init__(self, program: Any, chain: Any, parameters: Sequence[cp.Parameter]) -> None:
+        self.columns = program.total_param_size + 1
+        self.constant = program.param_id_to_col[-1] if program.total_param_size else 0
+        self.frozen = np.zeros(self.columns)
+        self.frozen[self.constant] = 1.0
+        logs = {p.id: new for r in chain.reductions if isinstance(r, Dgp2Dcp)
+                for p, new in r.canon_methods._parameters.items()}  # fmt: skip
+        folds = {p.id: (p, new) for r in chain.reductions if isinstance(r, CvxAttr2Constr)
+                 for p, new in r._parameters.items()}  # fmt: skip
+        sources, starts, picks, known = [], [0], [], set()
+        for log in (False, True):
+            for i, parameter in enumerate(parameters):
+                leaf = logs.get(parameter.id) if log else parameter
+                if leaf is None:
+                    continue
+                order = np.arange(float(leaf.size)).reshape(leaf.shape)
+                if leaf.id in folds:
+                    leaf, folded = folds[leaf.id]
+                    order, leaf = lower_value(leaf, order), folded
+                if log or leaf.id in program.param_id_to_col or not logs:
+                    sources.append((i, log))
+                    picks.append((program.param_id_to_col.get(leaf.id), order, starts[-1]))
+                    starts.append(starts[-1] + parameter.size)
+                    known.add(leaf.id)
+        for leaf in program.parameters:
+            if leaf.id not in known:  # a frozen parameter in a variable's bounds
+                start = program.param_id_to_col[leaf.id]
+                self.frozen[start : start + leaf.size] = np.ravel(leaf.value, order="F")
+        self.sources, self.starts = tuple(sources), tuple(starts)
+        rows, cols = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
+        for column, order, start in picks:
+            if column is not None:
+                rows.append(column + np.arange(order.size))
+                cols.append(start + np.ravel(order, order="F").astype(int))
+        where = (np.concatenate(rows), np.concatenate(cols))
+        self.picks = sp.csr_array((np.ones(len(where[0])), where), shape=(self.columns, starts[-1]))
+
+    def split(self, tensor: Any) -> tuple[np.ndarray, sp.csr_array]:
+        """(constant part, map of theta) of a map of CVXPY's parameter vector."""
+        tensor = sp.csr_array(tensor)
+        return tensor @ self.frozen, sp.csr_array(tensor @ self.picks)
 
 
 def canonicalize(
@@ -59,45 +92,26 @@ def canonicalize(
     Parameters
     ----------
     problem : cp.Problem
-        DPP (with gp: DPP in the sense of geometric programs).
+        DPP; with `gp`, DPP in the sense of geometric programs.
     parameters, variables
         Inputs and outputs of the layer; a variable may be a constraint's dual variable.
-    gp : bool
-        Whether it is a geometric program.
-    canon_backend : str, optional
-        Of CVXPY's.
 
     Raises
     ------
     InvalidProblem
         Where CVXPY cannot compile it, or hands over something unknown.
     """
-    try:
-        data, chain, inverse = compile_problem(
-            problem, gp=gp, enforce_dpp=True, canon_backend=canon_backend
-        )
-    except CvxlpgdError:
-        raise
-    except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text
-        by = f" with canon_backend={canon_backend!r}" if canon_backend is not None else ""
-        raise InvalidProblem(
-            f"CVXPY cannot compile the problem{by}: {str(e) or type(e).__name__}"
-        ) from e
+    data, chain, inverse = _compile(problem, gp, canon_backend)
     program, order = data["program"], data["order"]
     check_understood(program)
-    theta = Theta(program, chain, parameters)
+    theta = _Theta(program, chain, parameters)
     n, m = program.x.size, len(order)
 
     P, P_block = _quadratic(program.P, n, theta)
     A, A_block, b_block = _rows(program.A, order, n, theta)
     q = theta.split(program.q)
-    blocks = {
-        "P": P_block,
-        "q": _block(np.arange(n), q[0][:n], q[1][:n]),
-        "A": A_block,
-        "b": b_block,
-        "offset": _block(np.arange(1), q[0][n:], q[1][n:]),
-    }
+    q_block, offset = _block(np.arange(n), *q), _block(np.array([n]), *q)
+    blocks = {"P": P_block, "q": q_block, "A": A_block, "b": b_block, "offset": offset}
     primal = {v.id: primal_recovery(v, program, chain) for v in problem.variables()}
     structure = Structure(
         P=P,
@@ -152,6 +166,18 @@ def _cones(dims: Any, m: int) -> tuple[Cone, ...]:
     return cones
 
 
+def _compile(problem: cp.Problem, gp: bool, backend: str | None) -> tuple[Any, Any, Any]:
+    """CVXPY's data, its chain, and what inverts it; InvalidProblem where it cannot compile it."""
+    try:
+        return compile_problem(problem, gp=gp, enforce_dpp=True, canon_backend=backend)
+    except CvxlpgdError:
+        raise
+    except Exception as e:  # whatever CVXPY cannot do: it has many errors, some without a text
+        by = f" with canon_backend={backend!r}" if backend is not None else ""
+        text = f"CVXPY cannot compile the problem{by}: {str(e) or type(e).__name__}"
+        raise InvalidProblem(text) from e
+
+
 def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:
     """The block of the entries base[order] and rows matrix[order]."""
     matrix = sp.csr_array(matrix[order])
@@ -160,7 +186,7 @@ def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:
     return Block(np.asarray(base[order])[None], varying, sp.csr_array(matrix[varying]))
 
 
-def _quadratic(tensor: Any, n: int, theta: Theta) -> tuple[Pattern, Block]:
+def _quadratic(tensor: Any, n: int, theta: _Theta) -> tuple[Pattern, Block]:
     """P from its tensor, rows i + n j, made symmetric: (P + P')/2."""
     if tensor is None:
         tensor = sp.csc_array((n * n, theta.columns))
@@ -174,7 +200,7 @@ def _quadratic(tensor: Any, n: int, theta: Theta) -> tuple[Pattern, Block]:
     return pattern, _block(np.arange(pattern.size), *theta.split(folded))
 
 
-def _rows(tensor: Any, order: np.ndarray, n: int, theta: Theta) -> tuple[Pattern, Block, Block]:
+def _rows(tensor: Any, order: np.ndarray, n: int, theta: _Theta) -> tuple[Pattern, Block, Block]:
     """A and b from the tensor of (A, b), rows i + m j, put into `order` and A's sign flipped."""
     m = len(order)
     old = np.abs(order).astype(np.int64) - 1

@@ -40,21 +40,14 @@ def dual_recovery(
     n: int,
     m: int,
 ) -> dict[int, sp.csr_array]:
-    """The matrix of y -> each dual variable asked for, by CVXPY's own inverse map.
+    """The matrix of y (m,) -> each dual variable asked for, by CVXPY's own inverse map.
 
-    Parameters
-    ----------
-    problem, variables
-        The user's problem, and what the layer returns, its own variables among them.
-    primal : dict
-        By id, the variables that are no dual ones.
-    chain, inverse
-        CVXPY's reductions, and what inverts them.
-    n, m : int
-        The lengths of x and y.
+    `primal` has the problem's own variables by id: all others among `variables` are dual ones.
+    `chain` and `inverse` are CVXPY's reductions, and what inverts them; n and m the lengths of x
+    and y.
 
-    That map is linear. Each of its values is expected to be a multiple of one entry of y, which two
-    probes find; a third checks it, and where it is not so every unit vector is a probe.
+    CVXPY's map is linear. Each of its values is expected to be a multiple of one entry of y, which
+    two probes find; a third checks it, and where it is not so every unit vector is a probe.
     """
     wanted = {v.id for v in variables} - primal.keys()
     owners = [
@@ -66,13 +59,8 @@ def dual_recovery(
     zeros = int(inverse[-1][ConicSolver.DIMS].zero)
 
     def probe(y: np.ndarray) -> list[np.ndarray]:
-        solution = {
-            "status": cp.OPTIMAL,
-            "value": 0.0,
-            "primal": np.zeros(n),
-            "eq_dual": y[:zeros],
-            "ineq_dual": y[zeros:],
-        }
+        solution = {"status": cp.OPTIMAL, "value": 0.0, "primal": np.zeros(n)}
+        solution |= {"eq_dual": y[:zeros], "ineq_dual": y[zeros:]}
         dual_vars = chain.invert(solution, inverse).dual_vars
         values = []
         for constraint, k, variable in owners:
@@ -90,14 +78,14 @@ def dual_recovery(
         return values
 
     check = np.random.default_rng(0).normal(size=m)
-    ones, index, checked = probe(np.ones(m)), probe(np.arange(1.0, m + 1)), probe(check)
+    ones, index, third = probe(np.ones(m)), probe(np.arange(1.0, m + 1)), probe(check)
     matrices = {}
     for position, (_, _, variable) in enumerate(owners):
         weight = ones[position]
         rows = np.flatnonzero(weight)
         cols = np.clip(np.rint(index[position][rows] / weight[rows]).astype(int) - 1, 0, m - 1)
         matrix = sp.csr_array((weight[rows], (rows, cols)), shape=(variable.size, m))
-        if not np.allclose(matrix @ check, checked[position], rtol=1e-12, atol=1e-12):
+        if not np.allclose(matrix @ check, third[position], rtol=1e-12, atol=1e-12):
             matrix = sp.csr_array(np.stack([probe(row)[position] for row in np.eye(m)], axis=1))
         matrices[variable.id] = matrix
     return matrices

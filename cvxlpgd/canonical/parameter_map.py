@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace
 
-from cvxlpgd.canonical.block import Block
 from cvxlpgd.program import Array, Data
 from cvxlpgd.program.linear import Linear
 
@@ -19,22 +18,31 @@ FIELDS = ("P", "q", "A", "b")
 
 
 @dataclass(frozen=True, eq=False)
+class Block:
+    """One field of the data: value = base, with base + M theta at the varying entries."""
+
+    base: np.ndarray  # (1, entries)
+    varying: np.ndarray  # int: the entries that theta reaches, one for each row of M
+    matrix: sp.csr_array  # M, (varying entries, columns of theta)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether theta alone makes the field: it reaches every entry, and the base is 0."""
+        return len(self.varying) == self.base.shape[1] and not self.base.any()
+
+    def entries_within(self, columns: np.ndarray) -> np.ndarray:
+        """The entries that these parts of theta reach, bool (columns of theta,)."""
+        inside = np.append(columns[self.matrix.indices], False)
+        return self.varying[np.add.reduceat(inside, self.matrix.indptr[:-1]) > 0]
+
+
+@dataclass(frozen=True, eq=False)
 class ParameterMap:
-    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some."""
 
-    Parameters
-    ----------
-    blocks : dict field -> Block
-        For P, q, A, b and "offset", the objective's constant term.
-    sources : tuple of (parameter, logarithm?)
-        What each part of theta is made of.
-    starts : tuple of int
-        Where each part begins in theta, and theta's length.
-    """
-
-    blocks: dict[str, Block]
-    sources: tuple[tuple[int, bool], ...]
-    starts: tuple[int, ...]
+    blocks: dict[str, Block]  # for P, q, A, b and "offset", the objective's constant term
+    sources: tuple[tuple[int, bool], ...]  # each part of theta: (parameter, logarithm?)
+    starts: tuple[int, ...]  # where each part begins in theta, and theta's length
 
     def data(self, values: Sequence[Array]) -> tuple[Data, Array]:
         """(data, offset) for parameter values (batch or 1, size), flattened row by row.
@@ -91,13 +99,9 @@ class ParameterMap:
         return _add_up(len(values), chain.from_iterable(pulled))
 
     def _pull(
-        self,
-        name: str,
-        bar: Array,
-        values: Sequence[Array],
-        needed: Sequence[bool],
+        self, name: str, bar: Array, values: Sequence[Array], needed: Sequence[bool],
         magnitudes: bool,
-    ) -> Iterator[tuple[int, Array]]:
+    ) -> Iterator[tuple[int, Array]]:  # fmt: skip
         """Parameters, and parts of their cotangents for that of a block's varying entries."""
         linear = self._maps[name]
         theta_bar, start = (linear.magnitudes if magnitudes else linear).adjoint(bar), 0
@@ -131,15 +135,12 @@ class ParameterMap:
 
     @cached_property
     def _gains(self) -> dict[str, list[float]]:
-        """For each block, and each part of theta that reaches it, the largest sum of a column of
-        |M|.
-        """
+        """For each block and each part of theta that reaches it, the largest column sum of |M|."""
         gains = {}
         for name, parts in self._reaching.items():
             sums = np.asarray(abs(self.blocks[name].matrix).sum(axis=0)).ravel()
-            gains[name] = [
-                float(sums[self.starts[k] : self.starts[k + 1]].max(initial=0.0)) for k in parts
-            ]
+            shares = (sums[self.starts[k] : self.starts[k + 1]] for k in parts)
+            gains[name] = [float(share.max(initial=0.0)) for share in shares]
         return gains
 
     def entries(self, needed: Sequence[bool]) -> Data:
@@ -174,10 +175,8 @@ class ParameterMap:
         for name, block in self.blocks.items():
             reached = np.zeros(self.starts[-1] + 1, dtype=bool)
             reached[block.matrix.indices] = True
-            parts = range(len(self.sources))
-            reaching[name] = tuple(
-                k for k in parts if reached[self.starts[k] : self.starts[k + 1]].any()
-            )
+            spans = pairwise(self.starts)
+            reaching[name] = tuple(k for k, (i, j) in enumerate(spans) if reached[i:j].any())
         return reaching
 
     @cached_property

@@ -17,24 +17,13 @@ from cvxlpgd.program.linear import Linear
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """One returned variable: value = M x or M y, its exponential in a geometric program.
-
-    Parameters
-    ----------
-    name : str
-    shape : tuple of int
-    dual : bool
-        Whether it is read from y instead of x.
-    exponential : bool
-    matrix : sparse (size, n or m)
-        Rows in row-major order of the variable.
-    """
+    """One returned variable: value = M x or M y, its exponential in a geometric program."""
 
     name: str
     shape: tuple[int, ...]
-    dual: bool
+    dual: bool  # whether it is read from y instead of x
     exponential: bool
-    matrix: sp.csr_array
+    matrix: sp.csr_array  # M, (size, n or m), rows in row-major order of the variable
 
     @cached_property
     def linear(self) -> Linear:
@@ -52,7 +41,7 @@ class Output:
         return array_namespace(linear).exp(linear) if self.exponential else linear
 
     def tangent(self, value: Array, z_dot: Point) -> Array:
-        """Its tangent, (batch, size)."""
+        """The variable's tangent, (batch, size)."""
         linear = self.linear(z_dot.y if self.dual else z_dot.x)
         return value * linear if self.exponential else linear
 

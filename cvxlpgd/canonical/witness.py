@@ -115,7 +115,7 @@ def _is_evaluated(part: cp.Expression | cp.Constraint) -> bool:
 
 
 def _objective(expression: cp.Expression) -> float:
-    """Its value, NaN where CVXPY has none, as of a perspective at s = 0."""
+    """The expression's value, NaN where CVXPY has none, as of a perspective at s = 0."""
     try:
         return float(np.asarray(expression.value, dtype=float).item())
     except Exception:

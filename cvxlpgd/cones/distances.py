@@ -36,17 +36,18 @@ def _largest(v: Any) -> Any:
 def _bound_or_distance(bound: np.ndarray, v: np.ndarray, exact: Callable[[Any], Any]) -> np.ndarray:
     """The bound where it is next to nothing, elsewhere the distance: projections take time."""
     far = ~(bound <= NEARLY * np.abs(v).max(axis=-1))
-    if far.any():
-        bound[far] = exact(v[far])
-    return bound
+    if not far.any():
+        return bound
+    distances = bound.copy()
+    distances[far] = exact(v[far])
+    return distances
 
 
 def is_weakly_active(cone: Cone, s: Any, y: Any, tolerance: float) -> Any:
     """Whether strict complementarity fails, arrays (..., rows) -> bool (...).
 
-    It is where points are within `tolerance`, a number, of a boundary. For a symmetric cone: s + y
-    is not inside of it. For the others: neither s nor y is inside of
-    its cone, and one of them is 0.
+    It fails for a symmetric cone where s + y is not inside of it; for others where neither s nor y
+    is inside of its cone, and one of them is 0: up to `tolerance`, a number.
     """
     xp = array_namespace(s)
     if cone.interior is None:

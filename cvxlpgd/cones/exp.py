@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from cvxlpgd.cones._root import newton_root
-from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones._curved import newton_root, of_triples, surface_derivative
 from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
@@ -28,10 +26,7 @@ class Exp:
         cone, d(r) (1, 1 - r, -e^-r), with (r² - r + 1) p = (r - 1) x + y and
         (r² - r + 1) d = x - r y, both positive; r makes their sum meet z.
         """
-        xp = array_namespace(v)
-        flat = np.asarray(v.cpu() if hasattr(v, "cpu") else v, dtype=np.float64).reshape(-1, 3)
-        out = _project(flat).reshape(v.shape)
-        return xp.asarray(out, dtype=v.dtype, device=v.device)
+        return of_triples(_project, v)
 
     def excess(self, s: np.ndarray) -> np.ndarray:
         """How far z is too small, an upper bound of the distance; infinite where y <= 0."""

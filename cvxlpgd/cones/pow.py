@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
-from cvxlpgd.cones._root import increasing_root
-from cvxlpgd.cones._surface import surface_derivative
+from cvxlpgd.cones._curved import increasing_root, of_triples, surface_derivative
 from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
@@ -34,10 +32,7 @@ class Pow:
         simple cases |z| of the projection is the r in (0, |z|) with r = x(r)^a y(r)^(1-a), where
         2 x(r) = x + sqrt(x² + 4 a r (|z| - r)) and y(r) likewise with 1 - a.
         """
-        xp = array_namespace(v)
-        flat = np.asarray(v.cpu() if hasattr(v, "cpu") else v, dtype=np.float64).reshape(-1, 3)
-        out = _project(flat, self.alpha).reshape(v.shape)
-        return xp.asarray(out, dtype=v.dtype, device=v.device)
+        return of_triples(lambda triples: _project(triples, self.alpha), v)
 
     def derivative(self, v: np.ndarray) -> np.ndarray:
         """The projection p's, where g = |z| - x^a y^(1-a): with f = |z| at p it is

@@ -19,21 +19,11 @@ from cvxlpgd.errors import UnsuitableSolver
 
 
 class Kind(NamedTuple):
-    """A kind of cone.
-
-    Parameters
-    ----------
-    cone : type
-    constraint : str or None
-        The class in `cvxpy.constraints` that leads to it; None where only programs written by hand
-        have it.
-    examples : tuple of Cone
-        What the tests try.
-    """
+    """A kind of cone."""
 
     cone: type
-    constraint: str | None
-    examples: tuple[Cone, ...]
+    constraint: str | None  # the class in `cvxpy.constraints`; None for programs written by hand
+    examples: tuple[Cone, ...]  # what the tests try
 
 
 KINDS = (

@@ -18,7 +18,7 @@ from cvxlpgd.solvers.run.each import sample
 
 MODES = ("lsqr", "lsmr", "dense")
 SOLVED = 1e-6  # relative residual up to which a linear system counts as solved
-REST = 1e-2  # share of a cotangent that its system's right-hand side is taken for, at least
+REST = 1e-2  # of a cotangent's size: no right-hand side counts as smaller
 
 
 class Embedding(NamedTuple):
@@ -70,7 +70,7 @@ class Embedding(NamedTuple):
 
 
 def embed(lifted: Lift, z: Point, i: int) -> Embedding:
-    """That of the i-th sample, whose P is lifted to a second-order cone, at the solution z."""
+    """The embedding of the i-th sample, its P lifted to a second-order cone, at the solution z."""
     from diffcp import _diffcp
     from diffcp.cones import parse_cone_dict, parse_cone_dict_cpp
 
@@ -115,8 +115,7 @@ def _solve(
         if method == "lsqr":
             trial = _diffcp.lsqr(operator, rhs).solution
         elif method == "lsmr":
-            shape = (len(rhs), len(rhs))
-            linear = sla.LinearOperator(shape, operator.matvec, operator.rmatvec)
+            linear = sla.LinearOperator((len(rhs),) * 2, operator.matvec, operator.rmatvec)
             exact = {"atol": 1e-14, "btol": 1e-14, "conlim": 0, "maxiter": 10 * len(rhs)}
             trial = sla.lsmr(linear, rhs, **exact)[0]
         else:

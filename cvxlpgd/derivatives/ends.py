@@ -1,4 +1,4 @@
-"""Perturbed programs, solved: their points, what failed, and which failures no tau mends."""
+"""Perturbed programs, solved: their points, what failed, and what of their difference is noise."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from array_api_compat import array_namespace
 from cvxlpgd.cones import Zero
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.samples import host
-from cvxlpgd.program import Array, ConeProgram, Point, Solution, Status
+from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, norm
+from cvxlpgd.solvers.protocol import FINEST
+
+RESOLVED = 1e4  # times the accuracy: differences that are right to a few digits
+NOISE = 100.0  # differences up to this multiple of the solver's accuracy say nothing
+ROUNDING = 1e-12  # no point counts as more accurate, whatever its residual
 
 
 class Ends(NamedTuple):
-    """Perturbed programs, solved in one batch, one end after the other.
-
-    `usable`, bool (ends, batch), says which have a point; `info` is good where all have one.
-    `residual`, (batch,), is the larger one's.
-    """
+    """Perturbed programs, solved in one batch, one end after the other."""
 
     ends: Sequence[float]
     program: ConeProgram
     point: Point
-    usable: np.ndarray
-    info: Info
-    residual: np.ndarray
+    usable: np.ndarray  # bool (ends, batch): which have a point
+    info: Info  # good where all have one
+    residual: np.ndarray  # the larger one's, (batch,)
 
     @classmethod
     def of(
         cls, ends: Sequence[float], program: ConeProgram, solution: Solution, tau: np.ndarray
     ) -> Ends:
-        """Of the solution of the perturbed programs."""
+        """The ends that a solution of the perturbed programs has."""
         assert solution.residuals is not None
         residual = host(solution.residuals.largest).reshape(len(ends), -1).max(axis=0)
         return cls(ends, program, solution.point, *report(solution, ends, tau), residual)
@@ -103,14 +104,11 @@ def report(solution: Solution, ends: Sequence[float], tau: np.ndarray) -> tuple[
 
 def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
     """Names the failure that no tau mends: b - t y_bar outside the equality rows' range."""
-    equalities = [
-        np.arange(first, first + cone.rows * count)
-        for cone, first, count in program.structure.blocks
-        if isinstance(cone, Zero)
-    ]
+    equalities = [block for block in program.structure.blocks if isinstance(block[0], Zero)]
     if info.ok.all() or not equalities:
         return info
-    rows, messages = np.concatenate(equalities), list(info.messages)
+    spans = [np.arange(first, first + cone.rows * count) for cone, first, count in equalities]
+    rows, messages = np.concatenate(spans), list(info.messages)
     for i in np.flatnonzero(~info.ok):
         values = host(program.data.A)[i if len(program.data.A) > 1 else 0]
         A = program.structure.A.matrix(values).toarray()[rows]
@@ -124,6 +122,39 @@ def with_redundant_rows(info: Info, program: ConeProgram, z_bar: Point) -> Info:
     return replace(info, messages=tuple(messages))
 
 
+def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
+    """Whether no field of high - low rises above the solver's accuracy, bool (batch,).
+
+    Relative to the field's size.
+    """
+    noise = np.ones(len(high.q), dtype=bool)
+    for name in ("q", "b", "P", "A"):  # the small fields first: they mostly settle it
+        value, other = getattr(high, name), getattr(low, name)
+        if value.shape[1] and noise.any():
+            size = np.maximum(host(norm(value)), host(norm(other)))
+            noise &= host(norm(value - other)) <= NOISE * max(accuracy, FINEST) * size
+    return noise
+
+
+def bend(
+    high: Point, low: Point, center: Point, accuracy: float, residual: np.ndarray
+) -> np.ndarray:
+    """How far the center is from the middle of both ends, (batch,).
+
+    |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b. One
+    that moves by less than 10,000 times the accuracy says nothing: NaN where neither does. That is
+    the solver's, or what the ends' residual shows it to be where it is better.
+    """
+    ratios = []
+    accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
+    for name in ("x", "y"):
+        hi, lo, at = (host(getattr(z, name)) for z in (high, low, center))
+        moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
+        ratio = norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0)
+        ratios.append(np.where(moved > seen, ratio, np.nan))
+    return np.asarray(np.fmax(*ratios))
+
+
 def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
     """The points of one where `chosen`, of the other elsewhere."""
     xp = array_namespace(one.x)
@@ -132,6 +163,6 @@ def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
 
 
 def _sides(usable: Mapping[float, np.ndarray]) -> np.ndarray:
-    """Of each sample, the side of the ends that have a point."""
+    """The side of the ends that have a point, of each sample."""
     lower, upper = (usable.get(t, np.zeros(1, dtype=bool)) for t in (1.0, -1.0))
     return np.where(lower, np.where(upper, "average", "lower"), np.where(upper, "upper", ""))

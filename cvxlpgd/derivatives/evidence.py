@@ -20,66 +20,41 @@ Values = Any  # Data or Point
 
 
 class Meaning(NamedTuple):
-    """What is made of velocities: gradients at some entries of the data, or tangents.
+    """What is made of velocities: gradients at some entries of the data, or tangents."""
 
-    Parameters
-    ----------
-    of : (velocity, at, samples) -> Values
-    linear : the same without what does not depend on the velocity
-    """
-
-    of: Callable[[Point, Point, np.ndarray], Values]
-    linear: Callable[[Point, Point, np.ndarray], Values]
+    of: Callable[[Point, Point, np.ndarray], Values]  # (velocity, at, samples) -> values
+    linear: Callable[[Point, Point, np.ndarray], Values]  # without what no velocity is in
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
     """One piece of some samples' paths, and its share in their values.
 
-    Parameters
-    ----------
-    velocity : Velocity
-    samples : int array
-    share : array (samples,)
-        1, ½ where the value is the mean of two pieces, 0 where others make it.
+    It is 1, or ½ where the value is the mean of two pieces, or 0 where others make it.
     """
 
     velocity: Velocity
-    samples: np.ndarray
-    share: np.ndarray
+    samples: np.ndarray  # int (samples,)
+    share: np.ndarray  # (samples,)
 
 
 @dataclass(frozen=True, eq=False)
 class Limit:
     """A batch's gradients or tangents in the limit.
 
-    Parameters
-    ----------
-    value : Data or Point
-        w_bar at the entries, or z_dot.
-    exists : bool array (batch,)
-        Whether the system is solved, on one side at least: the value is the derivative, as far as
-        it is unique and has one piece.
-    settled : bool array (batch,)
-    split : tuple of Data or of Point, or None
-        Half the difference of both pieces, and half of the sum of their sizes, 0 where there is
-        one piece only; None where all samples have one.
-    breakpoints : array (batch, 2)
-        How far the path is straight forwards and backwards.
-    pieces : tuple of Piece
-    meaning : Meaning
-    unit : array (batch, 1)
-        What the direction was divided by before it was followed.
+    `exists` says whether the system is solved, on one side at least: the value is the derivative,
+    as far as it is unique and has one piece. `split` is half the difference of both pieces, and
+    half of the sum of their sizes, 0 where there is one piece only.
     """
 
-    value: Values
-    exists: np.ndarray
-    settled: np.ndarray
-    split: tuple[Values, Values] | None
-    breakpoints: np.ndarray
+    value: Values  # w_bar at the entries, or z_dot
+    exists: np.ndarray  # bool (batch,)
+    settled: np.ndarray  # bool (batch,)
+    split: tuple[Values, Values] | None  # None where all samples have one piece
+    breakpoints: np.ndarray  # (batch, 2): how far the path is straight forwards and backwards
     pieces: tuple[Piece, ...]
     meaning: Meaning
-    unit: np.ndarray
+    unit: np.ndarray  # (batch, 1): what the direction was divided by before it was followed
 
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""
@@ -101,10 +76,7 @@ class Limit:
         to 0 and rounding alone.
         """
         names = [name for name, _ in self.value.items()]
-        total, floor = (
-            type(self.value)(**{name: np.zeros((len(self.exists), 1)) for name in names})
-            for _ in range(2)
-        )
+        total, floor = ({k: np.zeros((len(self.exists), 1)) for k in names} for _ in range(2))
         for piece in self.pieces:
             v = piece.velocity
             doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
@@ -115,29 +87,21 @@ class Limit:
             share = piece.share * self.unit[piece.samples, 0]
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
-                    getattr(out, name)[piece.samples, 0] += share * largest
-        return total, floor
+                    out[name][piece.samples, 0] += share * largest
+        return type(self.value)(**total), type(self.value)(**floor)
 
-    def changes(self, samples: np.ndarray) -> tuple[Values, Values, Values, Values]:
-        """Of some samples: what the last Newton step, and what rounding, do to the value; the sizes
-        of the terms that add up to it; and what is near to 0 beside what it is solved with.
+    def changes(self, samples: np.ndarray) -> list[Values]:
+        """What the last Newton step, and what rounding, do to some samples' value; the sizes of the
+        terms that add up to it; and what is near to 0 beside what it is solved with.
         """
         of, linear = self.meaning
-
-        def change(v: Velocity, where: np.ndarray) -> Values:
-            return of(v.dot, v.at, where) - of(v.earlier, v.before, where)
-
-        def terms(v: Velocity, where: np.ndarray) -> Values:
-            return linear(magnitude(v.dot), magnitude(v.at), where)
-
-        return (
-            self._over_pieces(change, samples),
-            self._over_pieces(lambda v, where: linear(v.doubt, v.at, where), samples),
-            self._over_pieces(terms, samples),
-            self._over_pieces(
-                lambda v, where: linear(magnitude(v.least), magnitude(v.at), where), samples
-            ),
-        )
+        parts: list[Callable[[Velocity, np.ndarray], Values]] = [
+            lambda v, where: of(v.dot, v.at, where) - of(v.earlier, v.before, where),
+            lambda v, where: linear(v.doubt, v.at, where),
+            lambda v, where: linear(magnitude(v.dot), magnitude(v.at), where),
+            lambda v, where: linear(magnitude(v.least), magnitude(v.at), where),
+        ]
+        return [self._over_pieces(part, samples) for part in parts]
 
     @property
     def is_complete(self) -> np.ndarray:
@@ -150,18 +114,10 @@ class Limit:
         return sees
 
     def unseen(self, samples: np.ndarray) -> tuple[Values, Values]:
-        """Of some samples: a motion of the value that the systems do not see, and a random one to
-        compare it with.
-        """
+        """A motion of some samples' value that no system sees, and a random one to compare with."""
         linear = self.meaning.linear
-
-        def of(name: str) -> Values:
-            def motion(v: Velocity, where: np.ndarray) -> Values:
-                return linear(getattr(v, name), v.at, where)
-
-            return self._over_pieces(motion, samples)
-
-        return of("null"), of("random")
+        null = self._over_pieces(lambda v, where: linear(v.null, v.at, where), samples)
+        return null, self._over_pieces(lambda v, where: linear(v.random, v.at, where), samples)
 
     def _over_pieces(
         self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray

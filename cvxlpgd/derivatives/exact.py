@@ -53,7 +53,7 @@ class Exact(Derivative, Bound):
             )
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Exact:
-        """It reads nothing, and asks no solver."""
+        """The derivative itself: it reads nothing, and asks no solver."""
         return self
 
     def vjp(

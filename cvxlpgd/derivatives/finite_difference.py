@@ -15,6 +15,7 @@ from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import sizes
+from cvxlpgd.derivatives.tau.settings import is_linear
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.solvers.protocol import Solver, require
@@ -103,7 +104,7 @@ class Stencil(Bound):
         return z_dot * (1.0 / h)[:, None], ends.info
 
     def _step(self, program: ConeProgram, z: Point, data_dot: Data) -> np.ndarray:
-        """H for each sample: a share of what moves, and of the way to the next breakpoint."""
+        """The step h (batch,): a share of what moves, and of the way to the next breakpoint."""
         h = sizes.for_tangent(program, z, data_dot, self.step)
         if not is_followed(program.structure):
             return h
@@ -113,5 +114,5 @@ class Stencil(Bound):
 
 def _refine(solver: Solver, structure: Structure) -> Solver:
     """The solver, its solutions refined to rounding where that is possible."""
-    plain = structure.P.size or not structure.polyhedral
-    return Refined(solver) if plain and is_refinable(structure) and is_plain(solver) else solver
+    useful = is_refinable(structure) and not is_linear(structure)
+    return Refined(solver) if useful and is_plain(solver) else solver

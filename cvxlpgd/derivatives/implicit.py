@@ -73,7 +73,7 @@ class Implicit(Derivative, Bound):
             )
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Implicit:
-        """It reads nothing, and asks no solver."""
+        """The derivative itself: it reads nothing, and asks no solver."""
         return self
 
     def vjp(
@@ -81,8 +81,7 @@ class Implicit(Derivative, Bound):
     ) -> tuple[Data, Info]:
         """The data's cotangent at these entries."""
         z, solved = solution.point, np.ones(program.batch, dtype=bool)
-        q_bar: np.ndarray = np.zeros_like(z.x)
-        b_bar: np.ndarray = np.zeros_like(z.y)
+        q_bar, b_bar = z.x * 0.0, z.y * 0.0
         for i, embedding in enumerate(self._embeddings(program, z)):
             bars = point_bar.x[i], point_bar.y[i], point_bar.s[i]
             q_bar[i], b_bar[i], solved[i] = embedding.vjp(*bars, self.mode)
@@ -96,11 +95,9 @@ class Implicit(Derivative, Bound):
             b=b_bar[:, entries.b],
         )
         wrong = _is_contradicted(program, z, point_bar, entries, w_bar, self.rho)
+        flat = _is_flat(program, w_bar, z, point_bar)
         return w_bar, Info.good(
-            program.batch,
-            method="embedding",
-            inaccurate=~solved | wrong,
-            unresolved=_is_flat(program, w_bar, z, point_bar),
+            program.batch, method="embedding", inaccurate=~solved | wrong, unresolved=flat
         )
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
@@ -109,9 +106,8 @@ class Implicit(Derivative, Bound):
         f, b_dot = data_sides(program.structure, all_entries(program, data_dot), z)
         z_dot, solved, q_dot = z * 0.0, np.ones(program.batch, dtype=bool), -f
         for i, embedding in enumerate(self._embeddings(program, z)):
-            z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = embedding.jvp(
-                q_dot[i], b_dot[i], self.mode
-            )
+            dots = embedding.jvp(q_dot[i], b_dot[i], self.mode)
+            z_dot.x[i], z_dot.y[i], z_dot.s[i], solved[i] = dots
         return z_dot, Info.good(program.batch, inaccurate=~solved)
 
     def _embeddings(self, program: ConeProgram, z: Point) -> Any:

@@ -100,21 +100,13 @@ class Info:
             worse = [known is False or now is None for known, now in
                      zip(part.regular, regular, strict=True)]  # fmt: skip
             regular = np.where(worse, part.regular, regular)
+        sums = {name: np.add.reduce(every[name]) for name in ("retries", "setups", "iterations")}
+        largest = {name: np.fmax.reduce(every[name], initial=0.0) for name in ("bend", "kink")}
+        in_all = {name: np.all(every[name], axis=0) for name in ("ok", "unresolved", "settled")}
         return cls(
-            ok=np.all(every["ok"], axis=0),
             messages=tuple(next(filter(None, t), "") for t in zip(*every["messages"], strict=True)),
-            tau=np.fmax.reduce(every["tau"]),
-            retries=np.add.reduce(every["retries"]),
-            side=side,
-            unresolved=np.all(every["unresolved"], axis=0),
+            tau=np.fmax.reduce(every["tau"]), side=side, method=method, regular=regular,
             inaccurate=np.any(every["inaccurate"], axis=0),
-            setups=np.add.reduce(every["setups"]),
-            iterations=np.add.reduce(every["iterations"]),
-            bend=np.fmax.reduce(every["bend"], initial=0.0),
-            method=method,
-            regular=regular,
-            kink=np.fmax.reduce(every["kink"], initial=0.0),
-            breakpoints=np.fmin.reduce(every["breakpoints"]),
-            evidence=None,
-            settled=np.all(every["settled"], axis=0),
-        )
+            breakpoints=np.fmin.reduce(every["breakpoints"]), evidence=None,
+            **sums, **largest, **in_all,
+        )  # fmt: skip

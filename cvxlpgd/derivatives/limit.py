@@ -14,9 +14,8 @@ import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
-from cvxlpgd.derivatives.path import kinks
+from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.path.velocity import Velocity, follow, pull_back
 from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
@@ -41,12 +40,12 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
     def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        w_bar = pull_back(velocity, at, structure, entries)
+        w_bar = path.pull_back(velocity, at, structure, entries)
         s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
         return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
 
     def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        return pull_back(velocity, at, structure, entries)
+        return path.pull_back(velocity, at, structure, entries)
 
     return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
 
@@ -59,9 +58,7 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
     """
     program = program.proximal(rho, z.x)
     batch = len(z.x)
-    largest = np.zeros(batch)
-    for _, dot in w_dot.items():
-        largest = np.maximum(largest, norm(dot))
+    largest = np.maximum.reduce([np.broadcast_to(norm(dot), batch) for _, dot in w_dot.items()])
     unit = _power_of_two(largest)[:, None]
     dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot.items()))
 
@@ -88,18 +85,15 @@ def _limit(
     ]
     split = None
     if any(part.split is not None for part in parts):
-        splits = [_one_piece(part) if part.split is None else part.split for part in parts]
+        splits = [part.split or (part.value * 0.0, part.value * 0.0) for part in parts]
         split = _join([one for one, _ in splits]), _join([other for _, other in splits])
-    return Limit(
-        value=_join([part.value for part in parts]),
-        exists=np.concatenate([part.exists for part in parts]),
-        settled=np.concatenate([part.settled for part in parts]),
-        split=split,
-        breakpoints=np.concatenate([part.breakpoints for part in parts]),
-        pieces=tuple(piece for part in parts for piece in part.pieces),
-        meaning=meaning,
-        unit=unit,
+    exists, settled, far = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("exists", "settled", "breakpoints")
     )
+    value = _join([part.value for part in parts])
+    pieces = tuple(piece for part in parts for piece in part.pieces)
+    return Limit(value, exists, settled, split, far, pieces, meaning, unit)
 
 
 def _of_samples(
@@ -112,10 +106,10 @@ def _of_samples(
 ) -> Limit:
     """The limit of some samples; those with a weakly active row have two pieces."""
     structure = program.structure
-    velocity = follow(program, z, direction)
-    weak = kinks.weakly_active(velocity, structure)
+    velocity = path.follow(program, z, direction)
+    weak = path.weakly_active(velocity, structure)
     exists, settled = velocity.consistent.copy(), velocity.settled.copy()
-    reach = kinks.breakpoints(velocity, structure)
+    reach = path.breakpoints(velocity, structure)
     kinked = np.flatnonzero(weak.any(axis=1))
     share = np.ones(len(samples))
     share[kinked] = 0.0
@@ -125,7 +119,7 @@ def _of_samples(
         value, far = value * unit if (unit != 1).any() else value, _over(reach, unit)
         return Limit(value, exists, settled, None, far, tuple(pieces), meaning, unit)
     part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
-    sides = [follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
+    sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
     one, other = (side.consistent for side in sides)
     shares = np.where(one & other, 0.5, np.where(other & ~one, 0.0, 1.0))
     values = [meaning.of(side.dot, side.at, samples[kinked]) for side in sides]
@@ -134,28 +128,24 @@ def _of_samples(
     chance = one != other  # one side alone: noise decides which
     counted = (sides[0].settled | (shares == 0)) & (sides[1].settled | (shares == 1))
     exists[kinked], settled[kinked] = one | other, counted & ~chance
-    reach[kinked] = np.minimum(*(kinks.breakpoints(side, structure) for side in sides))
-    pieces += [
-        Piece(side, samples[kinked], its)
-        for side, its in zip(sides, (shares, 1 - shares), strict=True)
-    ]
+    reach[kinked] = np.minimum(*(path.breakpoints(side, structure) for side in sides))
+    pieces.append(Piece(sides[0], samples[kinked], shares))
+    pieces.append(Piece(sides[1], samples[kinked], 1 - shares))
     nothing, far = value * 0.0, _over(reach, unit)
     value = put(value, kinked, mean) * unit
-    halves = tuple(put(nothing, kinked, v) * unit for v in both)
-    split = halves[0], halves[1]
+    split = put(nothing, kinked, both[0]) * unit, put(nothing, kinked, both[1]) * unit
     return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
 
 def _split(
     values: list[Values],
-    sides: list[Velocity],
+    sides: list[path.Velocity],
     meaning: Meaning,
     samples: np.ndarray,
     both: np.ndarray,
 ) -> tuple[Values, Values]:
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
-    halves: dict[str, np.ndarray] = {}
-    sizes: dict[str, np.ndarray] = {}
+    halves, sizes = {}, {}
     least = meaning.linear(magnitude(sides[0].least), magnitude(sides[0].at), samples)
     for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
         rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
@@ -175,11 +165,6 @@ def _join(parts: list[Values]) -> Values:
     """The values of all samples, from those of pieces of the batch."""
     names = [name for name, _ in parts[0].items()]
     return type(parts[0])(**{k: np.concatenate([getattr(v, k) for v in parts]) for k in names})
-
-
-def _one_piece(limit: Limit) -> tuple[Values, Values]:
-    """The split of a limit of one piece."""
-    return limit.value * 0.0, limit.value * 0.0
 
 
 def _power_of_two(size: np.ndarray) -> np.ndarray:

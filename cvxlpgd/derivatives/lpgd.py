@@ -15,12 +15,13 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag
 from cvxlpgd.cones import Cone
-from cvxlpgd.derivatives import limit, noise
+from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
+from cvxlpgd.derivatives.ends import bend, is_noise
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.protocol import Bound, Derivative
-from cvxlpgd.derivatives.tau import automatic, settings, sizes
+from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.schedules import Relative
@@ -97,33 +98,23 @@ class LPGD(Derivative):
         return Resolves(self, structure, self._solver(solver), self.tau).spread(batch_shape)
 
     def _solver(self, solver: Solver) -> Solver:
-        """That of the perturbed programs."""
+        """The solver of the perturbed programs."""
         return solver if self.solver is None else as_solver(self.solver, "the solver of LPGD")
 
 
 @dataclass(frozen=True, eq=False)
 class Resolves(Bound):
-    """LPGD in one forward pass.
-
-    Parameters
-    ----------
-    lpgd : LPGD
-    structure : Structure
-    solver : Solver
-        Of the perturbed programs.
-    tau : str, float, Relative or array (*batch shape)
-        As `lpgd` has it, read.
-    """
+    """LPGD in one forward pass."""
 
     lpgd: LPGD
     structure: Structure
-    solver: Solver
-    tau: Any
+    solver: Solver  # of the perturbed programs
+    tau: Any  # str, float, Relative or array (*batch shape): as `lpgd` has it, read
 
     @property
     def separates(self) -> bool:
-        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
-        return automatic.separates(self.tau, self.structure)
+        """A linear program's costs, right-hand sides and matrices, where tau is settings."""
+        return settings.separates(self.tau, self.structure)
 
     def spread(self, batch_shape: tuple[int, ...]) -> Resolves:
         """Tau, read if it is a callable; an array is spread over the batch."""
@@ -139,7 +130,7 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent: the limit where tau is automatic, differences elsewhere."""
-        far, near = automatic.parts(self.tau, self.structure, point_bar, entries)
+        far, near = settings.split_cotangent(self.tau, self.structure, point_bar, entries)
         if near is None:
             assert far is not None
             return self.differences(program, solution, far, entries)
@@ -162,7 +153,7 @@ class Resolves(Bound):
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
-        is_near = not (automatic.is_automatic(self.tau) and automatic.is_linear(self.structure))
+        is_near = not (settings.is_automatic(self.tau) and settings.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
             base, start = program.take(samples), solution.take(samples)
@@ -175,20 +166,17 @@ class Resolves(Bound):
             z_hi, z_lo, width, info = points.span(hi, lo, z)
             g_hi, g_lo = (base.lagrangian_gradient(end, entries) for end in (z_hi, z_lo))
             w_bar = (g_hi - g_lo) * (1.0 / xp.asarray(tau * width))[:, None]
-            bend = noise.bend(z_hi, z_lo, z, accuracy, points.residual)
-            info = replace(
-                info,
-                unresolved=noise.is_noise(g_hi, g_lo, accuracy) & info.ok,
-                bend=bend * (info.side == "average"),
-            )
+            bent = bend(z_hi, z_lo, z, accuracy, points.residual) * (info.side == "average")
+            unresolved = is_noise(g_hi, g_lo, accuracy) & info.ok
+            info = replace(info, unresolved=unresolved, bend=bent)
             middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
             return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
 
-        return retry_larger(difference, tau, automatic.most_growths(self.tau, self.structure))
+        return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""
-        if not automatic.has_limit(self.tau, self.structure):
+        if not settings.has_limit(self.tau, self.structure):
             return self.tangent_differences(program, solution, data_dot)
         tangent = limit.jvp(program, solution.point, data_dot, self.lpgd.rho)
 
@@ -202,16 +190,14 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, data_dot: Data
     ) -> tuple[Point, Info]:
         """[z(w + hi tau w_dot) - z(w + lo tau w_dot)] / (tau (hi - lo))."""
-        hi, lo = ENDS[self.lpgd.side]
-        accuracy = self.solver.accuracy
+        (hi, lo), accuracy = ENDS[self.lpgd.side], self.solver.accuracy
         tau = sizes.tangent_step(self.tau, program, solution.point, data_dot, accuracy)
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Point, Info]:
             start, ends = solution.take(samples), [t for t in (hi, lo) if t]
             base = program.take(samples).proximal(self.lpgd.rho, start.point.x)
-            points = perturb.solve_along(
-                base, start, data_dot.take(samples), tau, ends, self.solver
-            )
+            w_dot = data_dot.take(samples)
+            points = perturb.solve_along(base, start, w_dot, tau, ends, self.solver)
             z_hi, z_lo, width, info = points.span(hi, lo, start.point)
             return (z_hi - z_lo) * (1.0 / (tau * width))[:, None], info
 

@@ -21,13 +21,13 @@ from cvxlpgd.solvers.run.solve import solve
 
 
 def without_slack(program: ConeProgram, z_bar: Point) -> Point:
-    """S = b - Ax: the slack's cotangent is one of x, x_bar - A's_bar, and of b and A (below)."""
+    """The cotangent without slack: s = b - Ax, so s_bar is one of x, -A's_bar, and of b and A."""
     folded = z_bar.x - transposed_product(program.structure.A, program.data.A, z_bar.s)
     return replace(z_bar, x=folded, s=z_bar.s * 0.0)
 
 
 def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, entries: Data) -> Data:
-    """The rest of the slack's cotangent: b_bar + s_bar, A_bar - s_bar x'."""
+    """The data's cotangent with the rest of the slack's: b_bar + s_bar, A_bar - s_bar x'."""
     if not bool((s_bar != 0).any()):
         return data_bar
     A = program.structure.A
@@ -91,13 +91,9 @@ def solve_along(
 
     The fields of `w_dot` are (batch or 1, entries), at the structure's varying entries.
     """
-    batch = len(tau)
-    both = np.tile(np.arange(batch), len(ends))
-    t = np.concatenate([tau * end for end in ends])
-    xp = array_namespace(program.data.q)
-    perturbed = along_tangent(
-        program.take(both), w_dot.take(both), xp.asarray(t, dtype=program.data.q.dtype)
-    )
+    both, xp = np.tile(np.arange(len(tau)), len(ends)), array_namespace(program.data.q)
+    t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=program.data.q.dtype)
+    perturbed = along_tangent(program.take(both), w_dot.take(both), t)
     answer = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
         answer = _without(answer, _is_indefinite(perturbed), "its P is indefinite")
@@ -109,9 +105,8 @@ def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:
     status = solution.status.copy()
     status[failed] = Status.FAILED
     pairs = zip(failed, solution.messages, strict=True)
-    return replace(
-        solution, status=status, messages=tuple(message if lost else own for lost, own in pairs)
-    )
+    messages = tuple(message if lost else own for lost, own in pairs)
+    return replace(solution, status=status, messages=messages)
 
 
 def _is_indefinite(program: ConeProgram) -> np.ndarray:

@@ -22,5 +22,5 @@ def put(whole: Any, samples: np.ndarray, part: Any) -> Any:
 
 
 def host(values: Array) -> np.ndarray:
-    """Them as a NumPy array."""
+    """The values as a NumPy array."""
     return np.asarray(to_device(values, "cpu"))

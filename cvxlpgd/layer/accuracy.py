@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,11 +29,8 @@ Values = list[Any]  # arrays (samples, size), or None
 class Mapping(Protocol):
     """What is returned, made of a derivative's fields: linear, sample by sample."""
 
-    def values(self, fields: Any, samples: np.ndarray) -> Values:
-        """Of some samples' fields."""
-
-    def magnitudes(self, fields: Any, samples: np.ndarray) -> Values:
-        """The sums of the terms' absolute values."""
+    def values(self, fields: Any, samples: np.ndarray, magnitudes: bool = False) -> Values:
+        """The values of some samples' fields, or the sums of their terms' absolute values."""
 
     def bounds(self, most: Any) -> Values:
         """What no entry exceeds, (batch,), where no entry of a field exceeds `most` (batch, 1)."""
@@ -49,15 +46,10 @@ class Gradients:
     needed: Sequence[bool]
     batch: int
 
-    def values(self, fields: Data, samples: np.ndarray) -> Values:
-        """Of some samples' fields."""
+    def values(self, fields: Data, samples: np.ndarray, magnitudes: bool = False) -> Values:
+        """The values of some samples' fields."""
         flat = [pick(v, samples, self.batch) for v in self.flat]
-        return self.parameters.cotangents(flat, fields, self.entries, self.needed)
-
-    def magnitudes(self, fields: Data, samples: np.ndarray) -> Values:
-        """The sums of the terms' absolute values."""
-        flat = [pick(v, samples, self.batch) for v in self.flat]
-        return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes=True)
+        return self.parameters.cotangents(flat, fields, self.entries, self.needed, magnitudes)
 
     def bounds(self, most: Data) -> Values:
         """What no entry exceeds."""
@@ -71,36 +63,23 @@ class Tangents:
     variables: VariableMap
     outputs: Sequence[np.ndarray]
 
-    def values(self, fields: Point, samples: np.ndarray) -> Values:
-        """Of some samples' fields."""
-        return self.variables.tangents([v[samples] for v in self.outputs], fields)
-
-    def magnitudes(self, fields: Point, samples: np.ndarray) -> Values:
-        """The sums of the terms' absolute values."""
-        return self.variables.magnitudes([v[samples] for v in self.outputs], fields)
+    def values(self, fields: Point, samples: np.ndarray, magnitudes: bool = False) -> Values:
+        """The values of some samples' fields."""
+        tangents = self.variables.magnitudes if magnitudes else self.variables.tangents
+        return tangents([v[samples] for v in self.outputs], fields)
 
     def bounds(self, most: Point) -> Values:
         """What no entry exceeds."""
         return self.variables.bounds(self.outputs, most)
 
 
-class Judgement(NamedTuple):
-    """Values, those that are nothing but rounding set to 0, and what is known of each sample.
-
-    `error` (batch,) is the largest relative error of a value; `kink` (batch,) how far the two
-    pieces are apart whose mean it is, next to their size; `unique`, bool (batch,).
-    """
-
-    values: Values
-    error: np.ndarray
-    kink: np.ndarray
-    unique: np.ndarray
-
-
-def judge(
+def assess(
     values: Values, fields: Any, info: Info, mapping: Mapping
 ) -> tuple[Values, Info, np.ndarray]:
     """Values without those that are nothing but rounding, the report, and the values' errors.
+
+    The report has kinks and what is not unique; relative errors (batch,) are NaN where they are not
+    known.
 
     Parameters
     ----------
@@ -111,62 +90,56 @@ def judge(
     info : Info
         Its report; its evidence is of these very fields where it is settled.
     mapping : Mapping
-
-    Returns
-    -------
-    tuple
-        Values, the report with kinks and with what is not unique, and relative errors (batch,), NaN
-        where they are not known.
     """
-    if info.evidence is None:
+    evidence = info.evidence
+    if evidence is None:
         return values, info, np.full(len(info.ok), np.nan)
-    judgement = _judge(values, fields, info.evidence, mapping, info.settled)
-    irregular = (judgement.kink > 0) | ~judgement.unique
-    info = replace(
-        info,
-        kink=np.maximum(info.kink, judgement.kink),
-        regular=np.where(irregular, False, info.regular),
-    )
-    return judgement.values, info, np.where(info.settled, judgement.error, np.nan)
-
-
-def _judge(
-    values: Values, fields: Any, evidence: Any, mapping: Mapping, settled: np.ndarray
-) -> Judgement:
-    """Values made of `fields`, judged by the evidence that came with these.
-
-    Where that is not `settled`, bool (batch,), it may be another value's: that one stays.
-    """
-    batch = len(evidence.exists)
-    clear, error = _clear(values, fields, evidence, mapping)
-    unclear = np.flatnonzero(~clear & settled)
+    clear, error = _assess_fields(values, fields, evidence, mapping)
+    unclear = np.flatnonzero(~clear & info.settled)  # elsewhere it may be another value's evidence
     if len(unclear):
-        values, error[unclear] = _judge_entries(values, fields, evidence, mapping, unclear)
-    unique, kink = np.ones(batch, dtype=bool), np.zeros(batch)
+        values, error[unclear] = _assess_entries(values, fields, evidence, mapping, unclear)
+    kink = _kinks(evidence, mapping)
+    irregular = (kink > 0) | ~_are_unique(evidence, mapping)
+    regular = np.where(irregular, False, info.regular)
+    info = replace(info, kink=np.maximum(info.kink, kink), regular=regular)
+    return values, info, np.where(info.settled, error, np.nan)
+
+
+def _are_unique(evidence: Any, mapping: Mapping) -> np.ndarray:
+    """Where the values do not move with motions that their systems do not see, bool (batch,)."""
+    unique = np.ones(len(evidence.exists), dtype=bool)
     ambiguous = np.flatnonzero(~evidence.is_complete)
     if len(ambiguous):
         hidden, random = evidence.unseen(ambiguous)
-        motions = mapping.values(hidden, ambiguous), mapping.magnitudes(random, ambiguous)
+        motions = mapping.values(hidden, ambiguous), mapping.values(random, ambiguous, True)
         for moved, usual in zip(*motions, strict=True):  # entry by entry: each has its own unit
             if moved is not None:
                 unique[ambiguous] &= (np.abs(moved) <= SEEN * usual).all(axis=1)
+    return unique
+
+
+def _kinks(evidence: Any, mapping: Mapping) -> np.ndarray:
+    """How far the two pieces are apart whose mean a value is, next to their size, (batch,)."""
+    every = np.arange(len(evidence.exists))
+    kink = np.zeros(len(every))
     if evidence.split is not None:
-        every, (half, size) = np.arange(batch), evidence.split
-        pairs = zip(mapping.values(half, every), mapping.magnitudes(size, every), strict=True)
+        half, size = evidence.split
+        pairs = zip(mapping.values(half, every), mapping.values(size, every, True), strict=True)
         for apart, whole in pairs:
             if apart is not None:
                 share = _share(norm(apart), norm(whole))
                 kink = np.maximum(kink, np.where(share > SEEN, share, 0.0))
-    return Judgement(values, error, kink, unique)
+    return kink
 
 
-def _clear(
+def _assess_fields(
     values: Values, fields: Any, evidence: Any, mapping: Mapping
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where all values are far from rounding and known well, bool (batch,), and their error."""
     total, floor = evidence.bounds()
-    for name, v in fields.items():
-        getattr(floor, name)[:] += UNIT * norm(v)[:, None]
+    floor = type(fields)(
+        **{k: getattr(floor, k) + UNIT * norm(v)[:, None] for k, v in fields.items()}
+    )
     clear, error = np.ones(len(evidence.exists), dtype=bool), np.zeros(len(evidence.exists))
     triples = zip(values, mapping.bounds(total), mapping.bounds(floor), strict=True)
     for value, off, rounding in triples:
@@ -178,10 +151,10 @@ def _clear(
     return clear, error
 
 
-def _judge_entries(
+def _assess_entries(
     values: Values, fields: Any, evidence: Any, mapping: Mapping, samples: np.ndarray
 ) -> tuple[Values, np.ndarray]:
-    """The values with those of some samples judged entry by entry, and these samples' errors.
+    """The values with those of some samples assessed entry by entry, and these samples' errors.
 
     A value is 0 where each entry is below the rounding of the terms that add up to it; or where it
     is below the rounding that its system shows, and each entry near to 0 beside what it is solved
@@ -192,7 +165,7 @@ def _judge_entries(
         k: UNIT * (np.abs(v[samples]) + getattr(terms, k)) for k, v in fields.items()
     })  # fmt: skip
     parts = [mapping.values(change, samples) for change in changes]
-    limits = [mapping.magnitudes(v, samples) for v in (own, least)]
+    limits = [mapping.values(v, samples, True) for v in (own, least)]
     error, kept = np.zeros(len(samples)), []
     for value, limit, near, moved, rounded in zip(values, *limits, *parts, strict=True):
         if value is None or limit is None:

@@ -11,7 +11,7 @@ import numpy as np
 from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.derivatives.protocol import Bound
 from cvxlpgd.layer import failure
-from cvxlpgd.layer.accuracy import Gradients, Tangents, judge
+from cvxlpgd.layer.accuracy import Gradients, Tangents, assess
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
 from cvxlpgd.layer.record import Record
@@ -26,57 +26,29 @@ UNSURE = 0.01  # a gradient that may be off by more than this is warned of
 class Call:
     """One forward pass, all that its derivatives need.
 
-    Parameters
-    ----------
-    compiled : Compiled
-    batch : Batch
-        The parameters' values.
-    handed : Selection
-        The samples that the solver was handed: those whose values are in their domains.
-    flat : list of arrays (handed or 1, size)
-        Their values, flattened, and symmetric where they must be.
-    program : ConeProgram
-    solution : Solution
-        Of these samples.
-    full : Solution
-        Of the whole batch: the record has it as long as this call exists.
-    outputs : list of arrays (batch, size)
-        Of the whole batch, NaN where a sample failed.
-    record : Record
-    solver : Solver
-    derivative : Derivative
-    bound : Bound
-        The derivative, with all that may change between calls read.
-    policy : "raise" or "nan"
-        What becomes of samples without a derivative.
-    once : Once
-        Whether the layer has warned of degenerate gradients.
+    The solver was `handed` the samples whose values are in their domains; `flat`, `program` and
+    `solution` are of these, `full` and `outputs` of the whole batch.
     """
 
     compiled: Compiled
     batch: Batch
     handed: Selection
-    flat: list[np.ndarray]
+    flat: list[np.ndarray]  # values (handed or 1, size), symmetric where they must be
     program: ConeProgram
     solution: Solution
-    full: Solution
-    outputs: list[np.ndarray]
+    full: Solution  # the record has it as long as this call exists
+    outputs: list[np.ndarray]  # (batch, size), NaN where a sample failed
     record: Record
     solver: Solver
     derivative: Derivative
-    bound: Bound
-    policy: str
+    bound: Bound  # the derivative, with all that may change between calls read
+    policy: str  # "raise" or "nan": what becomes of samples without a derivative
     once: failure.Once
 
     def at(self, values: Sequence[np.ndarray], z: Point) -> Call:
         """A call that led to this point, for derivatives with more batch axes than this one has.
 
-        Its record is its own: nobody sees it.
-
-        Parameters
-        ----------
-        values : arrays (*batch axes, *parameter shape)
-        z : Point (batch, ...)
+        `values` are (*batch axes, *parameter shape), `z` is (batch, ...). Nobody sees its record.
         """
         batch = form_batch(self.compiled.domains, values)
         flat, count = self.compiled.flat(batch.values), batch.samples
@@ -105,12 +77,9 @@ class Call:
         return replace(self, derivative=derivative, bound=bound)
 
     def vjp(self, bars: Sequence[np.ndarray], needed: Sequence[bool]) -> list[np.ndarray | None]:
-        """Parameters' cotangents, each of its parameter's shape, for the variables' cotangents.
+        """Parameters' cotangents, each of its parameter's shape, for the variables' (batch, size).
 
-        Parameters
-        ----------
-        bars : arrays (batch, size)
-        needed : which parameters' cotangents are wanted; the others are None
+        Those of parameters that are not `needed` are None.
 
         Raises
         ------
@@ -164,11 +133,10 @@ class Call:
         flat = [active.of_handed(v) for v in self.flat]
         gradients = parameters.cotangents(flat, w_bar, entries, needed)
         mapping = Gradients(parameters, flat, entries, needed, len(active))
-        gradients, info, error = judge(gradients, w_bar, info, mapping)
+        gradients, info, error = assess(gradients, w_bar, info, mapping)
         if not info.ok.all():
-            gradients = [
-                None if v is None else np.where(info.ok[:, None], v, 0.0) for v in gradients
-            ]
+            ok = info.ok[:, None]
+            gradients = [None if v is None else np.where(ok, v, 0.0) for v in gradients]
         return gradients, info, error
 
     def entries(self, needed: Sequence[bool]) -> Data:
@@ -196,7 +164,7 @@ class Call:
                 active.of_programs(self.program), self.solution.take(active.rows), w_dot
             )
             values = variables.tangents(outputs, z_dot)
-            values, info, errors = judge(values, z_dot, info, Tangents(variables, outputs))
+            values, info, errors = assess(values, z_dot, info, Tangents(variables, outputs))
             self.note(info, active)
             self._report_accuracy(info, errors, active)
             values = [np.where(info.ok[:, None], value, np.nan) for value in values]
@@ -211,12 +179,8 @@ class Call:
     ) -> list[np.ndarray | None]:
         """Parameters' cotangents in their own shapes: sums over the samples that share a value.
 
-        Parameters
-        ----------
-        gradients : arrays (active, size), None where all are 0
-        active, lost : Selection
-            The samples that they are of, and those whose cotangents are NaN; others have 0.
-        needed : which parameters' cotangents are wanted
+        `gradients` (active, size), None where all are 0, are of the `active` samples; those of the
+        `lost` are NaN, of the others 0, of parameters that are not `needed` None.
         """
         return [
             self._gather(k, gradient, active, lost) if need else None
@@ -236,7 +200,7 @@ class Call:
     def note(self, info: Info, active: Selection) -> None:
         """Add a derivative to the record, and say what went wrong with it."""
         places, shape = active.places, self.batch.shape
-        self.record.reports.put(lambda report: report.after(places, info))
+        self.record.reports.update(lambda report: report.after(places, info))
         failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(places[info.inaccurate], shape)
@@ -250,7 +214,7 @@ class Call:
         present = [v.any(axis=1) for v in gradients if v is not None]
         zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
         informative, places = info.ok & ~zero, active.places
-        self.record.reports.put(lambda report: report.at(places, informative=informative))
+        self.record.reports.update(lambda report: report.at(places, informative=informative))
         if zero.any() and not self.once.degenerate:
             self.once.degenerate = True
             failure.say_degenerate(places[zero], self.batch.shape, self.derivative.remedy)
@@ -260,7 +224,7 @@ class Call:
         values that may be off by more than 1 %, or by nobody knows how much.
         """
         places, shape = active.places, self.batch.shape
-        self.record.reports.put(lambda report: report.at(places, gradient_error=errors))
+        self.record.reports.update(lambda report: report.at(places, gradient_error=errors))
         irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
         if irregular.any():
             failure.say_irregular(places[irregular], info.kink[irregular], shape)

@@ -14,17 +14,10 @@ from cvxlpgd.program import ConeProgram, Data
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What all calls of a layer share.
-
-    Parameters
-    ----------
-    canonical : Canonical
-    domains : list of Domain
-        Of the listed parameters.
-    """
+    """What all calls of a layer share."""
 
     canonical: Canonical
-    domains: list[Domain]
+    domains: list[Domain]  # of the listed parameters
 
     def faults(self, batch: Batch) -> list[str]:
         """What is wrong with each sample's values; empty where nothing is."""

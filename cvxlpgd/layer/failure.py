@@ -11,15 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cvxlpgd.errors import (
-    DegenerateGradientWarning,
-    FailedSampleWarning,
-    InaccurateGradientWarning,
-    InaccurateSolutionWarning,
-    InvalidInput,
-    IrregularGradientWarning,
-    SolveFailed,
-)
+from cvxlpgd import errors
 from cvxlpgd.program import Solution, Status
 
 _TRY = {
@@ -42,49 +34,43 @@ class Once:
 def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
     """Raise InvalidInput if a sample's values are outside their domains.
 
-    Parameters
-    ----------
-    faults
-        What is wrong with each sample of the batch flattened from `shape`; empty for nothing.
+    `faults` says what is wrong with each sample of the batch flattened from `shape`; else "".
     """
     bad = [i for i, fault in enumerate(faults) if fault]
     if bad:
-        listed = _list(bad, [faults[i] for i in bad], shape)
-        raise InvalidInput(f"{_count(np.array(bad), shape)} cannot be solved: {listed}")
+        described = _list(bad, [faults[i] for i in bad], shape)
+        raise errors.InvalidInput(f"{_count(np.array(bad), shape)} cannot be solved: {described}")
 
 
 def say_solutions(
     solution: Solution, faults: Sequence[str], shape: tuple[int, ...], policy: str
 ) -> None:
-    """Raise for failed samples, or warn of them if the policy is "nan"; warn of inaccurate ones.
+    """Raise SolveFailed for failed samples, or warn of them if the policy is "nan".
 
-    Raises
-    ------
-    SolveFailed
-        For samples without a solution.
+    Warn of inaccurate ones. `faults` are those of `raise_faults`.
     """
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
         _warn(
             f"{_count(inaccurate, shape)} solved short of the accuracy asked for "
             f"({_shortfall(solution, inaccurate)})",
-            InaccurateSolutionWarning,
+            errors.InaccurateSolutionWarning,
         )
     failed = [int(i) for i in np.flatnonzero(~solution.ok)]
     if not len(failed):
         return
-    listed = _list(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
+    described = _list(failed, [faults[i] or _reason(solution, i) for i in failed], shape)
     statuses = tuple(str(solution.status[i]) for i in failed)
     tries = {_TRY[s] for i, s in zip(failed, solution.status[failed], strict=True) if not faults[i]}
-    text = f"{_count(np.array(failed), shape)} failed: {listed}."
+    text = f"{_count(np.array(failed), shape)} failed: {described}."
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
         text += ' Their rows are NaN and their gradients 0 (on_failure="nan").'
-        _warn(text, FailedSampleWarning)
+        _warn(text, errors.FailedSampleWarning)
     else:
         text += ' With on_failure="nan" the other samples go on.'
-        raise SolveFailed(text, tuple(int(i) for i in failed), statuses)
+        raise errors.SolveFailed(text, tuple(failed), statuses)
 
 
 def _shortfall(solution: Solution, inaccurate: np.ndarray) -> str:
@@ -108,23 +94,20 @@ def say_gradients(
 ) -> None:  # fmt: skip
     """Raise SolveFailed for samples without a derivative, or warn of them if the policy is "nan".
 
-    Parameters
-    ----------
-    ok, messages
-        For each of the `samples`, positions in the batch flattened from `shape`.
+    `ok` and `messages` are of the `samples`, positions in the batch flattened from `shape`.
     """
     bad = [int(i) for i in np.flatnonzero(~ok)]
     if not len(bad):
         return
-    listed = _list(samples[bad].tolist(), [messages[i] for i in bad], shape)
-    text = f"no gradient for {_count(samples[bad], shape)}: {listed}. What to try: "
+    described = _list(samples[bad].tolist(), [messages[i] for i in bad], shape)
+    text = f"no gradient for {_count(samples[bad], shape)}: {described}. What to try: "
     text += 'both sides (side="average"), rho > 0 where it is unbounded, or a much smaller tau.'
     if policy == "nan":
         text += ' Their gradients are 0 (on_failure="nan").'
-        _warn(text, FailedSampleWarning)
+        _warn(text, errors.FailedSampleWarning)
     else:
-        raise SolveFailed(
-            text, tuple(int(i) for i in samples[bad]), tuple(messages[i] for i in bad)
+        raise errors.SolveFailed(
+            text, tuple(samples[bad].tolist()), tuple(messages[i] for i in bad)
         )
 
 
@@ -134,19 +117,19 @@ def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> Non
         f"the gradient of {_count(samples, shape)} rests on systems or programs that were not "
         "solved to their accuracy; the solution may be degenerate: allow the solver more "
         "iterations, try another one, or compare with another derivative",
-        InaccurateGradientWarning,
+        errors.InaccurateGradientWarning,
     )
 
 
-def say_uncertain(samples: np.ndarray, errors: np.ndarray, shape: tuple[int, ...]) -> None:
+def say_uncertain(samples: np.ndarray, error: np.ndarray, shape: tuple[int, ...]) -> None:
     """Warn of gradients that may be off by more than 1 %, or by an unknown share (NaN)."""
-    known = errors[np.isfinite(errors)]
-    by = f"by up to {known.max():.0%}" if len(known) == len(errors) else "by an unknown share"
+    known = error[np.isfinite(error)]
+    by = f"by up to {known.max():.0%}" if len(known) == len(error) else "by an unknown share"
     _warn(
         f"the gradient of {_count(samples, shape)} may be off {by} (info.gradient_error): the "
         "solution is known too little for its sensitivity. Remedy: better scaled data, or a solver "
         "with a tighter tolerance",
-        InaccurateGradientWarning,
+        errors.InaccurateGradientWarning,
     )
 
 
@@ -165,7 +148,7 @@ def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]
             "degenerate vertices or duplicate constraints, and the least one is returned"
         )
     text += ". info.regular says which; layer.weakly_active() names constraints."
-    _warn(text, IrregularGradientWarning)
+    _warn(text, errors.IrregularGradientWarning)
 
 
 def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:
@@ -174,7 +157,7 @@ def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> 
         f"the gradient of {_count(samples, shape)} is zero, or below what the solver's accuracy "
         "resolves, although the cotangent is not: the solution does not move with the parameters, "
         f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
-        DegenerateGradientWarning,
+        errors.DegenerateGradientWarning,
     )
 
 

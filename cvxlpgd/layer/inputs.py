@@ -25,32 +25,19 @@ ACCEPTED = 1e-5  # a domain may be violated by this much of a value's largest en
 class Domain:
     """The values that one parameter takes.
 
-    Parameters
-    ----------
-    name : str
-    shape : tuple of int
-    lower, upper : arrays of that shape, or None
-    declared : {str: str}
-        The attribute behind each of these, as the user wrote it, such as {"bounds": "nonneg=True"}.
-    strict : bool
-        Whether 0 itself is outside, as for logarithms.
-    definite : int
-        1 for positive semidefinite, -1 for negative, 0 for neither.
-    symmetric : bool
-    pattern : bool array of that shape, or None
-        Where entries may differ from 0.
-    integral : bool
+    `declared` has the attribute behind each restriction, as the user wrote it, such as
+    {"bounds": "nonneg=True"}.
     """
 
     name: str
     shape: tuple[int, ...]
-    lower: np.ndarray | None
+    lower: np.ndarray | None  # of that shape, as are `upper` and `pattern`
     upper: np.ndarray | None
     declared: dict[str, str]
-    strict: bool
-    definite: int
+    strict: bool  # whether 0 itself is outside, as for logarithms
+    definite: int  # 1 for positive semidefinite, -1 for negative, 0 for neither
     symmetric: bool
-    pattern: np.ndarray | None
+    pattern: np.ndarray | None  # bool: where entries may differ from 0
     integral: bool
 
     @property
@@ -91,11 +78,11 @@ class Domain:
 
     def violations(self, values: np.ndarray) -> list[str]:
         """What is wrong with each value (batch, *shape); empty where nothing is."""
-        words, of = [""] * len(values), self.declared
+        faults, declared = [""] * len(values), self.declared
 
         def note(bad: np.ndarray, text: str) -> None:
             for i in np.flatnonzero(bad):
-                words[i] = words[i] or text
+                faults[i] = faults[i] or text
 
         axes = tuple(range(1, values.ndim))
         finite = np.asarray(np.isfinite(values).all(axis=axes))
@@ -108,27 +95,27 @@ class Domain:
         if self.strict:
             note(np.asarray((values <= 0).any(axis=axes)), "must be positive")
         if self.lower is not None:
-            note(
-                (values < self.lower - slack).any(axis=axes), f"is below what {of['bounds']} allows"
-            )
+            low = (values < self.lower - slack).any(axis=axes)
+            note(low, f"is below what {declared['bounds']} allows")
         if self.upper is not None:
-            note(
-                (values > self.upper + slack).any(axis=axes), f"is above what {of['bounds']} allows"
-            )
+            high = (values > self.upper + slack).any(axis=axes)
+            note(high, f"is above what {declared['bounds']} allows")
         if self.pattern is not None:
             outside = np.abs(values[:, ~self.pattern]) > ACCEPTED * size[:, None]
-            note(outside.any(axis=1), f"has entries outside of the pattern of {of['pattern']}")
+            note(
+                outside.any(axis=1), f"has entries outside of the pattern of {declared['pattern']}"
+            )
         if self.integral:
             whole = np.abs(values - np.rint(values)) <= slack
-            note(~whole.all(axis=axes), f"must be integer, as {of['integral']} says")
+            note(~whole.all(axis=axes), f"must be integer, as {declared['integral']} says")
         if self.symmetric:
             skew = (values - np.swapaxes(values, -1, -2)).max(axis=axes, initial=0.0)
-            note(skew > ACCEPTED * size, f"must be symmetric, as {of['matrix']} says")
+            note(skew > ACCEPTED * size, f"must be symmetric, as {declared['matrix']} says")
         if self.definite:
             sign = "positive" if self.definite > 0 else "negative"
             definite = _semidefinite(self.definite * values, ACCEPTED * size)
-            note(~definite, f"must be {sign} semidefinite, as {of['matrix']} says")
-        return words
+            note(~definite, f"must be {sign} semidefinite, as {declared['matrix']} says")
+        return faults
 
     def symmetrize(self, values: np.ndarray) -> np.ndarray:
         """(S + S')/2 for a symmetric parameter; its own adjoint, so gradients pass here too."""
@@ -178,21 +165,11 @@ def spread(values: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Values with their batch axes flattened to one.
+    """Values with their batch axes flattened to one."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The batch shape: all parameters' leading axes, broadcast.
-    own : tuple of tuples
-        Each parameter's own leading axes.
-    values : list of arrays (samples or 1, *parameter shape)
-        Length 1 where a parameter is shared by the whole batch.
-    """
-
-    shape: tuple[int, ...]
-    own: tuple[tuple[int, ...], ...]
-    values: list[np.ndarray]
+    shape: tuple[int, ...]  # all parameters' leading axes, broadcast
+    own: tuple[tuple[int, ...], ...]  # each parameter's own leading axes
+    values: list[np.ndarray]  # (samples, *parameter shape), or (1, ...) where all samples share it
 
     @property
     def samples(self) -> int:

@@ -22,14 +22,12 @@ from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
-from cvxlpgd.layer.arguments import choose
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, Domain, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import as_mapping
+from cvxlpgd.layer.settings import Settings, as_mapping, choose
 from cvxlpgd.program import Data, Solution, Status, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
@@ -38,7 +36,7 @@ from cvxlpgd.solvers.run.solve import solve
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
 LOSSES = 8  # losses whose layers are kept
 
-_witnessing = threading.Lock()
+_witness_lock = threading.Lock()
 
 
 class _Memory(threading.local):
@@ -85,7 +83,7 @@ class Layer:
         self._chosen = choose(settings, canonical.structure)
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
         self.derived: dict[Any, Any] = {}  # layers made of this one's problem, by constraint
-        self._of_losses: dict[Any, Any] = {}  # and by loss
+        self._layers_of_losses: dict[Any, Any] = {}  # and by loss
         self._witness: Witness | None = Witness(own, parameters)
         self._once = failure.Once()
         self._memory = _Memory()
@@ -110,7 +108,7 @@ class Layer:
 
     @property
     def parameters(self) -> list[cp.Parameter]:
-        """Its parameters, as listed."""
+        """The problem's parameters, as listed."""
         return self._origin[1]
 
     @property
@@ -134,15 +132,15 @@ class Layer:
 
     @property
     def derivative(self) -> Derivative:
-        """Its derivative, as it was given."""
+        """The derivative, as it was given."""
         return self._chosen[1]
 
     def entries(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that these parameters reach."""
         return self.canonical.parameters.entries(needed)
 
-    def require_entries(self, needed: Sequence[bool]) -> None:
-        """Raise where the derivative has none for parameters, before anything is solved."""
+    def require_gradients(self, needed: Sequence[bool]) -> None:
+        """Raise where parameters have no gradient by this derivative, before anything is solved."""
         if any(needed):
             self.derivative.refuse(self.structure, self.entries(needed))
 
@@ -160,7 +158,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
-        state = self.__dict__ | {"_problem": None, "derived": {}, "_of_losses": {}}
+        state = self.__dict__ | {"_problem": None, "derived": {}, "_layers_of_losses": {}}
         del state["_memory"]
         if isinstance(self.settings.executor, Executor):
             solver, derivative = state["_chosen"]
@@ -181,15 +179,15 @@ class Layer:
         """A layer of another problem with the same settings."""
         return Layer(problem, parameters, variables, self.settings)
 
-    def of_loss(self, key: Any, make: Callable[[], Layer]) -> Layer:
+    def layer_of_loss(self, key: Any, make: Callable[[], Layer]) -> Layer:
         """The layer that was made for a loss; the last few are kept.
 
         `key` is kept with it: what it holds is alive, and no other object's identity.
         """
-        layer: Layer | None = self._of_losses.get(key)
+        layer: Layer | None = self._layers_of_losses.get(key)
         if layer is None:
             layer = make()
-            _keep(self._of_losses, key, layer, LOSSES)
+            _keep(self._layers_of_losses, key, layer, LOSSES)
         return layer
 
     def forward(
@@ -201,8 +199,8 @@ class Layer:
     ) -> Call:
         """Solve for parameter values (*batch axes, *shape), doubles.
 
-        With `along`, cotangents (batch or 1, size) of the variables, the objective is diminished by
-        the linear function that they are of.
+        If there are cotangents `along`, (batch or 1, size), the linear function of the variables
+        that they are the cotangents of is subtracted from the objective.
 
         Raises
         ------
@@ -250,7 +248,7 @@ class Layer:
         )  # fmt: skip
 
     def _cotangent(self, bars: Sequence[np.ndarray]) -> np.ndarray:
-        """That of x (batch or 1, n) for those of the returned variables, all primal."""
+        """The cotangent of x, (batch or 1, n), for the returned variables', all primal."""
         x_bar = np.zeros((1, self.structure.n))
         for output, bar in zip(self.canonical.variables.outputs, bars, strict=True):
             x_bar = x_bar + output.linear.adjoint(bar)
@@ -294,7 +292,7 @@ class Layer:
         variables = [
             v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)
         ]
-        with _witnessing:
+        with _witness_lock:
             witness.check(values, variables, float(objective[i]))
         self._witness = None
 

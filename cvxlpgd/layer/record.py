@@ -33,21 +33,16 @@ class Report:
 
     @classmethod
     def none(cls, shape: tuple[int, ...], setups: np.ndarray | None) -> Report:
-        """That of no backward pass, after a forward pass with these set-ups, (batch,)."""
+        """The report before any backward pass; the forward pass had these set-ups, (batch,)."""
         return cls(
-            tau=np.full(shape, np.nan),
-            method=np.full(shape, "", dtype="<U20"),
-            regular=np.full(shape, None),
-            kink=np.zeros(shape),
-            gradient_error=np.full(shape, np.nan),
-            breakpoints=np.full((*shape, 2), np.nan),
-            retries=np.zeros(shape, dtype=int),
-            side=np.full(shape, "", dtype="<U7"),
-            informative=np.zeros(shape, dtype=bool),
-            differentiated=np.ones(shape, dtype=bool),
+            tau=np.full(shape, np.nan), method=np.full(shape, "", dtype="<U20"),
+            regular=np.full(shape, None), kink=np.zeros(shape),
+            gradient_error=np.full(shape, np.nan), breakpoints=np.full((*shape, 2), np.nan),
+            retries=np.zeros(shape, dtype=int), side=np.full(shape, "", dtype="<U7"),
+            informative=np.zeros(shape, dtype=bool), differentiated=np.ones(shape, dtype=bool),
             setups=np.zeros(shape) if setups is None else setups.reshape(shape),
             resolve_iterations=np.zeros(shape),
-        )
+        )  # fmt: skip
 
     def at(self, places: np.ndarray, **values: np.ndarray) -> Report:
         """The same with other values (selection, ...) at these places of the flattened batch."""
@@ -61,18 +56,13 @@ class Report:
 
     def after(self, places: np.ndarray, info: Info) -> Report:
         """The same after a derivative of some samples of the flattened batch."""
+        same = ("tau", "retries", "side", "method", "regular", "kink", "breakpoints")
         return self.at(
             places,
-            tau=info.tau,
-            retries=info.retries,
-            side=info.side,
-            method=info.method,
-            regular=info.regular,
-            kink=info.kink,
-            breakpoints=info.breakpoints,
             differentiated=info.ok,
             setups=self.setups.reshape(-1)[places] + info.setups,
             resolve_iterations=info.iterations,
+            **{name: getattr(info, name) for name in same},
         )
 
 
@@ -82,13 +72,13 @@ class Reports:
     def __init__(self, first: Report) -> None:
         self.newest = first
 
-    def put(self, change: Callable[[Report], Report]) -> None:
+    def update(self, change: Callable[[Report], Report]) -> None:
         """Replace the newest one by what `change` makes of it."""
-        with _putting:
+        with _reports_lock:
             self.newest = change(self.newest)
 
 
-_putting = threading.Lock()
+_reports_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,36 +170,22 @@ class Record:
         shape: tuple[int, ...],
         lasting: bool = False,
     ) -> Record:
-        """The record of a solution.
+        """The record of a solution of the whole batch, flattened from `shape`; objective (batch,).
 
-        Parameters
-        ----------
-        solver : str
-            Who was asked.
-        solution : Solution
-            Of the whole batch, flattened from `shape`.
-        objective : array (batch,)
-        shape : tuple of int
-            The batch shape.
-        lasting : bool
-            If True, what the solver keeps lives as long as the record.
+        `solver` is the one that was asked. If `lasting`, what it keeps lives as long as the record.
         """
-        r, setups = solution.residuals, solution.setups
+        r = solution.residuals
         assert r is not None
+        status = np.array([str(s) for s in solution.status], dtype="<U10")
+        numbers = solution.iterations, solution.seconds, r.primal, r.dual, r.gap
+        iterations, seconds, primal, dual, gap = (np.asarray(v).reshape(shape) for v in numbers)
         return cls(
-            solver=_solvers(solver, solution),
-            status=np.array([str(s) for s in solution.status], dtype="<U10").reshape(shape),
-            ok=solution.ok.reshape(shape),
-            objective=objective.reshape(shape),
-            iterations=np.asarray(solution.iterations).reshape(shape),
-            seconds=np.asarray(solution.seconds).reshape(shape),
-            primal_residual=np.asarray(r.primal).reshape(shape),
-            dual_residual=np.asarray(r.dual).reshape(shape),
-            gap=np.asarray(r.gap).reshape(shape),
+            _solvers(solver, solution), status.reshape(shape), solution.ok.reshape(shape),
+            objective.reshape(shape), iterations, seconds, primal, dual, gap,
             bare=replace(solution, workspace=None),
             full=(lambda: solution) if lasting else weakref.ref(solution),
-            reports=Reports(Report.none(shape, setups)),
-        )
+            reports=Reports(Report.none(shape, solution.setups)),
+        )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
         """What the newest backward pass reported."""
@@ -226,8 +202,7 @@ class Record:
 
     def without_backward(self) -> Record:
         """The same forward pass without any backward pass."""
-        report = Report.none(self.status.shape, self.bare.setups)
-        return replace(self, reports=Reports(report))
+        return replace(self, reports=Reports(Report.none(self.status.shape, self.bare.setups)))
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""

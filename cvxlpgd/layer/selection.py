@@ -13,22 +13,13 @@ from cvxlpgd.program import ConeProgram
 class Selection:
     """Some of a call's samples: batch -> those that the solver was handed -> these.
 
-    Parameters
-    ----------
-    batch : int
-        Samples of the call.
-    handed : int
-        Samples of the solver's batch: those whose values are in their domains.
-    places : int array (selection,)
-        Positions in the call's batch, increasing.
-    rows : int array (selection,)
-        Positions in the solver's batch.
+    The solver is handed the samples whose values are in their domains.
     """
 
-    batch: int
-    handed: int
-    places: np.ndarray
-    rows: np.ndarray
+    batch: int  # samples of the call
+    handed: int  # samples of the solver's batch
+    places: np.ndarray  # int (selection,): positions in the call's batch, increasing
+    rows: np.ndarray  # int (selection,): positions in the solver's batch
 
     @classmethod
     def of(cls, keep: np.ndarray) -> Selection:
@@ -41,7 +32,7 @@ class Selection:
         return len(self.places)
 
     def where(self, keep: np.ndarray) -> Selection:
-        """Those of these samples that `keep`, bool (selection,), has."""
+        """The samples among these that `keep`, bool (selection,), has."""
         index = np.flatnonzero(keep)
         return replace(self, places=self.places[index], rows=self.rows[index])
 

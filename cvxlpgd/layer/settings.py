@@ -1,18 +1,35 @@
-"""The options of a layer, checked once and passed on as one value."""
+"""A layer's options: checked once, spelled as peers spell them, and who serves calls with them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cvxlpgd.checks import check_flag, is_number, is_one_of
-from cvxlpgd.derivatives import Derivative, check_derivative
+from cvxlpgd.derivatives import LPGD, Derivative, Implicit, check_derivative
+from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.layer.spellings import DEFAULT, as_mapping
+from cvxlpgd.program import Structure
+from cvxlpgd.solvers.choose.choice import choose_solver
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.executor import OnExecutor
+from cvxlpgd.solvers.run.ladder import first_of
 from cvxlpgd.solvers.run.processes import Processes
+
+DEFAULT = LPGD()
+
+# cvxpylayers' and diffcp's modes; their "right" perturbs towards +tau
+_MODES: dict[str, Implicit | LPGD] = {
+    "lsqr": Implicit("lsqr"),
+    "lsmr": Implicit("lsmr"),
+    "dense": Implicit("dense"),
+    "lpgd": LPGD(side="average"),
+    "lpgd_right": LPGD(side="lower"),
+    "lpgd_left": LPGD(side="upper"),
+}
+_THREADS = ("n_jobs_forward", "n_jobs_backward")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,3 +80,91 @@ def _seconds(time_limit: Any) -> float:
     if is_number(time_limit) and time_limit > 0:
         return float(time_limit)
     raise InvalidOption(f"time_limit must be a number of seconds > 0, not {time_limit!r}")
+
+
+def choose(
+    settings: Settings,
+    structure: Structure,
+    solver_args: Mapping[str, Any] | None = None,
+    warm: bool = False,
+) -> tuple[Solver, Derivative]:
+    """The solver, with all of its options, and the derivative that serve programs of a structure.
+
+    `solver_args` go on top of those of the settings. If `warm`, a solver that gains from an earlier
+    solution is chosen where there is a choice.
+
+    Raises
+    ------
+    InvalidOption
+        For an option that the solver does not have, or one that contradicts the settings.
+    SolverNotInstalled, UnsuitableSolver, DerivativeFailed
+        Where the solver or the derivative cannot serve programs of this structure.
+    """
+    spelled, always = take_apart(settings.options | dict(solver_args or {})), settings.always
+    if spelled.derivative is not None and settings.derivative is not DEFAULT:
+        raise InvalidOption('"mode" in solver_args contradicts the derivative= of the layer')
+    if spelled.solver is not None and settings.solver is not None:
+        raise InvalidOption('"solve_method" in solver_args contradicts the solver= of the layer')
+    wanted = settings.solver if spelled.solver is None else spelled.solver
+    solver = choose_solver(wanted, structure, always | spelled.options, warm=warm)
+    if settings.fallback is not None:
+        solver = first_of(solver, choose_solver(settings.fallback, structure, always, "fallback"))
+    if settings.executor is not None:
+        solver = OnExecutor(solver, settings.executor, always.get("time_limit"))
+    derivative = settings.derivative if spelled.derivative is None else spelled.derivative
+    require_structure(derivative, structure, solver)
+    return solver, derivative
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """solver_args taken apart: a solver's name or None, its options, a derivative or None."""
+
+    solver: str | None
+    options: dict[str, Any]
+    derivative: Derivative | None
+
+
+def take_apart(solver_args: Mapping[str, Any]) -> Spelled:
+    """Take solver_args apart.
+
+    "solve_method" names the solver, "mode" with "derivative_kwargs" the derivative; numbers of
+    threads are accepted and left to the library; all else is an option of the solver.
+
+    Raises
+    ------
+    InvalidOption
+        For an unknown mode, or derivative_kwargs that the mode does not have.
+    """
+    options = dict(solver_args)
+    name = options.pop("solve_method", None)
+    if name is not None and not isinstance(name, str):
+        raise InvalidOption(f'"solve_method" must be the name of a solver, not {name!r}')
+    for threads in _THREADS:
+        options.pop(threads, None)
+    mode, settings = options.pop("mode", None), options.pop("derivative_kwargs", None)
+    if mode is None:
+        if settings is not None:
+            raise InvalidOption('"derivative_kwargs" needs a "mode" beside it')
+        return Spelled(name, options, None)
+    if not isinstance(mode, str) or mode not in _MODES:
+        raise InvalidOption(f'"mode" must be one of {", ".join(_MODES)}, not {mode!r}')
+    try:
+        if {"side", "mode"} & set(settings or {}):
+            raise TypeError("the mode itself says which side or method it is")
+        derivative: Any = replace(_MODES[mode], **dict(settings or {}))
+    except TypeError as error:
+        raise InvalidOption(f'"derivative_kwargs" of mode {mode!r}: {error}') from None
+    return Spelled(name, options, derivative)
+
+
+def as_mapping(solver_args: Any) -> dict[str, Any]:
+    """solver_args as a new dictionary; InvalidOption unless it is one with names for keys."""
+    if solver_args is None:
+        return {}
+    if not isinstance(solver_args, Mapping):
+        raise InvalidOption(f"solver_args must be a dict, not {type(solver_args).__name__}")
+    for name in solver_args:
+        if not isinstance(name, str):
+            raise InvalidOption(f"solver_args has the key {name!r}; names of options are strings")
+    return dict(solver_args)

@@ -92,16 +92,8 @@ def solve(
 ) -> list[Tensor]:
     """Variables (*batch shape, size) and the ticket.
 
-    Parameters
-    ----------
-    values : tensors
-    layer : int
-    ranks : ints
-        The parameters' ranks without batch axes.
-    sizes : ints
-        Of the variables.
-    needed : bools
-        Which values' gradients a backward pass would reach.
+    `ranks` are the parameters' without batch axes, `sizes` the variables'; `needed` says which
+    values' gradients a backward pass would reach.
     """
     alive = _layers.get(layer)
     if alive is None:
@@ -111,7 +103,7 @@ def solve(
         )
     for i, value in enumerate(values):
         require_dense(i, value)
-    alive.require_entries(needed)
+    alive.require_gradients(needed)
     run = Run(alive, None, warm_start)
     # copies: a compiled graph writes to memory that it has no more use for
     outputs, (x, _, _) = solve_tensors(run, [value.clone() for value in values])

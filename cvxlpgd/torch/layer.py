@@ -18,8 +18,7 @@ from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.inputs import real
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import Settings
-from cvxlpgd.layer.spellings import DEFAULT
+from cvxlpgd.layer.settings import DEFAULT, Settings
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -175,7 +174,7 @@ class CvxpyLayer(torch.nn.Module):
         if within:
             refuse_lost_gradients()
         tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        self._layer.require_entries(_need_gradients(tensors))
+        self._layer.require_gradients(_need_gradients(tensors))
         run = Run(self._layer, solver_args, warm_start)
         outputs = Solve.apply(run, *tensors)
         return tuple(outputs[: len(self._layer.shapes)])
@@ -265,9 +264,9 @@ class CvxpyLayer(torch.nn.Module):
             For a target that is not feasible.
         InvalidOption, SolveFailed
         """
-        fixed = _constants(targets, "targets")
+        arrays = _constants(targets, "targets")
         along = None if margin is None else _constants(margin, "margin")
-        make = partial(lagrangian_difference, self._layer, targets=fixed, margin=along)
+        make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return self._evaluate(make, values)
 
     @eagerly

@@ -58,13 +58,7 @@ def lagrangian_difference(
     solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
     target = restriction.point(solution.point, x)
     infeasible = (violation > TOLERATED) | (solution.status == Status.INFEASIBLE)
-    if infeasible.any():
-        i = int(np.flatnonzero(infeasible)[0])
-        raise InvalidInput(
-            f"{infeasible.sum()} of {len(places)} targets are outside of the feasible set; the "
-            f"first is that of sample {places[i]}, whose constraints are violated by "
-            f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
-        )
+    _require_feasible(infeasible, violation, places)
     good = solution.ok
     gap = np.where(good, program.objective(target.x) - program.objective(z.x), np.nan)
     if not good.all():
@@ -75,11 +69,21 @@ def lagrangian_difference(
     return Values(call, selection.where(good), selection.into_batch(gap, np.nan), terms)
 
 
+def _require_feasible(infeasible: np.ndarray, violation: np.ndarray, places: np.ndarray) -> None:
+    if infeasible.any():
+        i = int(np.flatnonzero(infeasible)[0])
+        raise InvalidInput(
+            f"{infeasible.sum()} of {len(places)} targets are outside of the feasible set; the "
+            f"first is that of sample {places[i]}, whose constraints are violated by "
+            f"{violation[i]:.1e} (relative); a target must be feasible for its own sample's values"
+        )
+
+
 def _fix_columns(
     layer: Layer, rows: Sequence[np.ndarray], z: Point
 ) -> tuple[np.ndarray, np.ndarray]:
     """The points x with the targets' columns set, and these columns."""
-    x, columns = z.x.copy(), []
+    x, groups = z.x.copy(), []
     for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
         often = np.asarray(output.matrix.sum(axis=0)).ravel()
         own = np.flatnonzero(often)
@@ -91,12 +95,12 @@ def _fix_columns(
                 f"target {i} is not a value of variable {output.name}: it is NaN or infinite, not "
                 "symmetric, or has entries outside of the variable's pattern"
             )
-        columns.append(own)
-    fixed = np.unique(np.concatenate(columns))
-    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), fixed)
+        groups.append(own)
+    columns = np.unique(np.concatenate(groups))
+    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), columns)
     if np.abs(x[:, whole] - np.rint(x[:, whole])).max(initial=0.0) > TOLERATED:
         raise InvalidInput("a target of an integer variable is not an integer")
-    return x, fixed
+    return x, columns
 
 
 def _nothing_left(left: ConeProgram) -> Solution:

@@ -30,19 +30,13 @@ CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}
 class Weighted:
     """Σ_k c_k v_k for values of several problems.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        The batch shape.
-    value : array (batch,)
-    parts : list of (c, Values)
-        c is an array of the batch shape, or spread over it. The first parameters of all are the
-        same, and some have more.
+    A weight c is an array of the batch shape, or spread over it. The first parameters of all
+    problems are the same, and some have more.
     """
 
-    shape: tuple[int, ...]
-    value: np.ndarray
-    parts: list[tuple[np.ndarray, Values]]
+    shape: tuple[int, ...]  # the batch shape
+    value: np.ndarray  # (batch,)
+    parts: list[tuple[np.ndarray, Values]]  # (c, v)
 
     @classmethod
     def of(cls, parts: list[tuple[np.ndarray, Values]]) -> Weighted:
@@ -125,12 +119,8 @@ def loss_envelope(
 ) -> Weighted:
     """[V(hi tau) - V(lo tau)] / (tau (hi - lo)) for the loss itself, as `check_loss` allows it.
 
-    Parameters
-    ----------
-    values : arrays (*batch axes, *parameter shape)
-    others : {parameter: array (*batch axes, *shape)}
-        Values of the loss's own parameters.
-    tau : float, or array that broadcasts to the batch shape
+    `values` and those of the loss's own parameters, `others`, are (*batch axes, *parameter shape);
+    tau broadcasts to the batch shape.
     """
     hi, lo = ENDS[side]
     sign, tau = layer.canonical.sign, np.asarray(tau, dtype=float)
@@ -156,7 +146,7 @@ def _augment(layer: Layer, loss: cp.Expression, others: list[cp.Parameter], end:
         problem = cp.Problem(kind(signed), [*layer.problem.constraints, bound])
         return layer.alike(problem, [*layer.parameters, *others, tau], layer.problem.variables())
 
-    return layer.of_loss((_Same(loss), tuple(p.id for p in others), end), make)
+    return layer.layer_of_loss((_Same(loss), tuple(p.id for p in others), end), make)
 
 
 class _Same:

@@ -32,24 +32,12 @@ Term = tuple[np.ndarray, Point]  # c (batch,) and z
 
 @dataclass(frozen=True, eq=False)
 class Values:
-    """A sum of optimal values for each sample, and what its gradient needs.
-
-    Parameters
-    ----------
-    call : Call
-        The forward pass.
-    selection : Selection
-        The samples that have a value.
-    value : array (batch,)
-        NaN where a sample failed.
-    terms : tuple of Term
-        Of these samples.
-    """
+    """A sum of optimal values for each sample, and what its gradient needs."""
 
     call: Call
-    selection: Selection
-    value: np.ndarray
-    terms: tuple[Term, ...]
+    selection: Selection  # the samples that have a value
+    value: np.ndarray  # (batch,), NaN where a sample failed
+    terms: tuple[Term, ...]  # of the selection
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,10 +138,10 @@ def envelope(
     outputs = [output[places] for output in call.outputs]
     rows = [bar[places] for bar in spread_to_outputs(layer, bars, call.batch.shape, "cotangent")]
     z_bar = variables.cotangent(outputs, rows, solution.point)
-    fixed = settings.read(tau, call.batch.shape)
-    if isinstance(fixed, np.ndarray):
-        fixed = fixed.reshape(-1)[places]
-    tau = cotangent_step(fixed, program, solution.point, z_bar, call.solver.accuracy)
+    tau = settings.read(tau, call.batch.shape)
+    if isinstance(tau, np.ndarray):
+        tau = tau.reshape(-1)[places]
+    tau = cotangent_step(tau, program, solution.point, z_bar, call.solver.accuracy)
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
     solved = perturb.solve_ends(program, solution, z_bar, tau, ends, rho, call.solver)

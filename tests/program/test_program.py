@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
-from cvxlpgd.derivatives.noise import is_noise
+from cvxlpgd.derivatives.ends import is_noise
 from cvxlpgd.derivatives.perturbation import solve_ends
 from cvxlpgd.program import Data, Point, Residuals, norm, outer
 from cvxlpgd.program.pattern import Pattern

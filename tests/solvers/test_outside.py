@@ -124,7 +124,7 @@ def test_losses_written_where_they_are_used_do_not_pile_up():
     for k in range(20):
         layer.envelope(TWO, loss=cp.sum_squares(variable - k), tau=0.1, side="lower")
     gc.collect()
-    assert len(layer._layer._of_losses) <= 8
+    assert len(layer._layer._layers_of_losses) <= 8
 
 
 def test_warm_starts_of_many_batch_sizes_do_not_pile_up():

@@ -1,9 +1,6 @@
 """The directions that a path is followed in: that of a cotangent, and one of the data.
 
-    P x_dot + A'y_dot = f,    A x_dot + s_dot = g
-
-with f = -x_bar and g = -y_bar for a cotangent, and for the data's direction w_dot
-f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x.
+They are the right-hand sides f and g of the path's system, see `velocity`.
 """
 
 from __future__ import annotations
@@ -25,12 +22,12 @@ class Direction(Protocol):
         """(f, g), (batch, n) and (batch, m)."""
 
     def take(self, index: np.ndarray) -> Direction:
-        """Those of some samples."""
+        """The directions of some samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class AlongCotangent:
-    """That of L + t (x_bar'x + y_bar'y)."""
+    """The direction of L + t (x_bar'x + y_bar'y)."""
 
     z_bar: Point
 
@@ -39,13 +36,13 @@ class AlongCotangent:
         return -self.z_bar.x, -self.z_bar.y
 
     def take(self, index: np.ndarray) -> AlongCotangent:
-        """Those of some samples."""
+        """The directions of some samples."""
         return AlongCotangent(self.z_bar.pick(index))
 
 
 @dataclass(frozen=True, eq=False)
 class AlongData:
-    """That of w + t w_dot, w_dot at the structure's varying entries."""
+    """The direction of w + t w_dot, w_dot at the structure's varying entries."""
 
     w_dot: Data
 
@@ -59,7 +56,7 @@ class AlongData:
         return _without_rounding(f, terms[0]), _without_rounding(g, terms[1])
 
     def take(self, index: np.ndarray) -> AlongData:
-        """Those of some samples."""
+        """The directions of some samples."""
         return AlongData(self.w_dot.take(index))
 
 

@@ -20,29 +20,20 @@ MARGIN = 10.0  # times the rounding that random signs show
 class PathMotions:
     """Motions of a batch's solutions, solved together.
 
-    Parameters
-    ----------
-    systems : Systems
-    stack : Motions
-    g : array (batch, columns, m)
-        The rows' right-hand sides.
-    columns : dict of int
-        Where in the stack each is: the Newton "step"; "dot", along the direction; a "random" one,
-        solved for its own right-hand side; and that by rounding, "rounded". They are solved in
-        every batch: how many there are decides the last bits of each.
-    good : bool array (batch,)
-        Where the step's system is solved: elsewhere "step" and "rounded" are 0.
+    `columns` says where in the stack each is: the Newton "step"; "dot", along the direction; a
+    "random" one, solved for its own right-hand side; and that by rounding, "rounded". They are
+    solved in every batch: how many there are decides the last bits of each.
     """
 
     systems: Systems
     stack: Motions
-    g: np.ndarray
+    g: np.ndarray  # the rows' right-hand sides, (batch, columns, m)
     columns: dict[str, int]
-    good: np.ndarray
+    good: np.ndarray  # bool (batch,): where the step is not solved, "step" and "rounded" are 0
 
     @classmethod
     def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> PathMotions:
-        """Those from z, whose pairs are the systems', along (f, g) = `side`."""
+        """The motions from z, whose pairs are the systems', along (f, g) = `side`."""
         program = systems.program
         f, g = conditions(program, z)
         noise = [_random_signs(v, k) for k, v in enumerate(rounding(program, z))]
@@ -65,9 +56,9 @@ class PathMotions:
         side: tuple[np.ndarray, np.ndarray],
         new: tuple[np.ndarray, np.ndarray],
     ) -> PathMotions:
-        """The motion along `new`, in place of `side`, by systems nearby: this where both are these.
+        """The motion along `new` instead of `side`, by systems nearby, and a random one of theirs.
 
-        With a random one of theirs.
+        Where neither differs it is this one.
         """
         same = self.systems.is_same(systems)
         for one, other in zip(side, new, strict=True):
@@ -136,5 +127,5 @@ class PathMotions:
 
 
 def _random_signs(v: np.ndarray, seed: int) -> np.ndarray:
-    """With random signs, the same in each sample."""
+    """The array with random signs, the same in each sample."""
     return v * np.random.default_rng(seed).choice([-1.0, 1.0], v.shape[1])

@@ -9,15 +9,20 @@ f = -(P_dot x + q_dot + A_dot'y) and g = b_dot - A_dot x. Its gradient is the ex
 w_bar = d/dt ∇L(z* + t z_dot) = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot).
 
 One more Newton step is taken first; w_bar's change by it, and by rounding, is the error bar.
+
+The path is not straight at rows that are weakly active, where v = y - s is smaller than its own
+noise, and at breakpoints, those of inequalities the t at which v + t v_dot is 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.path.direction import Direction
 from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
 from cvxlpgd.derivatives.samples import put
@@ -30,47 +35,32 @@ from cvxlpgd.program.threads import one_thread_each
 ENTRIES = 2_000_000  # of a system: one with more is not factored
 ROUNDS = 4  # Newton steps at most, until the active rows settle
 LARGE = 1e-6  # a Newton step of this share of y and s is not the last one
+NUDGE = 4.0  # times its noise is a weakly active row moved to either side
+MOST = 1e-2  # of all pairs' size: none is moved further to give it a side
+TINY = 1e-300
+FAR = 10.0  # times a shift: a spectral value that is larger does not change sign by it
+CURVED = 1e-3  # share of its own size that a curved boundary's pair may move
 
 
 @dataclass(frozen=True, eq=False)
 class Velocity:
-    """How the solutions of a batch move, per sample.
+    """How the solutions of a batch move, per sample."""
 
-    Parameters
-    ----------
-    dot : Point
-        (x_dot, y_dot, s_dot).
-    at : Point
-        The solutions, one Newton step better.
-    earlier, before : Point
-        `dot` and `at` as they were before that step.
-    doubt, least : Point
-        What rounding of the system's terms does to `dot`; and what is near to 0 beside `dot`.
-    random, null : Point
-        A random motion, and its part that the system does not see, 0 where it sees everything.
-    consistent : bool array (batch,)
-        Whether the system is solved.
-    settled : bool array (batch,)
-        Whether the Newton step solved its own system and changed no active row.
-    weights, noise : arrays (batch, m)
-        The rows' units, and the noise of y - s in them: what is smaller is not known.
-    """
-
-    dot: Point
-    at: Point
-    earlier: Point
+    dot: Point  # (x_dot, y_dot, s_dot)
+    at: Point  # the solutions, one Newton step better
+    earlier: Point  # `dot` and `at` as they were before that step
     before: Point
-    doubt: Point
-    least: Point
-    random: Point
-    null: Point
-    consistent: np.ndarray
-    settled: np.ndarray
-    weights: np.ndarray
-    noise: np.ndarray
+    doubt: Point  # what rounding of the system's terms does to `dot`
+    least: Point  # what is near to 0 beside `dot`
+    random: Point  # a random motion, and its part that the system does not see
+    null: Point  # (0 where it sees everything)
+    consistent: np.ndarray  # whether the system is solved, bool (batch,)
+    settled: np.ndarray  # whether the step is solved and changed no active row, bool (batch,)
+    weights: np.ndarray  # the rows' units, (batch, m)
+    noise: np.ndarray  # of y - s in these units, (batch, m): what is smaller is not known
 
     def take(self, index: np.ndarray) -> Velocity:
-        """Those of some samples, in order."""
+        """The velocities of some samples, in order."""
         if len(index) == len(self.settled):
             return self
 
@@ -92,10 +82,7 @@ def follow(
 ) -> Velocity:
     """The velocity of the path that leaves z in a direction.
 
-    Parameters
-    ----------
-    shift : array (batch, m), optional
-        Which side weakly active rows are on, see `Pairs.of`.
+    `shift`, (batch, m), says which side weakly active rows are on, see `Pairs.of`.
     """
     with one_thread_each(), np.errstate(all="ignore"):
         return _follow(program, z, direction, weights(program, z), shift, ROUNDS)
@@ -119,15 +106,8 @@ def _follow(
     then = here + step
     v_step = np.abs(step.y / t) + np.abs(step.s * t)
     v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
-    settled = np.zeros_like(t) if shift is None else shift
-    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
-    kept = np.where(unsure & (settled == 0), np.where(systems.held, 1.0, -1.0), settled)
-    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    after, same = _settle(systems, pairs, then, t, shift, v_rounded)
     at = Point(then.x, after.y, after.s)
-    flipped = np.isfinite(after.compliance) != systems.held
-    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
-    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
-    same = ~flipped.any(axis=1)
     final = motions.along(systems.like(after), side, direction.sides(program, at))
     dot = final.point("dot")
     velocity = Velocity(
@@ -153,6 +133,21 @@ def _follow(
     return put(velocity, going, _follow(*further, sides, rounds - 1))
 
 
+def _settle(
+    systems: Systems, pairs: Pairs, then: Point, t: np.ndarray, shift: np.ndarray | None,
+    v_rounded: np.ndarray,
+) -> tuple[Pairs, np.ndarray]:  # fmt: skip
+    """The pairs after a Newton step to `then`, and where no active row changed, bool (batch,)."""
+    structure, side = systems.program.structure, np.zeros_like(t) if shift is None else shift
+    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
+    kept = np.where(unsure & (side == 0), np.where(systems.held, 1.0, -1.0), side)
+    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    flipped = np.isfinite(after.compliance) != systems.held
+    flipped |= (after.compliance == 0) != (pairs.compliance == 0)
+    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
+    return after, ~flipped.any(axis=1)
+
+
 def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
     """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
     P, A = structure.P, structure.A
@@ -163,3 +158,65 @@ def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -
         A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
         b=-pick_columns(velocity.y, entries.b),
     )
+
+
+def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
+    """What moves each pair without a side to one: a few times its noise along the cone's inside,
+    (batch, m), in weighted units; 0 for pairs whose side is known.
+
+    A pair has none where its directions change with a shift of that size.
+    """
+    t, noise = velocity.weights, velocity.noise
+    y, s = velocity.at.y / t, velocity.at.s * t
+    size = np.maximum(norm(y), norm(s))[:, None]
+    most = np.where(size > 0, MOST * size, np.inf)
+    shift = np.minimum(NUDGE * np.maximum(noise, TINY), most)
+    weak = np.where(structure.inequalities & (np.abs(y - s) <= shift), shift, 0.0)
+    for cone, rows, (*pair, nudge) in _curved(structure, y, s, shift):
+        inside = nudge.max(axis=-1, keepdims=True) * np.asarray(cone.interior)
+        samples = np.arange(len(y))
+        if cone.symmetric:  # no spectral value of the others is near to 0
+            near = cone.reach(pair[0], pair[1], inside, inside * 0.0) <= FAR
+            samples = np.flatnonzero(near.any(axis=1))
+        if len(samples):
+            part, up = [v[samples] for v in pair], inside[samples]
+            active, free = (
+                np.isfinite(cone.linearize(*moved).compliance)
+                for moved in ((part[0] + up, part[1]), (part[0], part[1] + up))
+            )
+            apart = (active != free).any(axis=-1, keepdims=True)
+            weak[samples, rows] = np.where(apart, up, 0.0).reshape(len(samples), -1)
+    return weak
+
+
+def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
+    """How far the path is straight, for t > 0 and t < 0, (batch, 2).
+
+    Where y - s of an inequality's row changes sign; a curved cone's pair may move by a small share
+    of its own size. Rows that are weakly active, or whose speed is rounding, do not count.
+    """
+    t, doubt, noise = velocity.weights, velocity.doubt, velocity.noise
+    y, s = velocity.at.y / t, velocity.at.s * t
+    y_dot, s_dot = velocity.dot.y / t, velocity.dot.s * t
+    v, v_dot = y - s, y_dot - s_dot
+    unsure = MARGIN * (np.abs(doubt.y / t) + np.abs(doubt.s * t))
+    known = structure.inequalities & (np.abs(v_dot) > unsure) & (np.abs(v) > 2 * NUDGE * noise)
+    reach = np.where(known, -v / np.where(known, v_dot, 1.0), np.nan)
+    out = np.stack([
+        np.where(reach > 0, reach, np.inf).min(axis=1, initial=np.inf),
+        np.where(reach < 0, -reach, np.inf).min(axis=1, initial=np.inf),
+    ], axis=1)  # fmt: skip
+    for cone, _, parts in _curved(structure, y, s, y_dot, s_dot):
+        nearest = CURVED * cone.reach(*parts).min(axis=1, initial=np.inf)  # to both sides
+        out = np.minimum(out, nearest[:, None])
+    return out
+
+
+def _curved(
+    structure: Structure, *arrays: np.ndarray
+) -> Iterator[tuple[Cone, slice, list[np.ndarray]]]:
+    """The blocks of curved cones, with their rows of arrays (batch, m) as (batch, cones, rows)."""
+    for cone, first, count in structure.blocks:
+        if not is_diagonal(cone):
+            rows = slice(first, first + cone.rows * count)
+            yield cone, rows, [v[:, rows].reshape(len(v), count, cone.rows) for v in arrays]

@@ -47,7 +47,7 @@ def retry_smaller(
 
 
 def retry_larger(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple[Data, Info]:
-    """The same, and where it is noise at 10 tau, 100 tau, ... as often as `times`."""
+    """The difference of `retry_smaller`, where it is noise at 10 tau, 100 tau, ... (`times`)."""
     w_bar, info = retry_smaller(difference, tau)
     whole = info.tau == tau  # a larger one failed for the others
     samples = np.flatnonzero(info.unresolved & info.ok & whole)
@@ -77,13 +77,13 @@ def or_nearby(
 def place(
     value: Value, info: Info, samples: np.ndarray, other: Value, its: Info
 ) -> tuple[Value, Info]:
-    """The value and report with those of these samples in their places, where they succeeded; where
-    they did not, the value stays. What it cost is added for all.
+    """The value and report with those of these samples in their places, where they succeeded.
+
+    Elsewhere the value stays. What it cost is added for all.
     """
     where = samples[its.ok]
-    costs = {k: put(v, samples, v[samples] + getattr(its, k)) for k, v in (
-        (k, getattr(info, k)) for k in ("retries", "setups", "iterations")
-    )}  # fmt: skip
+    spent = {k: getattr(info, k) for k in ("retries", "setups", "iterations")}
+    costs = {k: put(v, samples, v[samples] + getattr(its, k)) for k, v in spent.items()}
     fields = {k: put(getattr(info, k), where, getattr(its, k)[its.ok]) for k in REPLACED}
     parts = {k: getattr(other, k)[its.ok] for k, _ in value.items()}
     return put(value, where, replace(value, **parts)), replace(info, **costs, **fields)

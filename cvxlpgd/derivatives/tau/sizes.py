@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.derivatives.noise import NOISE
+from cvxlpgd.derivatives.ends import NOISE
 from cvxlpgd.derivatives.samples import host
-from cvxlpgd.derivatives.tau.automatic import is_combinatorial
+from cvxlpgd.derivatives.tau.settings import is_combinatorial
 from cvxlpgd.program import Array, ConeProgram, Data, Point, norm, product, transposed_product
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import FINEST
@@ -43,7 +43,7 @@ def cotangent_step(
     if isinstance(tau, str):
         smooth = max(SMOOTH, accuracy ** (1 / 3))
         kappa = LINEAR if is_combinatorial(program.structure) else smooth
-        return for_cotangent(program, _onhost(z), _onhost(z_bar), kappa)
+        return for_cotangent(program, _on_host(z), _on_host(z_bar), kappa)
     if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     structure, w = program.structure, program.data
@@ -67,14 +67,14 @@ def tangent_step(
     one's kappa, or automatic, by the entries' own size.
     """
     if isinstance(tau, str):
-        return for_tangent(program, _onhost(z), w_dot, max(SMOOTH, accuracy ** (1 / 3)))
+        return for_tangent(program, _on_host(z), w_dot, max(SMOOTH, accuracy ** (1 / 3)))
     if not isinstance(tau, Relative):
         return np.broadcast_to(np.asarray(tau, dtype=float), (program.batch,))
     fields = program.data.items()
     return tau.kappa * _smallest(*((norm(v), norm(getattr(w_dot, name))) for name, v in fields))
 
 
-def _onhost(z: Point) -> Point:
+def _on_host(z: Point) -> Point:
     return Point(*(host(v) for _, v in z.items()))
 
 
@@ -100,15 +100,13 @@ def sizes(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _or_around(size: np.ndarray, around: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Sizes; where they are 0 those of the terms around them, where those are rounding a typical
-    one.
-    """
+    """Sizes; where they are 0 those of the terms around them, or a typical one for rounding."""
     size = np.where(size > 0, size, around)
     typical = np.maximum(norm(size), least)[:, None]
     return np.where(size > ROUNDING * typical, size, typical)
 
 
-def own(size: np.ndarray, moved: np.ndarray) -> np.ndarray:
+def step_of(size: np.ndarray, moved: np.ndarray) -> np.ndarray:
     """Σ size |moved| / Σ moved² of each sample; infinite where nothing moves.
 
     Where all that moves has no size, 1 / |moved|.
@@ -125,7 +123,7 @@ def own(size: np.ndarray, moved: np.ndarray) -> np.ndarray:
 def for_cotangent(program: ConeProgram, z: Point, z_bar: Point, kappa: float) -> np.ndarray:
     """Tau (batch,) for a cotangent without slack: the smaller of both fields' own."""
     q, b = sizes(program, z)
-    tau = np.minimum(own(q, z_bar.x), own(b, z_bar.y))
+    tau = np.minimum(step_of(q, z_bar.x), step_of(b, z_bar.y))
     return kappa * np.where(np.isfinite(tau), tau, 1.0)
 
 
@@ -136,7 +134,7 @@ def for_tangent(program: ConeProgram, z: Point, w_dot: Data, kappa: float) -> np
     whole = replace(w, P=np.abs(w.P), q=q, A=np.abs(w.A), b=b)
     tau = np.full(len(z.x), np.inf)
     for name, entries in varying.items():
-        size, moved = getattr(whole, name)[:, entries], getattr(w_dot, name)
         if len(entries):
-            tau = np.minimum(tau, own(size, moved))
+            size = getattr(whole, name)[:, entries]
+            tau = np.minimum(tau, step_of(size, getattr(w_dot, name)))
     return kappa * np.where(np.isfinite(tau), tau, 1.0)
