@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
+from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.cones.registry import position
 from cvxlpgd.errors import UnsuitableSolver
@@ -67,6 +67,13 @@ def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
     return Order(rows)
 
 
+def unknown(cone: Cone, to: str) -> UnsuitableSolver:
+    """The error of a cone that a solver, or a form of programs, has no word for."""
+    return UnsuitableSolver(
+        f"{type(cone).__name__} cones are unknown to {to}; choose another solver"
+    )
+
+
 def scs_cones(structure: Structure) -> dict[str, object]:
     """The cones as the dictionary that SCS and its relatives read.
 
@@ -78,7 +85,7 @@ def scs_cones(structure: Structure) -> dict[str, object]:
     cones: dict[type, list[Any]] = {kind: [] for kind in (Zero, NonNeg, SOC, PSD, Exp, Pow)}
     for cone in structure.cones:
         if type(cone) not in cones:
-            raise UnsuitableSolver(f"{type(cone).__name__} cones are unknown to SCS's relatives")
+            raise unknown(cone, "SCS and its relatives")
         cones[type(cone)].append(cone)
     return {
         "z": sum(cone.rows for cone in cones[Zero]),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cvxlpgd.solvers.clarabel import Clarabel
-from cvxlpgd.solvers.daqp.solver import DAQP
+from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau

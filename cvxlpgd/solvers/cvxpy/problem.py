@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.program import Structure
+from cvxlpgd.program.rows import unknown
 from cvxlpgd.solvers.run.each import Sample
 
 Reader = Callable[[], np.ndarray]
@@ -57,7 +58,7 @@ def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Re
     if isinstance(cone, Zero):
         zero = Ax == b
         return [zero], lambda: np.ravel(zero.dual_value)
-    if isinstance(cone, NonNeg) or cone.rows == 1:
+    if isinstance(cone, NonNeg) or cone in (SOC(1), PSD(1)):
         nonneg = Ax <= b
         return [nonneg], lambda: np.ravel(nonneg.dual_value)
     s = cp.reshape(b - Ax, (cone.rows, count), order="F")  # one cone in each column
@@ -67,9 +68,10 @@ def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Re
         constraint = cp.SOC(s[0], s[1:])
     elif isinstance(cone, Exp):
         constraint = cp.ExpCone(s[0], s[1], s[2])
-    else:
-        assert isinstance(cone, Pow)
+    elif isinstance(cone, Pow):
         constraint = cp.PowCone3D(s[0], s[1], s[2], np.full(count, cone.alpha))
+    else:
+        raise unknown(cone, "CVXPY")
     parts = constraint.dual_variables
     return [constraint], lambda: np.vstack([v.value for v in parts]).ravel(order="F")
 
@@ -78,10 +80,8 @@ def _semidefinite(cone: PSD, count: int, s: Any) -> tuple[list[Any], Reader]:
     order = cone.order
     i, j = triangle(order)
     scale = np.where(i == j, 1.0, np.sqrt(0.5))
-    entries, places = (
-        np.tile(np.arange(cone.rows), 2),
-        np.concatenate([i + order * j, j + order * i]),
-    )
+    entries = np.tile(np.arange(cone.rows), 2)
+    places = np.concatenate([i + order * j, j + order * i])
     # both copies of an off-diagonal entry; a diagonal one is met twice and halved
     weights = np.tile(np.where(i == j, 0.5, scale), 2)
     unfold = sp.csr_array((weights, (places, entries)), shape=(order * order, cone.rows))

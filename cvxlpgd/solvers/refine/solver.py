@@ -14,9 +14,8 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
 from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
-from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
+from cvxlpgd.solvers.run.ladder import Around, Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import ask, solve
-from cvxlpgd.solvers.run.wrapper import Around
 
 
 @dataclass(frozen=True, init=False)

@@ -14,8 +14,8 @@ from cvxlpgd.program import ConeProgram, Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
 from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded
+from cvxlpgd.solvers.run.ladder import Around
 from cvxlpgd.solvers.run.processes import Processes
-from cvxlpgd.solvers.run.wrapper import Around
 
 AT_ONCE = 16  # samples that a process which may be lost gets at most
 LOST = (BrokenExecutor, OSError)  # TimeoutError, and pebble's ProcessExpired, are of the latter

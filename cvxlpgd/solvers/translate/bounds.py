@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
 from cvxlpgd.program.memo import latest_per_structure, per_structure
+from cvxlpgd.program.rows import unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,5 +135,5 @@ def _equalities(structure: Structure) -> int:
     """How many of the rows are equalities; the others must be inequalities."""
     for cone in structure.cones:
         if not isinstance(cone, Zero | NonNeg):
-            raise UnsuitableSolver(f"{type(cone).__name__} cones have no equations or inequalities")
+            raise unknown(cone, "solvers of linear and quadratic programs")
     return sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
