@@ -50,26 +50,15 @@ def rounding(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
     P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(z.x), np.abs(z.y)
     f = product(structure.P, P, x) + np.abs(w.q) + transposed_product(structure.A, A, y)
     g = product(structure.A, A, x) + np.abs(z.s) + np.abs(w.b)
-    unit = np.finfo(float).eps
-    return unit * f, unit * g
+    return np.finfo(float).eps * f, np.finfo(float).eps * g
 
 
 class Matrices:
     """A batch's matrices K at some pairs.
 
     Rows are those of stretch B t: a curved direction is divided by the root of its compliance, so
-    that -C is -1 there and 0 on active rows; free rows are 0.
-
-    Parameters
-    ----------
-    program : ConeProgram
-    pairs : Pairs
-
-    Attributes
-    ----------
-    held, curved, easy : bool arrays (batch, m)
-        Rows that are not free; those of them with a compliance; those that can be eliminated.
-    stretch : array (batch, m)
+    that -C is -1 there and 0 on active rows; free rows are 0. Of rows, bool (batch, m), `held` are
+    not free, `curved` those of them with a compliance, `easy` those that can be eliminated.
     """
 
     def __init__(self, program: ConeProgram, pairs: Pairs) -> None:

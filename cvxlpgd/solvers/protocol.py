@@ -71,9 +71,8 @@ def is_installed(solver: Solver) -> bool:
 
 def missing_cones(solver: Solver, structure: Structure) -> list[str]:
     """What of a structure the solver cannot take, in words."""
-    missing = sorted({type(cone).__name__ for cone in structure.cones
-                      if type(cone) not in solver.cones})  # fmt: skip
-    words = [f"{cone} cones" for cone in missing]
+    kinds = {type(cone) for cone in structure.cones} - solver.cones
+    words = [f"{name} cones" for name in sorted(kind.__name__ for kind in kinds)]
     if structure.P.size and not solver.quadratic:
         words.append("a quadratic objective")
     if structure.mixed_integer and not solver.integer:
@@ -84,12 +83,7 @@ def missing_cones(solver: Solver, structure: Structure) -> list[str]:
 
 
 def require(solver: Solver, structure: Structure) -> None:
-    """Raise unless the solver is installed and can take the structure.
-
-    Raises
-    ------
-    SolverNotInstalled, UnsuitableSolver
-    """
+    """Raise SolverNotInstalled, or UnsuitableSolver where it cannot take the structure."""
     if not is_installed(solver):
         modules = " ".join(solver.requires)
         raise SolverNotInstalled(

@@ -23,13 +23,7 @@ def solver_of_name(name: str) -> Solver:
 
 
 def as_solver(solver: Any, argument: str) -> Solver:
-    """A solver, or the one of this name.
-
-    Raises
-    ------
-    InvalidOption
-        For anything else, and for an unknown name.
-    """
+    """A solver, or the one of this name; InvalidOption for anything else and unknown names."""
     if isinstance(solver, str):
         try:
             return solver_of_name(solver)
@@ -94,9 +88,12 @@ def choose_solver(
 
 def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list[Solver]:
     """Those of the solvers that are installed and take the structure, refined if so wanted."""
-    rows = {name: SOLVERS.get(name) for name in names}
-    solvers = [row.refined() if refined and row and row.refined else solver_of_name(name)
-               for name, row in rows.items()]  # fmt: skip
+
+    def solver(name: str) -> Solver:
+        row = SOLVERS.get(name)
+        return row.refined() if refined and row and row.refined else solver_of_name(name)
+
+    solvers = map(solver, names)
     return [s for s in solvers if is_installed(s) and not missing_cones(s, structure)]
 
 

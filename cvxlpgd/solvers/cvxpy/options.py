@@ -21,30 +21,15 @@ Names = Callable[[], frozenset[str]]
 
 @dataclass(frozen=True)
 class CvxpyRow:
-    """One solver's options.
+    """One solver's options."""
 
-    Parameters
-    ----------
-    install : str
-        What pip installs.
-    defaults : dict
-        Where CVXPY's are too loose for derivatives.
-    tolerances : tuple of str
-        Those that `eps` sets.
-    time_limit : str or None
-        Its name, where there is one in seconds.
-    names : callable or None
-        Gives all of its options; None where nobody outside the solver knows them.
-    pinned : bool
-        Whether it gets the row 0'x = 0 where there are no equality rows. OSQP polishes only where a
-        constraint is active, and prints that it does not.
-    """
-
-    install: str
-    defaults: dict[str, Any] = field(default_factory=dict)
-    tolerances: tuple[str, ...] = ()
-    time_limit: str | None = None
-    names: Names | None = None
+    install: str  # what pip installs
+    defaults: dict[str, Any] = field(default_factory=dict)  # where CVXPY's are too loose
+    tolerances: tuple[str, ...] = ()  # those that `eps` sets
+    time_limit: str | None = None  # its name, where there is one in seconds
+    names: Names | None = None  # gives all; None where nobody outside the solver knows them
+    # Whether it gets the row 0'x = 0 where there are no equality rows: OSQP polishes only where a
+    # constraint is active, and prints that it does not.
     pinned: bool = False
 
 

@@ -40,10 +40,9 @@ class SampleProblem:
             constraints.append(sp.csr_array((1, n)) @ self.x == 0)
         self.readers: list[Reader] = []
         rows_of_A = sp.csr_array(w.A)
-        for cone, first, count in structure.blocks:
-            rows = slice(first, first + cone.rows * count)
-            Ax, b = rows_of_A[rows] @ self.x, self.b[rows]
-            block, reader = _constraints(cone, count, Ax, b)
+        for cone, rows in structure.split():
+            count = (rows.stop - rows.start) // cone.rows
+            block, reader = _constraints(cone, count, rows_of_A[rows] @ self.x, self.b[rows])
             constraints += block
             self.readers.append(reader)
         self.cvxpy_problem = cp.Problem(cp.Minimize(objective), constraints)

@@ -34,12 +34,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
+from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
 from cvxlpgd.solvers.refine.matrices import Inverses, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
-from cvxlpgd.solvers.refine.systems import is_diagonal
 from cvxlpgd.solvers.run.each import row
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking

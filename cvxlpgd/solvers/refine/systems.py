@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.program import Pattern, Structure
 from cvxlpgd.program.memo import per_structure
+from cvxlpgd.program.pairs import is_diagonal
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
 PAIRS = 2.0  # pairs of entries, for each of the n² sums, up to which pairs are formed
-
-
-def is_diagonal(cone: Any) -> bool:
-    """Whether its projection's derivative is a diagonal."""
-    return bool(cone.derivative(np.zeros((0, cone.rows))).ndim == 2)
-
-
-def each_block(structure: Structure, v: np.ndarray) -> Iterator[tuple[Any, slice, np.ndarray]]:
-    """(cone, rows, v's part (batch, count, cone.rows)) of each run of equal cones."""
-    for cone, first, count in structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        yield cone, rows, v[:, rows].reshape(len(v), count, cone.rows)
 
 
 class _Layout(NamedTuple):
@@ -48,10 +36,10 @@ def layout(structure: Structure) -> _Layout:
     n, m, P, A = structure.n, structure.m, structure.P, structure.A
     curved = np.zeros(m, dtype=bool)
     blocks = []
-    for cone, first, count in structure.blocks:
+    for cone, rows in structure.split():
         if not is_diagonal(cone):
-            curved[first : first + cone.rows * count] = True
-            blocks.append(np.arange(first, first + cone.rows * count).reshape(count, cone.rows))
+            curved[rows] = True
+            blocks.append(np.arange(rows.start, rows.stop).reshape(-1, cone.rows))
     dy = n + m + np.cumsum(curved) - 1  # of the curved rows
     x, v, y = np.arange(n), n + np.arange(m), dy[curved]
     multiplied = np.where(curved, dy, v)
@@ -110,11 +98,11 @@ def grams(structure: Structure) -> list[_Gram | _DenseGram]:
     """How A'MA is made for each run of equal cones."""
     grams: list[_Gram | _DenseGram] = []
     A, n = structure.A, structure.n
-    for cone, first, count in structure.blocks:
-        r, rows = 1 if is_diagonal(cone) else cone.rows, slice(first, first + cone.rows * count)
+    for cone, rows in structure.split():
+        r, first = 1 if is_diagonal(cone) else cone.rows, rows.start
         here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
         here = here[np.argsort((A.rows[here] - first) // r, kind="stable")]
-        each = np.bincount((A.rows[here] - first) // r, minlength=cone.rows * count // r)
+        each = np.bincount((A.rows[here] - first) // r, minlength=(rows.stop - first) // r)
         if (each**2).sum() > PAIRS * n * n:
             grams.append(_DenseGram(rows, here, A))
             continue

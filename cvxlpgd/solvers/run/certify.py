@@ -128,9 +128,7 @@ def _is_unbounded(program: ConeProgram, d: np.ndarray) -> np.ndarray:
 def _project(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
     """The nearest points of the cones, or of their duals: v + Π_K(-v)."""
     out = np.empty_like(v)
-    for cone, first, count in program.structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        part = v[:, rows].reshape(len(v), count, cone.rows)
+    for cone, rows, part in program.structure.split(v):
         finite = np.isfinite(part).all(axis=-1, keepdims=True)
         clean = np.where(finite, part, 0.0)
         nearest = clean + cone.project(-clean) if dual else cone.project(clean)

@@ -21,36 +21,18 @@ from cvxlpgd.program.rows import unknown
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch.
+    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch."""
 
-    Parameters
-    ----------
-    n, m : int
-        The variables and rows of the structure.
-    equalities : int
-        How many of `rows`, the first ones, are equalities.
-    rows : int array (rows,)
-        The rows that are not bounds.
-    entries : int array (entries of these rows,)
-        Where they stand among A's.
-    pattern : Pattern (rows, n)
-        Of these rows.
-    lower_rows, lower_cols, lower_scale : arrays (lower bounds,)
-        Of each bound from below: its row, its variable, and a.
-    upper_rows, upper_cols, upper_scale : arrays (upper bounds,)
-        Of each bound from above.
-    """
-
-    n: int
+    n: int  # variables and rows of the structure
     m: int
-    equalities: int
-    rows: np.ndarray
-    entries: np.ndarray
-    pattern: Pattern
-    lower_rows: np.ndarray
+    equalities: int  # how many of `rows`, the first ones, are equalities
+    rows: np.ndarray  # the rows that are not bounds
+    entries: np.ndarray  # where their entries stand among A's
+    pattern: Pattern  # of these rows
+    lower_rows: np.ndarray  # of each bound from below: its row, its variable, and a
     lower_cols: np.ndarray
     lower_scale: np.ndarray
-    upper_rows: np.ndarray
+    upper_rows: np.ndarray  # of each bound from above
     upper_cols: np.ndarray
     upper_scale: np.ndarray
 
@@ -71,14 +53,9 @@ class Bounds:
         return lower, upper
 
     def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """The rows' y (m,) from multipliers of the rows and of the bounds.
+        """The rows' y (m,) from that of `rows`, and from multipliers of the bounds.
 
-        Parameters
-        ----------
-        row_duals : array (rows,)
-            y of the rows: >= 0 for inequalities.
-        lower, upper : arrays (n,), >= 0
-            With Px + q + A'y - lower + upper = 0.
+        These are `lower` and `upper` (n,), >= 0, where Px + q + A'y - lower + upper = 0.
         """
         y = np.zeros(self.m)
         y[self.rows] = row_duals
