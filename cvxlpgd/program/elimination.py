@@ -31,7 +31,7 @@ class Elimination:
     @staticmethod
     @per_structure
     def of(structure: Structure) -> Elimination:
-        """That of the columns that canonicalization added."""
+        """The elimination of columns that canonicalization added."""
         return eliminate(structure)
 
     @cached_property

@@ -30,26 +30,15 @@ STAGNANT = 0.5  # a residual that shrinks by less has stagnated
 
 
 class Motions(NamedTuple):
-    """Solutions of a batch's systems, one for each right-hand side.
-
-    Parameters
-    ----------
-    x, u : arrays (batch, columns, n), (batch, columns, m)
-    last_x, last_u : arrays of the same shapes
-        The last correction of each: what rounding of its terms does to it, or more.
-    residual, size : arrays (batch, columns)
-        What is left of the right-hand sides, and how large they were, in the scaled systems.
-    drifts : bool array (batch, columns)
-        Where refinement moves the solution on and on, along what K does not reach.
-    """
+    """Solutions of a batch's systems, one for each right-hand side."""
 
     x: Stack
     u: Stack
-    last_x: Stack
+    last_x: Stack  # the last correction: what rounding of its terms does to x, or more
     last_u: Stack
-    residual: np.ndarray
-    size: np.ndarray
-    drifts: np.ndarray
+    residual: np.ndarray  # what is left of the right-hand sides in the scaled systems
+    size: np.ndarray  # how large they were there; these are (batch, columns)
+    drifts: np.ndarray  # where refinement moves on and on, along what K does not reach; bool
 
     def is_solved(self, column: int, floor: np.ndarray | float = 0.0) -> np.ndarray:
         """Where what is left is a small share of the right-hand side, or of `floor`, (batch,)."""
@@ -64,12 +53,7 @@ Start = tuple[Motions, np.ndarray]
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
-    Parameters
-    ----------
-    program : ConeProgram
-    pairs : Pairs
-    near : Systems, optional
-        At a point nearby, whose factors may serve.
+    The factors of systems `near`, at a point nearby, may serve.
     """
 
     def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
@@ -170,10 +154,10 @@ class Systems:
         scale_x, scale_u = factors.scale_x[:, None], factors.scale_u[:, None]
         size = self.size(f, g)
         x, u, top, low = f * 0.0, g * 0.0, f, g
-        known = np.zeros_like(size, dtype=bool)
+        begun = np.zeros_like(size, dtype=bool)
         if start is not None and start[1].any():
-            known[:] = start[1][:, None]
-            x, u = _where(known, start[0].x, x), _where(known, start[0].u, u)
+            begun[:] = start[1][:, None]
+            x, u = _where(begun, start[0].x, x), _where(begun, start[0].u, u)
             Kx, Ku = self.product(x, u)
             top, low = f - Kx, g - Ku
         best_x, best_u, last_x, last_u = x, u, x * 0.0, u * 0.0
@@ -190,7 +174,7 @@ class Systems:
             better = going & ((now < least) | rounded | (k == 0))
             best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
             last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            enough = known | (k > 0)  # two steps from 0: small entries of the first may be rounding
+            enough = begun | (k > 0)  # two steps from 0: small entries of the first may be rounding
             drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
             drifts = np.where(going & enough, drifting, drifts)
             going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)

@@ -79,7 +79,7 @@ class Matrices:
         return Matrices(self.program.take(index), self.pairs.take(index))
 
     def dual(self, u: Stack) -> Stack:
-        """Y_dot of u: t B' stretch u."""
+        """The y_dot of u: t B' stretch u."""
         turned = self.pairs.turn(self.program.structure, self.stretch[:, None] * u, transposed=True)
         return self.pairs.weights[:, None] * turned
 
@@ -106,7 +106,7 @@ class Matrices:
         return products(self.program.structure.P, self.program.data.P, x)
 
     def side(self, g: Stack) -> Stack:
-        """Stretch B t g, 0 where that is nothing but rounding of its terms."""
+        """The product stretch B t g, 0 where that is nothing but rounding of its terms."""
         structure, scaled = self.program.structure, self.pairs.weights[:, None] * g
         out = self.pairs.turn(structure, scaled)
         if out is not scaled:

@@ -15,14 +15,14 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Solution, Status, Structure
 from cvxlpgd.program.memo import latest_per_structure
 from cvxlpgd.solvers.options import Configured, Options
-from cvxlpgd.solvers.run.each import Answer, row
+from cvxlpgd.solvers.run.each import Answer, of_sample
 from cvxlpgd.solvers.run.prepared import Prepare, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 from cvxlpgd.solvers.translate.reduction import Reduced, Reduction, power_of_two
 
 SOLVED = 1  # an exit flag
 STATUS = {SOLVED: Status.SOLVED, -1: Status.INFEASIBLE, -3: Status.UNBOUNDED}
-WORDS = {
+MESSAGES = {
     -1: "",  # the status says it
     -3: "",
     -2: "cycling",
@@ -80,7 +80,7 @@ class _Quadratic:
         self.model = _model(reductions, settings, P, A)
         flag = self.model.flag
         if flag < 0:
-            raise ValueError(f"{_words(flag)}; take another solver, such as Clarabel()")
+            raise ValueError(f"{_message(flag)}; take another solver, such as Clarabel()")
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
         reduced, cold = self.model.reduced, self.model.cold
@@ -97,7 +97,7 @@ class _Quadratic:
         iterations = info["iterations"]
         if flag != SOLVED:
             status = STATUS.get(flag, Status.FAILED)
-            return Answer(status, iterations=iterations, message=_words(flag))
+            return Answer(status, iterations=iterations, message=_message(flag))
         multipliers = info["lam"]
         x, y = reduced.point(u, multipliers[: self.model.size], q, b)
         state = _Active(multipliers, cold)
@@ -115,15 +115,15 @@ class _Quadratic:
         return u, flag, info
 
 
-def _words(flag: int) -> str:
-    return WORDS.get(flag, f"exit flag {flag}")
+def _message(flag: int) -> str:
+    return MESSAGES.get(flag, f"exit flag {flag}")
 
 
 def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
     reductions = _reductions(program.structure, Bounds.of(program))
-    return _model(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
+    return _model(reductions, DAQP.known.defaults, of_sample(w.P, 0), of_sample(w.A, 0)).flag >= 0
 
 
 class _Reductions(NamedTuple):
@@ -146,21 +146,13 @@ def _reductions(structure: Structure, bounds: Bounds) -> _Reductions:
 
 
 class _Model(NamedTuple):
-    """A DAQP model of a reduced program, refused where flag < 0.
-
-    Parameters
-    ----------
-    cold : array of int
-        Its `sense` where no active set is known.
-    size : int
-        How many of the multipliers are the program's.
-    """
+    """A DAQP model of a reduced program, refused where flag < 0."""
 
     flag: int
     daqp: Any
     reduced: Reduced
-    cold: np.ndarray
-    size: int
+    cold: np.ndarray  # its `sense` where no active set is known
+    size: int  # how many of the multipliers are the program's
 
 
 def _model(
@@ -240,7 +232,7 @@ class _Linear:
         )
         if flag != SOLVED:
             # its proximal iterations call bounded programs unbounded at times: no verdict
-            message = WORDS.get(flag) or "no solution was found"
+            message = MESSAGES.get(flag) or "no solution was found"
             return Answer(Status.FAILED, iterations=info["iterations"], message=message)
         multipliers, n = info["lam"] * scale, len(q)
         of_bounds, of_rows = multipliers[:n], multipliers[n:] / self.heights

@@ -68,7 +68,7 @@ class Configured:
         object.__setattr__(self, "options", tuple(sorted(own.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
+        """This solver with more options."""
         return type(self)(**(dict(self.options) | dict(options)))
 
     @property

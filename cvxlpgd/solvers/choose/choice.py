@@ -87,7 +87,7 @@ def choose_solver(
 
 
 def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list[Solver]:
-    """Those of the solvers that are installed and take the structure, refined if so wanted."""
+    """The solvers that are installed and take the structure, refined if so wanted."""
 
     def solver(name: str) -> Solver:
         row = SOLVERS.get(name)
@@ -98,7 +98,7 @@ def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list
 
 
 def _with_options(solvers: Iterable[Solver], options: Mapping[str, Any]) -> Solver:
-    """Those of the solvers that have the options, one after the other; InvalidOption if none."""
+    """The solvers that have the options, one after the other; InvalidOption if none has."""
     refusals: dict[str, str] = {}
     have: list[Solver] = []
     for candidate in solvers:

@@ -53,7 +53,7 @@ class SampleProblem:
 
 
 def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Reader]:
-    """B - Ax in a run of equal cones, and how to read its dual."""
+    """The constraints b - Ax in a run of equal cones, and how to read their duals."""
     if isinstance(cone, Zero):
         zero = Ax == b
         return [zero], lambda: np.ravel(zero.dual_value)

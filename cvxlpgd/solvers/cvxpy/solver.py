@@ -75,7 +75,7 @@ class CVXPY:
         object.__setattr__(self, "options", tuple(sorted(chosen.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
+        """This solver with more options."""
         return type(self)(self.name, **(dict(self.options) | flat(options)))
 
     @property

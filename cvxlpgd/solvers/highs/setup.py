@@ -104,7 +104,7 @@ class Setup:
         solver = self.solver
         solver.clearSolver()
         solver.changeColsCost(len(self.columns), self.columns, q)
-        own_b = self._move(b)
+        own_b = self._set_bounds(b)
         state = start.state if start is not None and self.linear else None
         self._begin_at(state, b)
         status, message = self._run()
@@ -127,7 +127,7 @@ class Setup:
         basis = _State(solver.getBasis(), own_b) if self.linear else None
         return Answer(status, x, y, None, iterations, message, basis)
 
-    def _move(self, b: np.ndarray) -> np.ndarray:
+    def _set_bounds(self, b: np.ndarray) -> np.ndarray:
         """Put b's bounds into the object where they are not yet, and return a b of its own."""
         if self.b is not None and np.array_equal(self.b, b):
             return self.b
@@ -144,13 +144,13 @@ class Setup:
         """Begin at an earlier basis, without presolve, or at none."""
         # with b as it was the basis stays primal feasible, and only the cost has moved
         same = state is not None and np.array_equal(state.b, b)
-        self._put("simplex_strategy", PRIMAL_SIMPLEX if same else self.simplex)
+        self._set_option("simplex_strategy", PRIMAL_SIMPLEX if same else self.simplex)
         if self.linear:
-            self._put("presolve", self.settings["presolve"] if state is None else "off")
+            self._set_option("presolve", self.settings["presolve"] if state is None else "off")
         if state is not None:
             self.solver.setBasis(state.basis)
 
-    def _put(self, name: str, value: Any) -> None:
+    def _set_option(self, name: str, value: Any) -> None:
         """Set an option where it is another one."""
         if self.options.get(name) != value:
             self.options[name] = value
@@ -161,10 +161,10 @@ class Setup:
         self._run_once()
         status, message = self._status()
         if self.structure.P.size and self._is_unset():  # mostly at a singular P: its own way
-            self._put("qp_regularization_value", REGULARIZED)
+            self._set_option("qp_regularization_value", REGULARIZED)
             self.solver.clearSolver()
             self._run_once()
-            self._put("qp_regularization_value", self.settings["qp_regularization_value"])
+            self._set_option("qp_regularization_value", self.settings["qp_regularization_value"])
             status, message = self._status()
         return status, message
 
@@ -177,9 +177,9 @@ class Setup:
         """
         status = self.solver.run()
         if status == self.highspy.HighsStatus.kError and self._is_unset():
-            self._put("threads", 0)
+            self._set_option("threads", 0)
             self.solver.run()
-            self._put("threads", self.settings["threads"])
+            self._set_option("threads", self.settings["threads"])
         elif self.settings["threads"] == 1:
             self.highspy.Highs.resetGlobalScheduler(True)
 
@@ -194,9 +194,9 @@ class Setup:
         if status == kinds.kOptimal:
             return Status.SOLVED, ""
         if status == kinds.kUnboundedOrInfeasible:
-            self._put("presolve", "off")
+            self._set_option("presolve", "off")
             self._run_once()
-            self._put("presolve", self.settings.get("presolve", "choose"))
+            self._set_option("presolve", self.settings.get("presolve", "choose"))
             status = solver.getModelStatus()
         statuses = {
             kinds.kOptimal: Status.SOLVED,

@@ -37,7 +37,7 @@ class Raw(NamedTuple):
     """What Moreau answers: its point in our rows, its words and its iterations, by sample."""
 
     point: Point
-    words: tuple[str, ...]
+    messages: tuple[str, ...]
     iterations: np.ndarray
 
 
@@ -92,9 +92,9 @@ class Batched:
         with self._blas():
             answers = [self._piece(*(v[k : k + self._size] for v in vectors)) for k in pieces]
         x, z, s = (np.concatenate([getattr(a, k) for a, _ in answers]) for k in ("x", "z", "s"))
-        words = tuple(status.name for _, info in answers for status in info.status)
+        messages = tuple(status.name for _, info in answers for status in info.status)
         iterations = np.concatenate([np.asarray(i.iterations, dtype=float) for _, i in answers])
-        return Raw(Point(x, z[:, self._places], s[:, self._places]), words, iterations)
+        return Raw(Point(x, z[:, self._places], s[:, self._places]), messages, iterations)
 
     def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> tuple[Any, Any]:
         """Moreau's own answer for `size` samples, and its report."""

@@ -99,8 +99,8 @@ class Moreau(Configured):
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
         options = self.settings
-        accuracy, wish = self.accuracy, options["solver"]
-        method = str(getattr(wish, "value", wish)).lower()  # Moreau has an enum of these as well
+        accuracy, method = self.accuracy, options["solver"]
+        method = str(getattr(method, "value", method)).lower()  # Moreau has an enum of these too
         flat = structure.polyhedral
         exact, close = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
@@ -175,7 +175,7 @@ def _solve(
     with np.errstate(all="ignore"):
         worst = program.residuals(raw.point).largest
     worst = np.where(np.isfinite(worst), worst, np.inf)
-    status = np.array([STATUS.get(w, Status.INACCURATE) for w in raw.words], dtype=object)
+    status = np.array([STATUS.get(w, Status.INACCURATE) for w in raw.messages], dtype=object)
     usable = np.isin(status, USABLE)
     status[usable & (worst > max(_ROUGH, stage.close))] = Status.FAILED
     usable = np.isin(status, USABLE)[:, None]
@@ -184,7 +184,7 @@ def _solve(
         status,
         raw.iterations,
         np.full(size, (perf_counter() - begin) / size),
-        raw.words,
+        raw.messages,
         workspace=np.full(size, stock, dtype=object),
         setups=setups,
     )

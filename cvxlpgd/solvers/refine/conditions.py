@@ -34,17 +34,17 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         for cone, rows, y, s in program.structure.split(z.y, z.s):
             own = np.clip(norm(y) / norm(s) / mean, 1 / RANGE, RANGE)
-            known = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
-            weights[:, rows] = np.repeat(np.where(known, own, 1.0) * mean, s.shape[2], axis=1)
+            both = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
+            weights[:, rows] = np.repeat(np.where(both, own, 1.0) * mean, s.shape[2], axis=1)
     return weights
 
 
 def conditions(
     program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, y at x (batch, n) and v (batch, m), and how large f or g is, (batch,).
+    """f, g, y at x (batch, n), v (batch, m), for weights S (batch, m); and the error, (batch,).
 
-    That is relative to the terms that add up to it; weights S are (batch, m).
+    That is how large f or g is, relative to the terms that add up to it.
     """
     structure, w = program.structure, program.data
     y = _dual(structure, v)

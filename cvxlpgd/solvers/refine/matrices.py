@@ -52,7 +52,8 @@ class Inverses(NamedTuple):
                 W = _invert(own * identity + D_K)
                 DW = scaled = (1 + own) * W - identity
             S = weights[:, rows].reshape(*scaled.shape[:3], 1)
-            gram.add(H, w.A, scaled * S)
+            places, values = gram.entries(w.A, scaled * S)
+            H.reshape(k, -1)[:, places] += values
             blocks.append((rows, W, DW))
         # of unit diagonal, so that d is in each column's own unit
         diagonal = H[:, range(n), range(n)]

@@ -40,7 +40,7 @@ from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
 from cvxlpgd.solvers.refine.matrices import Inverses, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
-from cvxlpgd.solvers.run.each import row
+from cvxlpgd.solvers.run.each import of_sample
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
@@ -59,17 +59,13 @@ HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
 class Refinement(NamedTuple):
-    """Points (batch, ...), which of them are solutions to rounding, and what that took.
-
-    `factored` counts the matrices; one that two samples share is the first one's. `inverses` holds
-    each sample's newest, which its next refinement may begin with, or None.
-    """
+    """Points (batch, ...), which of them are solutions to rounding, and what that took."""
 
     point: Point
     ok: np.ndarray
     steps: np.ndarray
-    factored: np.ndarray
-    inverses: np.ndarray
+    factored: np.ndarray  # matrices; one that two samples share is the first one's
+    inverses: np.ndarray  # each sample's newest, for its next refinement to begin with, or None
 
 
 class SampleInverse(NamedTuple):
@@ -82,7 +78,7 @@ class SampleInverse(NamedTuple):
         """Whether it is of the i-th program's very matrices."""
         mine, w = self.inverses.program.data, program.data
         return self.inverses.program.structure is program.structure and all(
-            one is other or np.array_equal(row(one, self.place), row(other, i))
+            one is other or np.array_equal(of_sample(one, self.place), of_sample(other, i))
             for one, other in ((mine.P, w.P), (mine.A, w.A))
         )
 
@@ -113,10 +109,10 @@ def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None
 
 
 def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
-    together = TOGETHER
-    if program.structure.n > systems.DENSE:
-        together = max(1, int(HELD / systems.layout(program.structure).pattern.size))
-    count = -(-program.batch // together)
+    structure, most = program.structure, TOGETHER
+    if structure.n > systems.DENSE:
+        most = max(1, int(HELD / systems.layout(structure).pattern.size))
+    count = -(-program.batch // most)
     if count <= 1:
         return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
@@ -125,14 +121,12 @@ def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refin
     pieces = [piece for piece in pieces if len(piece)]
     parts = [_side_by_side(program.take(i), start.pick(i), earlier[i]) for i in pieces]
     order = np.argsort(np.concatenate(pieces))
-    x, y, s = (
-        np.concatenate([getattr(part.point, name) for part in parts])[order]
-        for name in ("x", "y", "s")
+    points = [(part.point.x, part.point.y, part.point.s) for part in parts]
+    z, fields = (
+        [np.concatenate(values)[order] for values in zip(*several, strict=True)]
+        for several in (points, [part[1:] for part in parts])
     )
-    fields = (
-        np.concatenate(values)[order] for values in zip(*(part[1:] for part in parts), strict=True)
-    )
-    return Refinement(Point(x, y, s), *fields)
+    return Refinement(Point(*z), *fields)
 
 
 def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
@@ -197,10 +191,7 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
 def _earlier_inverses(
     program: ConeProgram, earlier: np.ndarray
 ) -> tuple[list[Inverses | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
-    """The earlier inverses that fit; which of them is each sample's, its place there, and whether.
-
-    Three arrays (batch,).
-    """
+    """The inverses that fit; and (batch,) each: which one is a sample's, its place, and whether."""
     home, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
     inverses: list[Inverses | SparseFactors] = []

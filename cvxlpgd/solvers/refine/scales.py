@@ -30,7 +30,7 @@ class Scales(NamedTuple):
 
     @classmethod
     def of(cls, program: ConeProgram) -> Scales | None:
-        """Those of a batch, 1 for samples that are not worth it; None where no sample is."""
+        """The scales of a batch, 1 for samples that are not worth it; None where no sample is."""
         structure, squares = program.structure, program.data.A**2
         worth = np.ones(len(squares), dtype=bool)
         D, E = (np.ones((len(squares), size)) for size in (structure.n, structure.m))

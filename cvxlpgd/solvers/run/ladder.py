@@ -122,7 +122,7 @@ class FirstOf(Around):
         return kinds[0] if len(set(kinds)) == 1 else bool(kinds)
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """Those of them that have the options, with them; the first one's error if none has."""
+        """The solvers that have the options, with them; if none has, the first one's error."""
         have, refusals = [], []
         for solver in self.solvers:
             try:

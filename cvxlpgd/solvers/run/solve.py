@@ -27,20 +27,12 @@ def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -
     solver : Solver
         One that takes the program; see `cvxlpgd.solvers.protocol.require`.
     program : ConeProgram
-        In arrays of any kind.
+        In arrays of any kind; the solution is in arrays of the same kind.
     start : Solution, optional
         Of a batch of the same length: where each sample starts, and what its solver kept.
 
-    Returns
-    -------
-    Solution
-        With its residuals, in the program's kind of arrays. A sample that the solver raises at has
-        failed, and its message says why.
-
-    Raises
-    ------
-    CvxlpgdError
-        What the solver raises of `cvxlpgd.errors`, such as InvalidOption.
+    A sample that the solver raises at has failed, and its message says why; what it raises of
+    `cvxlpgd.errors`, such as InvalidOption, is passed on.
     """
     if program.batch == 0:
         nothing = program_in(program, solver.arrays)
@@ -72,25 +64,21 @@ def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution
     A mixed-integer program has no duals: its primal residual counts, and that its solver was not
     stopped before it had proved the point to be the best.
     """
+    integer, usable = program.structure.mixed_integer, solution.ok
     with np.errstate(all="ignore"):
         residuals = program.residuals(solution.point)
-    worst = residuals.largest
-    if program.structure.mixed_integer:
-        worst, none = residuals.primal, residuals.primal * np.nan
+    worst, own = residuals.largest, array_in(residuals.own, "numpy")
+    if integer:
+        worst, none, own = residuals.primal, residuals.primal * np.nan, own * 0.0
         gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
         residuals = replace(residuals, dual=none, gap=gap)
-    worst = array_in(worst, "numpy")
-    status = solution.status.copy()
-    usable = solution.ok
-    status[usable] = Status.INACCURATE
-    stopped = program.structure.mixed_integer & (solution.status == Status.INACCURATE)
-    least, own = JUDGED_AT * max(accuracy, FINEST), array_in(residuals.own, "numpy")
-    if program.structure.mixed_integer:
-        own = own * 0.0
-    status[usable & (worst <= least) & (own <= OWN * least) & ~stopped] = Status.SOLVED
+    worst, least = array_in(worst, "numpy"), JUDGED_AT * max(accuracy, FINEST)
+    stopped = integer & (solution.status == Status.INACCURATE)
+    solved = (worst <= least) & (own <= OWN * least) & ~stopped
     broken = usable & ~np.isfinite(worst)
+    status, messages = solution.status.copy(), list(solution.messages)
+    status[usable], status[usable & solved] = Status.INACCURATE, Status.SOLVED
     status[broken] = Status.FAILED
-    messages = list(solution.messages)
     for i in np.flatnonzero(broken):
         messages[i] = "the solver returned NaN or infinite values"
     solution = replace(solution, status=status, residuals=residuals, messages=tuple(messages))

@@ -38,8 +38,9 @@ class Bounds:
 
     @classmethod
     def of(cls, program: ConeProgram, bounds: bool = True) -> Bounds:
-        """Of a program; with bounds=False every row stays a row. The same object as before where
-        the structure and the constants are.
+        """The bounds of a program, none with bounds=False: then every row stays a row.
+
+        They are the same object for as long as the structure and its constant entries are the same.
         """
         if not bounds:
             return _no_bounds(program.structure)
@@ -83,7 +84,7 @@ def _single(structure: Structure) -> np.ndarray:
 
 @latest_per_structure(np.array_equal)
 def _bounds(structure: Structure, values: np.ndarray) -> Bounds:
-    """Those of the single entries of these values."""
+    """The bounds by the single entries, which have these values."""
     return _of_entries(structure, _single(structure), values)
 
 
@@ -94,7 +95,7 @@ def _no_bounds(structure: Structure) -> Bounds:
 
 
 def _of_entries(structure: Structure, entries: np.ndarray, values: np.ndarray) -> Bounds:
-    """Those of these entries of A: of each column the first one of each sign, its row a bound."""
+    """The bounds by these entries of A: in each column the first entry of each sign makes one."""
     A, zeros = structure.A, _equalities(structure)
     left, sides = np.ones(structure.m, dtype=bool), []
     for chosen in (values < 0, values > 0):

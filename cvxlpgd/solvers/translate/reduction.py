@@ -39,7 +39,7 @@ class Reduction:
 
     @classmethod
     def of(cls, structure: Structure, bounds: Bounds, user: bool = False) -> Reduction:
-        """Of a structure whose bounds are known; with user=True the user's columns may go too."""
+        """The reduction of a structure; with user=True the user's columns may go too."""
         whole = eliminate(structure, user)
         has_bound = np.zeros(structure.n, dtype=bool)
         has_bound[bounds.lower_cols] = has_bound[bounds.upper_cols] = True
