@@ -67,7 +67,7 @@ def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
     return Order(rows)
 
 
-def unknown(cone: Cone, to: str) -> UnsuitableSolver:
+def unknown_cone(cone: Cone, to: str) -> UnsuitableSolver:
     """The error of a cone that a solver, or a form of programs, has no word for."""
     return UnsuitableSolver(
         f"{type(cone).__name__} cones are unknown to {to}; choose another solver"
@@ -79,7 +79,7 @@ def scs_cones(structure: Structure) -> dict[str, object]:
     cones: dict[type, list[Any]] = {kind: [] for kind in (Zero, NonNeg, SOC, PSD, Exp, Pow)}
     for cone in structure.cones:
         if type(cone) not in cones:
-            raise unknown(cone, "SCS and its relatives")
+            raise unknown_cone(cone, "SCS and its relatives")
         cones[type(cone)].append(cone)
     return {
         "z": sum(cone.rows for cone in cones[Zero]),

@@ -11,7 +11,7 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Status, Structure
-from cvxlpgd.program.rows import Order, unknown, upper_triangle
+from cvxlpgd.program.rows import Order, unknown_cone, upper_triangle
 from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
@@ -182,4 +182,4 @@ def _cone(clarabel: Any, cone: Cone) -> Any:
             return clarabel.ExponentialConeT()
         case Pow():
             return clarabel.PowerConeT(cone.alpha)
-    raise unknown(cone, "Clarabel")
+    raise unknown_cone(cone, "Clarabel")

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.program import Structure
-from cvxlpgd.program.rows import unknown
+from cvxlpgd.program.rows import unknown_cone
 from cvxlpgd.solvers.run.each import Sample
 
 Reader = Callable[[], np.ndarray]
@@ -70,7 +70,7 @@ def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Re
     elif isinstance(cone, Pow):
         constraint = cp.PowCone3D(s[0], s[1], s[2], np.full(count, cone.alpha))
     else:
-        raise unknown(cone, "CVXPY")
+        raise unknown_cone(cone, "CVXPY")
     parts = constraint.dual_variables
     return [constraint], lambda: np.vstack([v.value for v in parts]).ravel(order="F")
 

@@ -211,7 +211,7 @@ def _stock(
     use = _Use(tuple(sorted(options.items())), batch, os.getpid())
     brought = () if start is None or start.workspace is None else start.workspace
     for stock in {id(stock): stock for stock in brought if isinstance(stock, Stock)}.values():
-        size = stock.solver.size if isinstance(stock.solver, _Use) else batch + 1
+        size = stock.use.size if isinstance(stock.use, _Use) else batch + 1
         wanted, pieces = use._replace(size=size), range(0, max(len(w.P), len(w.A)), size)
         if batch % size == 0 and all(
             stock.fits(wanted, structure, _piece(w.P, k, size), _piece(w.A, k, size))

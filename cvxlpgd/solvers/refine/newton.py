@@ -143,9 +143,9 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
     kind = Inverses if structure.n <= systems.DENSE else SparseFactors
-    inverses, home, place, contracting = _earlier_inverses(program, earlier)
+    inverses, which, place, contracting = _earlier_inverses(program, earlier)
     for i in np.flatnonzero(contracting):
-        weights[i] = inverses[home[i]].weights[place[i]]
+        weights[i] = inverses[which[i]].weights[place[i]]
     x, v = start.x.copy(), start.y - weights * start.s
     y = v.copy()
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
@@ -163,12 +163,12 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
             first, place[stale] = _distinct(program, (x, v, weights), stale)
             at = x[first], v[first], weights[first], e[first]
             inverses.append(kind.of(program.take(first), *at))
-            home[stale] = len(inverses) - 1
+            which[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
         dx, dv = np.empty_like(f), np.empty_like(g)
-        for k in np.unique(home[left]):
-            mine = home[left] == k
+        for k in np.unique(which[left]):
+            mine = which[left] == k
             dx[mine], dv[mine] = inverses[k].steps(place[left[mine]], f[mine], g[mine])
         x[left] += dx
         v[left] += dv
@@ -183,16 +183,16 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
         left = left[np.isfinite(size)]
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
-        if inverses[home[sample]].numbers <= KEPT:
-            newest[sample] = SampleInverse(inverses[home[sample]], int(place[sample]))
+        if inverses[which[sample]].numbers <= KEPT:
+            newest[sample] = SampleInverse(inverses[which[sample]], int(place[sample]))
     return Refinement(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
 
 
 def _earlier_inverses(
     program: ConeProgram, earlier: np.ndarray
 ) -> tuple[list[Inverses | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
-    """The inverses that fit; and (batch,) each: which one is a sample's, its place, and whether."""
-    home, place = np.zeros((2, program.batch), dtype=int)
+    """The inverses that fit; and (batch,) which one is a sample's, its place there, and whether."""
+    which, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
     inverses: list[Inverses | SparseFactors] = []
     for i, inverse in enumerate(earlier):
@@ -200,9 +200,9 @@ def _earlier_inverses(
             same = [k for k, one in enumerate(inverses) if one is inverse.inverses]
             if not same:
                 inverses.append(inverse.inverses)
-            home[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
+            which[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
             fits[i] = True
-    return inverses, home, place, fits
+    return inverses, which, place, fits
 
 
 def _distinct(

@@ -43,16 +43,16 @@ T = TypeVar("T")
 class Stock(Generic[T]):
     """The set-ups of one pair of matrices that nobody is using at the moment."""
 
-    solver: Hashable  # the solver's value: with other options it sets up something else
+    use: Hashable  # the solver's value, or more: with other options it sets up something else
     structure: Structure
     P: np.ndarray  # (entries,), or of all samples of a batch; A too
     A: np.ndarray
     # taking from its end and putting back are atomic: a set-up is never in two hands
     free: list[T] = field(default_factory=list)
 
-    def fits(self, solver: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
-        """Whether the set-ups are of this solver and for these very matrices."""
-        if self.structure is not structure or self.solver != solver:
+    def fits(self, use: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
+        """Whether the set-ups are for this use and these very matrices."""
+        if self.structure is not structure or self.use != use:
             return False
         pairs = ((self.P, P), (self.A, A))
         return all(one is other or np.array_equal(one, other) for one, other in pairs)
@@ -102,16 +102,16 @@ def solve_prepared(
     usable = np.zeros(batch, dtype=bool) if start is None else start.ok
 
     def one(i: int) -> Answer:
-        begin = None
+        own_start = None
         if start is not None and usable[i]:
             z, slot = start.point, slots[i]
-            begin = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
+            own_start = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
         stock = stocks[i]
         setup = stock.take()
         if setup is None:
             setups[i] = lasting
             setup = prepare(stock.P, stock.A)
-        answer = setup.solve(of_sample(w.q, i), of_sample(w.b, i), begin)
+        answer = setup.solve(of_sample(w.q, i), of_sample(w.b, i), own_start)
         setups[i] += answer.setups
         if _is_sound(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
@@ -139,7 +139,7 @@ def _is_sound(answer: Answer, structure: Structure) -> bool:
 
 def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
     """What this solver left in a slot for programs of this structure."""
-    if slot is None or slot.stock.structure is not structure or slot.stock.solver != solver:
+    if slot is None or slot.stock.structure is not structure or slot.stock.use != solver:
         return None
     return slot.state
 

@@ -16,7 +16,7 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
 from cvxlpgd.program.memo import latest_per_structure, per_structure
-from cvxlpgd.program.rows import unknown
+from cvxlpgd.program.rows import unknown_cone
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,5 +113,5 @@ def _equalities(structure: Structure) -> int:
     """How many of the rows are equalities; the others must be inequalities."""
     for cone in structure.cones:
         if not isinstance(cone, Zero | NonNeg):
-            raise unknown(cone, "solvers of linear and quadratic programs")
+            raise unknown_cone(cone, "solvers of linear and quadratic programs")
     return sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))
