@@ -18,32 +18,20 @@ class Elimination:
     """Columns F that one equation each defines (rows R), in no other row; the others are C.
 
     CVXPY writes |Sx|² as |t|² with rows t - Sx = 0: no program is strictly convex in all columns.
-
-    Parameters
-    ----------
-    P, A : Pattern
-    kept : int array
-        The columns C.
-    defined, defining : int arrays
-        The columns F and their rows R.
-    pivots : int array
-        Where the entries of F in R stand among A's; they are constant.
-    rows : int array
-        The other rows.
     """
 
     P: Pattern
     A: Pattern
-    kept: np.ndarray
-    defined: np.ndarray
-    defining: np.ndarray
-    pivots: np.ndarray
-    rows: np.ndarray
+    kept: np.ndarray  # the columns C
+    defined: np.ndarray  # the columns F
+    defining: np.ndarray  # their rows R
+    pivots: np.ndarray  # where the entries of F in R stand among A's; they are constant
+    rows: np.ndarray  # the others
 
     @staticmethod
     @per_structure
     def of(structure: Structure) -> Elimination:
-        """That of the columns that canonicalization added."""
+        """The elimination of columns that canonicalization added."""
         return eliminate(structure)
 
     @cached_property
@@ -60,11 +48,7 @@ class Elimination:
 
 def eliminate(structure: Structure, user: bool = False) -> Elimination:
     """The columns that canonicalization added; if `user`, the user's too, where both can go."""
-    A, added = structure.A, structure.user == 0
-    equalities = np.zeros(structure.m, dtype=bool)
-    for cone, first, count in structure.blocks:
-        if isinstance(cone, Zero):
-            equalities[first : first + cone.rows * count] = True
+    A, added, equalities = structure.A, structure.user == 0, structure.rows_of(Zero)
     once = np.bincount(A.cols, minlength=structure.n) == 1
     constant = np.ones(A.size, dtype=bool)
     constant[structure.varying.A] = False

@@ -16,11 +16,9 @@ import numpy as np
 
 from cvxlpgd.program.data import norm
 from cvxlpgd.program.factors import Factors, Mixed, factor
-from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack, conditions, rounding
+from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack
 from cvxlpgd.program.pairs import Pairs
 from cvxlpgd.program.programs import ConeProgram
-
-__all__ = ["Motions", "Systems", "conditions", "rounding"]
 
 CONSISTENT = 1e-6  # a system is solved if at most this share of its right-hand side is left
 PRODUCTS = 12  # refinements at most
@@ -32,26 +30,15 @@ STAGNANT = 0.5  # a residual that shrinks by less has stagnated
 
 
 class Motions(NamedTuple):
-    """Solutions of a batch's systems, one for each right-hand side.
-
-    Parameters
-    ----------
-    x, u : arrays (batch, columns, n), (batch, columns, m)
-    last_x, last_u : arrays of the same shapes
-        The last correction of each: what rounding of its terms does to it, or more.
-    residual, size : arrays (batch, columns)
-        What is left of the right-hand sides, and how large they were, in the scaled systems.
-    drifts : bool array (batch, columns)
-        Where refinement moves the solution on and on, along what K does not reach.
-    """
+    """Solutions of a batch's systems, one for each right-hand side."""
 
     x: Stack
     u: Stack
-    last_x: Stack
+    last_x: Stack  # the last correction: what rounding of its terms does to x, or more
     last_u: Stack
-    residual: np.ndarray
-    size: np.ndarray
-    drifts: np.ndarray
+    residual: np.ndarray  # what is left of the right-hand sides in the scaled systems
+    size: np.ndarray  # how large they were there; these are (batch, columns)
+    drifts: np.ndarray  # where refinement moves on and on, along what K does not reach; bool
 
     def is_solved(self, column: int, floor: np.ndarray | float = 0.0) -> np.ndarray:
         """Where what is left is a small share of the right-hand side, or of `floor`, (batch,)."""
@@ -66,17 +53,18 @@ Start = tuple[Motions, np.ndarray]
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
-    Parameters
-    ----------
-    program : ConeProgram
-    pairs : Pairs
-    near : Systems, optional
-        At a point nearby, whose factors may serve.
+    The factors of systems `near`, at a point nearby, may serve.
     """
 
     def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
         self.matrices, self.near = Matrices(program, pairs), near
         self.program, self.pairs, self.held = program, pairs, self.matrices.held
+        # K (x, u), y_dot of u, and the right-hand side of rows that are off by g
+        self.product, self.dual, self.side = (
+            self.matrices.product,
+            self.matrices.dual,
+            self.matrices.side,
+        )
 
     @cached_property
     def factors(self) -> Factors:
@@ -116,18 +104,6 @@ class Systems:
             return self
         return Systems(self.program, pairs, self)
 
-    def side(self, g: Stack) -> Stack:
-        """The right-hand side of rows that are off by g."""
-        return self.matrices.side(g)
-
-    def product(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
-        """K (x, u)."""
-        return self.matrices.product(x, u)
-
-    def dual(self, u: Stack) -> Stack:
-        """Y_dot of u."""
-        return self.matrices.dual(u)
-
     def random(self) -> tuple[Stack, Stack]:
         """A motion (x, u) of every column and every held row, of about one size each."""
         n, m = self.program.structure.n, self.program.structure.m
@@ -138,24 +114,15 @@ class Systems:
 
     def size(self, top: Stack, low: Stack) -> np.ndarray:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
-        factors = self.factors
-        return np.asarray(
-            np.maximum(norm(top * factors.scale_x[:, None]), norm(low * factors.scale_u[:, None]))
-        )
+        scale_x, scale_u = self.factors.scale_x[:, None], self.factors.scale_u[:, None]
+        return np.asarray(np.maximum(norm(top * scale_x), norm(low * scale_u)))
 
     def solve(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
-        """The solutions for right-hand sides.
+        """The solutions for right-hand sides (batch, columns, n or m), g as `side` makes it.
 
-        What K cannot reach of one is left: that is the least squares' solution.
-
-        Parameters
-        ----------
-        f, g : arrays (batch, columns, n), (batch, columns, m)
-            The right-hand sides, g as `side` makes it.
-        rough : int
-            So many of the last columns are solved nearly, without refinement.
-        start : (Motions, bool array (batch,)), optional
-            Those to begin with, and where they are near.
+        What K cannot reach of one is left: that is the least squares' solution. The last `rough`
+        columns are solved nearly, without refinement. `start` is motions to begin with and where
+        they are near, bool (batch,).
         """
         motions = self._refine(f, g, rough, start)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
@@ -171,10 +138,8 @@ class Systems:
                 near_x, near_u = self.factors.apply(top, low)
                 x, u = _where(nearly, near_x, x), _where(nearly, near_u, u)
             if fine.any():
-                rest = fine[:, :, None]
-                near_x, near_u, *_ = self._refine(
-                    np.where(rest, top, 0.0), np.where(rest, low, 0.0)
-                )
+                f, g = (np.where(fine[:, :, None], v, 0.0) for v in (top, low))
+                near_x, near_u, *_ = self._refine(f, g)
                 x, u = _where(fine, near_x, x), _where(fine, near_u, u)
             elif k + 1 == ROUGH:
                 break
@@ -189,10 +154,10 @@ class Systems:
         scale_x, scale_u = factors.scale_x[:, None], factors.scale_u[:, None]
         size = self.size(f, g)
         x, u, top, low = f * 0.0, g * 0.0, f, g
-        known = np.zeros_like(size, dtype=bool)
+        begun = np.zeros_like(size, dtype=bool)
         if start is not None and start[1].any():
-            known[:] = start[1][:, None]
-            x, u = _where(known, start[0].x, x), _where(known, start[0].u, u)
+            begun[:] = start[1][:, None]
+            x, u = _where(begun, start[0].x, x), _where(begun, start[0].u, u)
             Kx, Ku = self.product(x, u)
             top, low = f - Kx, g - Ku
         best_x, best_u, last_x, last_u = x, u, x * 0.0, u * 0.0
@@ -209,7 +174,7 @@ class Systems:
             better = going & ((now < least) | rounded | (k == 0))
             best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
             last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            enough = known | (k > 0)  # two steps from 0: small entries of the first may be rounding
+            enough = begun | (k > 0)  # two steps from 0: small entries of the first may be rounding
             drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
             drifts = np.where(going & enough, drifting, drifts)
             going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)

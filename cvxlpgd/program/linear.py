@@ -67,17 +67,13 @@ class Linear:
             columns, weights = np.zeros(rows, dtype=np.intp), np.zeros(rows)
             columns[has], weights[has] = self.matrix.indices[places], self.matrix.data[places]
             in_order = rows == n and np.array_equal(columns, np.arange(n))
-            gathers.append(
-                (None if in_order else columns, None if (weights == 1).all() else weights)
-            )
+            ones = (weights == 1).all()
+            gathers.append((None if in_order else columns, None if ones else weights))
         return tuple(gathers)
 
     def _elsewhere(self, vectors: Array) -> Array:
         """Mv in another namespace than NumPy's."""
-        entries = self.matrix.tocoo()
-        weights = array_namespace(vectors).asarray(
-            entries.data, dtype=vectors.dtype, device=vectors.device
-        )
-        return scatter(
-            vectors, weights * vectors[:, entries.col], entries.row, self.matrix.shape[0]
-        )
+        entries, xp = self.matrix.tocoo(), array_namespace(vectors)
+        weights = xp.asarray(entries.data, dtype=vectors.dtype, device=vectors.device)
+        terms = weights * vectors[:, entries.col]
+        return scatter(vectors, terms, entries.row, self.matrix.shape[0])

@@ -50,26 +50,15 @@ def rounding(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
     P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(z.x), np.abs(z.y)
     f = product(structure.P, P, x) + np.abs(w.q) + transposed_product(structure.A, A, y)
     g = product(structure.A, A, x) + np.abs(z.s) + np.abs(w.b)
-    unit = np.finfo(float).eps
-    return unit * f, unit * g
+    return np.finfo(float).eps * f, np.finfo(float).eps * g
 
 
 class Matrices:
     """A batch's matrices K at some pairs.
 
     Rows are those of stretch B t: a curved direction is divided by the root of its compliance, so
-    that -C is -1 there and 0 on active rows; free rows are 0.
-
-    Parameters
-    ----------
-    program : ConeProgram
-    pairs : Pairs
-
-    Attributes
-    ----------
-    held, curved, easy : bool arrays (batch, m)
-        Rows that are not free; those of them with a compliance; those that can be eliminated.
-    stretch : array (batch, m)
+    that -C is -1 there and 0 on active rows; free rows are 0. Of rows, bool (batch, m), `held` are
+    not free, `curved` those of them with a compliance, `easy` those that can be eliminated.
     """
 
     def __init__(self, program: ConeProgram, pairs: Pairs) -> None:
@@ -90,7 +79,7 @@ class Matrices:
         return Matrices(self.program.take(index), self.pairs.take(index))
 
     def dual(self, u: Stack) -> Stack:
-        """Y_dot of u: t B' stretch u."""
+        """The y_dot of u: t B' stretch u."""
         turned = self.pairs.turn(self.program.structure, self.stretch[:, None] * u, transposed=True)
         return self.pairs.weights[:, None] * turned
 
@@ -117,7 +106,7 @@ class Matrices:
         return products(self.program.structure.P, self.program.data.P, x)
 
     def side(self, g: Stack) -> Stack:
-        """Stretch B t g, 0 where that is nothing but rounding of its terms."""
+        """The product stretch B t g, 0 where that is nothing but rounding of its terms."""
         structure, scaled = self.program.structure, self.pairs.weights[:, None] * g
         out = self.pairs.turn(structure, scaled)
         if out is not scaled:

@@ -39,10 +39,10 @@ def latest_per_structure(
 
         @wraps(work_out)
         def recall(structure: Structure, key: Key) -> Fact:
-            known = latest.get(structure)
-            if known is None or not same(known[0], key):
-                known = latest[structure] = key, work_out(structure, key)
-            return known[1]
+            pair = latest.get(structure)
+            if pair is None or not same(pair[0], key):
+                pair = latest[structure] = key, work_out(structure, key)
+            return pair[1]
 
         return recall
 

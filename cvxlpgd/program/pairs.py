@@ -23,22 +23,14 @@ NOISE = 1e-2  # of the size that the data suggest: a y or s below this share is 
 class Pairs(NamedTuple):
     """A batch's complementary pairs and how they move, in the rows' weighted units.
 
-    Parameters
-    ----------
-    weights : array (batch, m)
-        t, such that t s and y / t are of about one size; one for each curved cone.
-    y, s : arrays (batch, m)
-        The pairs in their own units.
-    compliance : array (batch, m)
-        Of each direction, 0 where it is active and infinite where it is free.
-    directions : list of array or None
-        For each block of cones, (batch, count, rows, rows); None where they are the rows.
+    All are arrays (batch, m) but `directions`: for each block of cones (batch, count, rows, rows),
+    None where they are the rows.
     """
 
-    weights: np.ndarray
-    y: np.ndarray
+    weights: np.ndarray  # t, such that t s and y / t are of about one size; equal in a curved cone
+    y: np.ndarray  # in its own units, and s too
     s: np.ndarray
-    compliance: np.ndarray
+    compliance: np.ndarray  # of each direction: 0 where it is active, infinite where it is free
     directions: list[np.ndarray | None]
 
     @classmethod
@@ -59,16 +51,13 @@ class Pairs(NamedTuple):
             y, s = y + np.maximum(shift, 0.0), s + np.maximum(-shift, 0.0)
         y_new, s_new, compliance = np.empty_like(y), np.empty_like(s), np.empty_like(y)
         directions: list[np.ndarray | None] = []
-        for cone, first, count in structure.blocks:
-            rows = slice(first, first + cone.rows * count)
-            shape = (len(y), count, cone.rows)
+        for cone, rows, *parts in structure.split(y, s):
             if isinstance(cone, Zero | NonNeg):
                 y_new[:, rows] = rows_alone.y[:, rows] / weights[:, rows]
                 s_new[:, rows] = rows_alone.s[:, rows] * weights[:, rows]
                 compliance[:, rows] = rows_alone.compliance[:, rows]
                 directions.append(None)
                 continue
-            parts = (v[:, rows].reshape(shape) for v in (y, s))
             pair: Linearization = cone.linearize(*parts)
             y_new[:, rows] = pair.y.reshape(len(y), -1)
             s_new[:, rows] = pair.s.reshape(len(y), -1)
@@ -140,20 +129,16 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
         y_size = np.maximum(norm(z.y * rows), NOISE * q)
         s_size = np.maximum(norm(z.s / rows), NOISE * (norm(w.b / rows) + norm(z.x)))
         diagonal = structure.P.rows == structure.P.cols
-        curvature = norm(
-            w.P[:, diagonal]
-        )  # where all costs are 0: a dual variable's size beside a slack's
+        # where all costs are 0: a dual variable's size beside a slack's
+        curvature = norm(w.P[:, diagonal])
         mean = np.maximum(y_size / s_size, NOISE * curvature)
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         squares = mean / rows**2
-        for cone, first, count in structure.blocks:
+        for cone, span, y, s, sizes in structure.split(z.y, z.s, rows):
             if is_diagonal(cone):
                 continue
-            span = slice(first, first + cone.rows * count)
-            y, s = (v[:, span].reshape(len(v), count, cone.rows) for v in (z.y, z.s))
-            usual = mean / (rows[:, span].reshape(len(rows), count, -1) ** 2).mean(axis=-1)
-            own = norm(y) / norm(s)
-            known = (norm(y) > 0) & (norm(s) > 0)
-            own = np.where(known, np.clip(own, usual / APART, usual * APART), usual)
+            usual = mean / (sizes**2).mean(axis=-1)
+            own = np.clip(norm(y) / norm(s), usual / APART, usual * APART)
+            own = np.where((norm(y) > 0) & (norm(s) > 0), own, usual)
             squares[:, span] = np.repeat(own, cone.rows, axis=1)
     return np.asarray(np.sqrt(squares))

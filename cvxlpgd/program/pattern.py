@@ -36,10 +36,9 @@ class Pattern:
     @classmethod
     def of(cls, shape: tuple[int, int], rows: Iterable[int], cols: Iterable[int]) -> Pattern:
         """The pattern of these positions, sorted, each once."""
-        flat = np.unique(
-            np.asarray(cols, dtype=np.int64) * shape[0] + np.asarray(rows, dtype=np.int64)
-        )
-        return cls(shape, flat % max(shape[0], 1), flat // max(shape[0], 1))
+        row, col = (np.asarray(v, dtype=np.int64) for v in (rows, cols))
+        flat, height = np.unique(col * shape[0] + row), max(shape[0], 1)
+        return cls(shape, flat % height, flat // height)
 
     @property
     def size(self) -> int:
@@ -139,9 +138,8 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
         return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
     if len(values) == 1:
         return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
-    return (_diagonal(sp.csc_array, pattern, values, pattern.shape) @ x.ravel()).reshape(
-        len(x), pattern.shape[0]
-    )
+    whole = _diagonal(sp.csc_array, pattern, values, pattern.shape)
+    return (whole @ x.ravel()).reshape(len(x), pattern.shape[0])
 
 
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
@@ -167,9 +165,8 @@ def products(
         return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
     if len(values) == 1:
         of = transposed_product if transposed else product
-        return np.asarray(of(pattern, values, v.reshape(batch * columns, -1))).reshape(
-            batch, columns, size
-        )
+        flat = of(pattern, values, v.reshape(batch * columns, -1))
+        return np.asarray(flat).reshape(batch, columns, size)
     kind, shape = (sp.csr_array, (cols, rows)) if transposed else (sp.csc_array, (rows, cols))
     vectors = v.swapaxes(1, 2).reshape(-1, columns)
     out = _diagonal(kind, pattern, values, shape) @ vectors

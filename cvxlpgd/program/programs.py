@@ -19,18 +19,13 @@ from cvxlpgd.program.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class Residuals:
-    """How far a point is from optimal, relative, the same for all solvers; arrays (batch,).
+    """How far a point is from optimal, relative, the same for all solvers; arrays (batch,)."""
 
-    primal : max(|Ax + s - b|, distance of s to K) / (1 + |b|)
-    dual : max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
-    gap : |x'Px + q'x + b'y| / (1 + |objective|)
-    own : the largest of the three in the data's own units, without the 1
-        Of inactive rows' data, which say nothing of the solution's size, none counts.
-    """
-
-    primal: Array
-    dual: Array
-    gap: Array
+    primal: Array  # max(|Ax + s - b|, distance of s to K) / (1 + |b|)
+    dual: Array  # max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
+    gap: Array  # |x'Px + q'x + b'y| / (1 + |objective|)
+    # the largest of the three in the data's own units, without the 1; of inactive rows' data, which
+    # say nothing of the solution's size, none counts
     own: Array
 
     @property
@@ -104,10 +99,7 @@ class ConeProgram:
     def _cone_distances(self, z: Point) -> tuple[Array, Array]:
         xp = array_namespace(z.x)
         outside = dual_outside = z.x[:, 0] * 0.0
-        for cone, first, count in self.structure.blocks:
-            rows = slice(first, first + cone.rows * count)
-            s = xp.reshape(z.s[:, rows], (len(z.s), count, cone.rows))
-            y = xp.reshape(z.y[:, rows], (len(z.y), count, cone.rows))
+        for cone, _, s, y in self.structure.split(z.s, z.y):
             outside = xp.maximum(outside, norm(distance(cone, s)))
             dual_outside = xp.maximum(dual_outside, norm(dual_distance(cone, y)))
         return outside, dual_outside

@@ -20,26 +20,15 @@ TOLERATED = 1e-5  # violation by fixed values, relative to 1 + |b|: that of sing
 class Restriction:
     """The programs over the other columns when some are fixed.
 
-        minimize ½f'P_FF f + (q_F + P_FJ x_J)'f   subject to  A_F f + s = b - A_J x_J,  s in K
-
-    Parameters
-    ----------
-    fixed, free : int arrays
-        The columns J and F of x.
-    left : Structure
-        Of the programs over F: the same rows and cones.
-    P, A : int arrays
-        Which entries of the whole patterns those of `left` are.
-    unreached : bool array (m,)
-        Rows that no free column reaches: they hold or they do not.
+    minimize ½f'P_FF f + (q_F + P_FJ x_J)'f   subject to  A_F f + s = b - A_J x_J,  s in K
     """
 
-    fixed: np.ndarray
-    free: np.ndarray
-    left: Structure
-    P: np.ndarray
+    fixed: np.ndarray  # the columns J of x
+    free: np.ndarray  # the columns F
+    left: Structure  # of the programs over F: the same rows and cones
+    P: np.ndarray  # which entries of the whole pattern those of `left` are; A too
     A: np.ndarray
-    unreached: np.ndarray
+    unreached: np.ndarray  # rows that no free column reaches, bool (m,): they hold or do not
 
     @classmethod
     def of(cls, structure: Structure, columns: np.ndarray) -> Restriction:

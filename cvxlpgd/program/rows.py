@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
+from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.cones.registry import position
 from cvxlpgd.errors import UnsuitableSolver
@@ -67,18 +67,19 @@ def exponential(structure: Structure, order: tuple[int, int, int]) -> Order:
     return Order(rows)
 
 
-def scs_cones(structure: Structure) -> dict[str, object]:
-    """The cones as the dictionary that SCS and its relatives read.
+def unknown_cone(cone: Cone, to: str) -> UnsuitableSolver:
+    """The error of a cone that a solver, or a form of programs, has no word for."""
+    return UnsuitableSolver(
+        f"{type(cone).__name__} cones are unknown to {to}; choose another solver"
+    )
 
-    Raises
-    ------
-    UnsuitableSolver
-        For a cone that the dictionary has no word for.
-    """
+
+def scs_cones(structure: Structure) -> dict[str, object]:
+    """The cones as the dictionary that SCS and its relatives read; unknown ones are refused."""
     cones: dict[type, list[Any]] = {kind: [] for kind in (Zero, NonNeg, SOC, PSD, Exp, Pow)}
     for cone in structure.cones:
         if type(cone) not in cones:
-            raise UnsuitableSolver(f"{type(cone).__name__} cones are unknown to SCS's relatives")
+            raise unknown_cone(cone, "SCS and its relatives")
         cones[type(cone)].append(cone)
     return {
         "z": sum(cone.rows for cone in cones[Zero]),
@@ -96,23 +97,12 @@ class Lift:
 
     The variables are (x, t); the new rows stand where second-order rows end. At a solution
     t = ½x'Px, the new slack is (t + ½, t - ½, Rx) and its dual (t + ½, ½ - t, -Rx).
-
-    Parameters
-    ----------
-    program : ConeProgram
-        The lifted programs, one more variable.
-    rows : int array
-        Where the original rows are among the lifted ones.
-    lifted : int array
-        Where the new rows are.
-    roots : array (batch or 1, k, n)
-        R of each sample, P = R'R.
     """
 
-    program: ConeProgram
-    rows: np.ndarray
-    lifted: np.ndarray
-    roots: np.ndarray
+    program: ConeProgram  # the lifted programs, one more variable
+    rows: np.ndarray  # where the original rows are among the lifted ones
+    lifted: np.ndarray  # where the new rows are
+    roots: np.ndarray  # R of each sample (batch or 1, k, n), P = R'R
 
 
 def lift(program: ConeProgram) -> Lift:
@@ -123,48 +113,47 @@ def lift(program: ConeProgram) -> Lift:
     UnsuitableSolver
         For a cone without a place in the order of rows.
     """
-    structure, w = program.structure, program.data
-    n, m = structure.n, structure.m
-    active = np.unique(structure.P.cols)
+    structure, w, n, m = program.structure, program.data, program.structure.n, program.structure.m
+    active, roots = _roots(structure.P, w.P)
     k = len(active)
-    dense = np.zeros((len(w.P), k, k))
-    place = np.searchsorted(active, structure.P.rows), np.searchsorted(active, structure.P.cols)
-    dense[:, place[0], place[1]] = w.P
-    values, vectors = np.linalg.eigh(dense)
-    roots = np.zeros((len(w.P), k, n))
-    # the symmetric root: it is continuous in P, and diagonal where P is
-    weighted = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    roots[:, :, active] = weighted @ np.swapaxes(vectors, 1, 2)
-
     last = position(SOC)
     earlier = [cone for cone in structure.cones if position(type(cone)) <= last]
     first, before = sum(cone.rows for cone in earlier), len(earlier)
-    cones = (*earlier, SOC(k + 2), *structure.cones[before:])
     rows = np.concatenate([np.arange(first), np.arange(first, m) + k + 2])
     lifted = first + np.arange(k + 2)
 
     batch = max(len(w.A), len(w.P))
     new_rows = np.concatenate([rows[structure.A.rows], lifted[:2], np.repeat(lifted[2:], k)])
     new_cols = np.concatenate([structure.A.cols, [n, n], np.tile(active, k)])
-    pattern = Pattern.of((m + k + 2, n + 1), new_rows, new_cols)
-    entries = np.concatenate(
-        [
-            np.broadcast_to(w.A, (batch, structure.A.size)),
-            np.full((batch, 2), -1.0),
-            np.broadcast_to(-roots[:, :, active].reshape(len(w.P), -1), (batch, k * k)),
-        ],
-        axis=1,
-    )
-    order = np.argsort(new_cols * (m + k + 2) + new_rows)
+    values = (w.A, np.full((1, 2), -1.0), -roots[:, :, active].reshape(len(w.P), -1))
+    entries = np.concatenate([np.broadcast_to(v, (batch, v.shape[1])) for v in values], axis=1)
     b = np.zeros((len(w.b), m + k + 2))
-    b[:, rows] = w.b
-    b[:, lifted[:2]] = 0.5, -0.5
-    empty = Pattern.of((n + 1, n + 1), [], [])
-    none = np.zeros(0, dtype=int)
-    lifted_structure = Structure(
-        empty, pattern, cones, structure.integer, structure.boolean,
-        Data(none, none, none, none), np.append(structure.user, 0.0),
-    )  # fmt: skip
+    b[:, rows], b[:, lifted[:2]] = w.b, (0.5, -0.5)
     q = np.concatenate([w.q, np.ones((len(w.q), 1))], axis=1)
+    order, none = np.argsort(new_cols * (m + k + 2) + new_rows), np.zeros(0, dtype=int)
+    lifted_structure = Structure(
+        P=Pattern.of((n + 1, n + 1), [], []),
+        A=Pattern.of((m + k + 2, n + 1), new_rows, new_cols),
+        cones=(*earlier, SOC(k + 2), *structure.cones[before:]),
+        integer=structure.integer,
+        boolean=structure.boolean,
+        varying=Data(none, none, none, none),
+        user=np.append(structure.user, 0.0),
+    )
     data = Data(np.zeros((1, 0)), q, entries[:, order], b)
     return Lift(ConeProgram(lifted_structure, data), rows, lifted, roots)
+
+
+def _roots(P: Pattern, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k columns of P that have entries, and its symmetric roots R (batch or 1, k, n).
+
+    That root is continuous in P, and diagonal where P is.
+    """
+    active = np.unique(P.cols)
+    dense = np.zeros((len(values), len(active), len(active)))
+    dense[:, np.searchsorted(active, P.rows), np.searchsorted(active, P.cols)] = values
+    squares, vectors = np.linalg.eigh(dense)
+    weighted = vectors * np.sqrt(np.maximum(squares, 0.0))[:, None, :]
+    roots = np.zeros((len(values), len(active), P.shape[1]))
+    roots[:, :, active] = weighted @ np.swapaxes(vectors, 1, 2)
+    return active, roots

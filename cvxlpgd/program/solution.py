@@ -106,8 +106,8 @@ class Solution:
         )
 
     def replace_samples(self, index: np.ndarray, other: Solution, better: np.ndarray) -> Solution:
-        """The same, but where `better`, bool (samples of `other`,), the samples at `index`, ints of
-        that length, are those of `other`.
+        """This solution, whose samples at `index`, ints (k,), are those of `other`, a solution of k
+        samples, where `better`, bool (k,).
         """
         source = np.arange(len(self.messages))
         source[index[better]] = len(source) + np.flatnonzero(better)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import groupby
@@ -66,6 +67,20 @@ class Structure:
             first += cone.rows * count
         return tuple(runs)
 
+    def split(self, *arrays: Any) -> Iterator[tuple[Any, ...]]:
+        """(cone, rows, *parts) of each run of equal cones, rows a slice.
+
+        The parts (batch, count, cone.rows) are those of arrays (batch, m).
+        """
+        for cone, first, count in self.blocks:
+            rows = slice(first, first + cone.rows * count)
+            yield cone, rows, *(v[:, rows].reshape(len(v), count, cone.rows) for v in arrays)
+
+    def rows_of(self, *kinds: type) -> np.ndarray:
+        """Which rows are of cones of these kinds, bool (m,)."""
+        chosen = np.array([isinstance(cone, kinds) for cone in self.cones], dtype=bool)
+        return np.repeat(chosen, np.array([cone.rows for cone in self.cones], dtype=int))
+
     @cached_property
     def polyhedral(self) -> bool:
         """Whether all rows are equations and inequalities."""
@@ -74,9 +89,7 @@ class Structure:
     @cached_property
     def inequalities(self) -> np.ndarray:
         """Which rows are inequalities, bool (m,)."""
-        return np.concatenate([
-            np.full(cone.rows * count, isinstance(cone, NonNeg)) for cone, _, count in self.blocks
-        ] or [np.zeros(0, dtype=bool)])  # fmt: skip
+        return self.rows_of(NonNeg)
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what follows from them."""

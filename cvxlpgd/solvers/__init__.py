@@ -2,7 +2,7 @@
 
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
-from cvxlpgd.solvers.daqp.solver import DAQP
+from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs.solver import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau

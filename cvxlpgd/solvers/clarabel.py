@@ -11,12 +11,12 @@ import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Status, Structure
-from cvxlpgd.program.rows import Order, upper_triangle
+from cvxlpgd.program.rows import Order, unknown_cone, upper_triangle
 from cvxlpgd.solvers.options import Configured, Options, set_fields
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 
-_STATUS = {
+STATUS = {
     "Solved": Status.SOLVED,
     "AlmostSolved": Status.INACCURATE,
     "InsufficientProgress": Status.INACCURATE,
@@ -131,7 +131,7 @@ class _Setup:
                 break
         answer = min(reversed(answers), key=_distance)  # the last one if none has a point
         message = str(answer.status)
-        status = _STATUS.get(message, Status.FAILED)
+        status = STATUS.get(message, Status.FAILED)
         if status == Status.FAILED:
             return Answer(status, iterations=answer.iterations, message=message)
         if status == Status.UNBOUNDED:  # x is a ray, as y is of an infeasible program
@@ -156,7 +156,7 @@ class _Setup:
 
 def _distance(answer: Any) -> float:
     """About how far a point is from the solution; infinite for a status without a point."""
-    if _STATUS.get(str(answer.status)) not in (Status.SOLVED, Status.INACCURATE):
+    if STATUS.get(str(answer.status)) not in (Status.SOLVED, Status.INACCURATE):
         return np.inf
     gap = abs(answer.obj_val - answer.obj_val_dual) / (1 + abs(answer.obj_val))
     return float(max(answer.r_prim, answer.r_dual, gap**0.5))
@@ -182,4 +182,4 @@ def _cone(clarabel: Any, cone: Cone) -> Any:
             return clarabel.ExponentialConeT()
         case Pow():
             return clarabel.PowerConeT(cone.alpha)
-    raise TypeError(cone)
+    raise unknown_cone(cone, "Clarabel")

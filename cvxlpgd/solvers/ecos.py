@@ -15,7 +15,7 @@ from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.program.rows import exponential, lift, scs_cones
 from cvxlpgd.solvers.options import Configured, Options
-from cvxlpgd.solvers.run.each import Answer, sample, solve_each
+from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 
 _STATUS = {
     0: Status.SOLVED,
@@ -64,11 +64,12 @@ class ECOS(Configured):
 
         def around(i: int, center: np.ndarray) -> Answer:
             """The solution as center + x: q + P center, b - A center, and P as it is."""
-            w, (_, q, A, b) = sample(program, i), sample(ordered, i)
-            q, b = q.copy(), b.copy()
+            w, own = sample(program, i), sample(ordered, i)
+            q, b = own.q.copy(), own.b.copy()
             q[:n] += w.P @ center
             b[places] -= w.A @ center
-            status, x, y, s, info = _ecos_solution(ecos, q, A, b, cones, settings)
+            centered = own._replace(q=q, b=b)
+            status, x, y, s, info = _ecos_solution(ecos, centered, cones, settings)
             if status not in (Status.SOLVED, Status.INACCURATE):
                 return Answer(status, iterations=info["iter"], message=info["infostring"])
             x = center + x[:n]
@@ -90,14 +91,10 @@ class ECOS(Configured):
 
 
 def _ecos_solution(
-    ecos: Any,
-    q: np.ndarray,
-    A: sp.csc_matrix,
-    b: np.ndarray,
-    cones: dict[str, Any],
-    settings: dict[str, Any],
+    ecos: Any, ordered: Sample, cones: dict[str, Any], settings: dict[str, Any]
 ) -> tuple[Status, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
     """(status, x, y, s, info): zero rows are ECOS's A and b, the others its G and h."""
+    _, q, A, b = ordered
     zeros, rows = cones["z"], sp.csr_matrix(A)
     G, h, dims = rows[zeros:], b[zeros:], {"l": cones["l"], "q": cones["q"], "e": cones["ep"]}
     if not len(h):  # without G an unbounded program is a numerical problem to ECOS: 0 x <= 1

@@ -21,26 +21,13 @@ COUNTS = frozenset({"max_iters", "max_iter", "iter_limit"})  # of iterations, as
 
 @dataclass(frozen=True)
 class Options:
-    """The options that a solver knows.
+    """The options that a solver knows."""
 
-    Parameters
-    ----------
-    text : str
-        Its own names of all of them, with spaces between.
-    defaults : dict
-        Where ours are not the solver's own; all tolerances are among them.
-    tolerances : tuple of str
-        Those that "eps" sets.
-    time_limit : str or None
-        Its name of "time_limit", where it has one in seconds.
-    choices : dict
-        The texts that an option may be, for options of the adapter itself.
-    """
-
-    text: str
-    defaults: Mapping[str, Any]
-    tolerances: tuple[str, ...]
-    time_limit: str | None = None
+    text: str  # its own names of all of them, with spaces between
+    defaults: Mapping[str, Any]  # where ours are not the solver's own, and of all tolerances
+    tolerances: tuple[str, ...]  # those that "eps" sets
+    time_limit: str | None = None  # its name of "time_limit", where it has one in seconds
+    # the texts that an option may be, for options of the adapter itself
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
@@ -81,7 +68,7 @@ class Configured:
         object.__setattr__(self, "options", tuple(sorted(own.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
+        """This solver with more options."""
         return type(self)(**(dict(self.options) | dict(options)))
 
     @property
@@ -97,13 +84,7 @@ class Configured:
 
 
 def set_fields(name: str, settings: Any, options: Mapping[str, Any]) -> None:
-    """Set fields of a solver's own settings object.
-
-    Raises
-    ------
-    InvalidOption
-        For a value that the solver, whose name this is, does not take.
-    """
+    """Set fields of a solver's settings; InvalidOption for a value that it does not take."""
     for option, value in options.items():
         try:
             setattr(settings, option, value)
@@ -120,18 +101,8 @@ def checked_options(
 ) -> dict[str, Any]:
     """The solver's own options of a mapping that may also say "eps" and "time_limit".
 
-    Parameters
-    ----------
-    name : str
-        The solver's, for messages.
-    given : mapping
-        What the user said.
-    known : frozenset of str
-        All names that the solver knows.
-    tolerances : tuple of str
-        Those that "eps" sets.
-    time_limit : str or None
-        The solver's own name of "time_limit", None where it has none.
+    The solver is called `name` in messages. It has the options `known`, of which "eps" sets
+    `tolerances`, and calls "time_limit" by the name `time_limit`; None if it has none.
 
     Raises
     ------

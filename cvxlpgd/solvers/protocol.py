@@ -48,8 +48,8 @@ class Solver(Protocol):
         """The relative KKT residual that its options ask for."""
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options: its own names, and "eps" for all tolerances,
-        "verbose", "time_limit" in seconds. Raises InvalidOption for a name it does not have.
+        """This solver with more options: its own names, "eps" for all tolerances, "verbose",
+        "time_limit" in seconds. Raises InvalidOption for a name that it does not have.
         """
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
@@ -70,10 +70,9 @@ def is_installed(solver: Solver) -> bool:
 
 
 def missing_cones(solver: Solver, structure: Structure) -> list[str]:
-    """What of a structure the solver cannot take, in words."""
-    missing = sorted({type(cone).__name__ for cone in structure.cones
-                      if type(cone) not in solver.cones})  # fmt: skip
-    words = [f"{cone} cones" for cone in missing]
+    """The parts of a structure that the solver cannot take, cones and others, in words."""
+    kinds = {type(cone) for cone in structure.cones} - solver.cones
+    words = [f"{name} cones" for name in sorted(kind.__name__ for kind in kinds)]
     if structure.P.size and not solver.quadratic:
         words.append("a quadratic objective")
     if structure.mixed_integer and not solver.integer:
@@ -84,12 +83,7 @@ def missing_cones(solver: Solver, structure: Structure) -> list[str]:
 
 
 def require(solver: Solver, structure: Structure) -> None:
-    """Raise unless the solver is installed and can take the structure.
-
-    Raises
-    ------
-    SolverNotInstalled, UnsuitableSolver
-    """
+    """Raise SolverNotInstalled, or UnsuitableSolver where it cannot take the structure."""
     if not is_installed(solver):
         modules = " ".join(solver.requires)
         raise SolverNotInstalled(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cvxlpgd.solvers.clarabel import Clarabel
-from cvxlpgd.solvers.daqp.solver import DAQP
+from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
@@ -19,20 +19,11 @@ from cvxlpgd.solvers.scs import SCS
 
 @dataclass(frozen=True)
 class SolverRow:
-    """A solver of the library.
+    """A solver of the library."""
 
-    Parameters
-    ----------
-    adapter : () -> Solver
-        Its class, which without arguments makes the solver with its default options.
-    extra : str or None
-        The extra of pyproject.toml that installs what it requires; None if the library does.
-    refined : () -> Solver, optional
-        What solver=None asks in its place where solutions are to be refined; itself if not given.
-    """
-
-    adapter: Callable[[], Solver]
-    extra: str | None = None
+    adapter: Callable[[], Solver]  # its class, which makes the solver with its default options
+    extra: str | None = None  # of pyproject.toml, where the library does not require it itself
+    # what solver=None asks in its place where solutions are to be refined; itself if None
     refined: Callable[[], Solver] | None = None
 
 

@@ -15,14 +15,17 @@ from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.restriction import Restriction
 from cvxlpgd.program.rows import lift, scs_cones
 from cvxlpgd.program.solution import Solution
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
+from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS, Moreau
+from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.protocol import require
+from cvxlpgd.solvers.run.each import sample
 from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.helpers.recipes import rotated
 
 BATCH, N = 3, 4
 SOLVERS = (SCS(), Clarabel(), ECOS(), HiGHS(), OSQP(), PIQP(), DAQP(), CVXPY("CLARABEL"))
+ADAPTERS = (*SOLVERS, Moreau())  # what it refuses it does not need to be installed for
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,18 @@ def test_solvers_refuse_it_by_name(solver, name: str) -> None:
 
 
 @every_pair
-@pytest.mark.parametrize("solver", [SCS(), ECOS(), HiGHS(), OSQP(), PIQP(), DAQP()], ids=repr)
+@pytest.mark.parametrize("solver", ADAPTERS, ids=lambda solver: solver.name)
 def test_solvers_that_nobody_asked_first_refuse_it_too(solver, name: str) -> None:
     _, program = over(*PAIRS[name])
     with pytest.raises(UnsuitableSolver, match=name):
         solver.solve(program)
+
+
+@pytest.mark.parametrize("cone", [NonPos(1), NonPos(3), rotated(3)], ids=repr)
+def test_a_problem_of_cvxpy_takes_no_other_cone_for_one_of_its_own(cone: Cone) -> None:
+    program = dense(np.zeros((1, N)), np.ones((1, cone.rows, N)), np.ones((1, cone.rows)), (cone,))
+    with pytest.raises(UnsuitableSolver, match=type(cone).__name__):
+        SampleProblem(program.structure, sample(program, 0), pinned=False)
 
 
 @every_pair

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from cvxlpgd.program import Point, product, products
-from cvxlpgd.program.kkt import Motions, Systems, conditions, rounding
+from cvxlpgd.program.kkt import Motions, Systems
+from cvxlpgd.program.matrices import conditions, rounding
 
 MARGIN = 10.0  # times the rounding that random signs show
 

@@ -10,7 +10,6 @@ factors, `regular` where K is known to have no null space, both bool (samples,).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -75,9 +74,7 @@ class Dense:
         self.scale_x, self.scale_u = self.scale[:, :k].ravel(), self.scale[:, k:].ravel()
         M *= self.scale[:, :, None] * self.scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
-        self.factors = _factors(
-            len(M), M.shape[1], lambda i: lapack.dgetrf(M[i].T, overwrite_a=True)
-        )
+        self.factors = _lu_factors(M)
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
         self.regular = np.zeros(len(M), dtype=bool)
 
@@ -103,9 +100,7 @@ class Square:
         self.rows, self.cols = pair_scales_of(G)
         self.scale_x, self.scale_u = self.cols.ravel(), self.rows.ravel()
         G = G * self.rows[:, :, None] * self.cols[:, None]
-        self.factors = _factors(
-            len(G), G.shape[1], lambda i: lapack.dgetrf(G[i].T, overwrite_a=True)
-        )
+        self.factors = _lu_factors(G)
         pivots = np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in self.factors])
         self.regular = pivots > SAFE
         self.faulty = ~self.regular
@@ -135,16 +130,9 @@ class Entries(NamedTuple):
 class Sparse:
     """The cores of sparse matrices: G alone where a linear program's is square and regular, else K.
 
-    Parameters
-    ----------
-    samples : int array
-    cols, rows : lists of int arrays
-        Each sample's.
-    H, G : Entries
-        `sample` counts within `samples`; rows and columns within the core.
-    rigid : bool array (all rows of all samples,)
-    linear : bool
-        Whether H is 0 whatever the values are.
+    `cols` and `rows` are each sample's. The entries of H and G count samples within `samples`, rows
+    and columns within the core. `rigid`, bool, are all rows of all samples; `linear` says whether H
+    is 0 whatever the values are.
     """
 
     def __init__(
@@ -234,17 +222,16 @@ def _part(K: sp.csc_array, data: np.ndarray, start: int, end: int, first: int) -
     return sp.csc_array((values[inside], rows[inside], indptr), shape=(size, size))
 
 
-def _factors(count: int, size: int, factor: Callable[[int], Any]) -> list[Any]:
-    """The factors of `count` matrices of this size, in threads where that pays."""
-    factors: list[Any] = [None] * count
+def _lu_factors(M: np.ndarray) -> list[Any]:
+    """The LU factors of transposed matrices, which are overwritten; in threads where that pays."""
+    factors: list[Any] = [None] * len(M)
 
-    def one(i: int) -> None:
-        factors[i] = factor(i)
+    def factor(i: int) -> None:
+        factors[i] = lapack.dgetrf(M[i].T, overwrite_a=True)
 
-    work = deque(range(count))
-    if count * size**3 > WORTH:
-        share_out(work, one)
+    if len(M) * M.shape[1] ** 3 > WORTH:
+        share_out(deque(range(len(M))), factor)
     else:
-        for i in work:
-            one(i)
+        for i in range(len(M)):
+            factor(i)
     return factors

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxlpgd.program.factors.division import Division
+from cvxlpgd.program.factors.division import Division, Remainder
 from cvxlpgd.program.factors.entries import Layout, entries
-from cvxlpgd.program.factors.remainder import Remainder
 from cvxlpgd.program.matrices import Matrices
 
 
@@ -19,10 +18,7 @@ class Divided:
 
         x_fixed = g / G,   K_core (x, u) = (f - Hx - G'u, g - Gx),   u_bound = (f - Hx - G'u) / G
 
-    Parameters
-    ----------
-    full : bool
-        Whether H is a full matrix.
+    `full` says whether H is a full matrix.
     """
 
     def __init__(self, K: Matrices, full: bool) -> None:
@@ -36,19 +32,19 @@ class Divided:
         self.layout = Layout.of(structure)
         self.H = self._curvature(matrices)
         self.bent = bool(self.curved.any())
-        self.division = Division.of(
-            (self.layout.rows, self.layout.cols), (self.values != 0) & rows[:, self.layout.rows],
-            rows, self.rigid, self._curved_columns(),
-        )  # fmt: skip
+        places = self.layout.rows, self.layout.cols
+        stored = (self.values != 0) & rows[:, self.layout.rows]
+        self.division = Division.of(places, stored, rows, self.rigid, self._curved_columns())
         self.regular, self.faulty = np.zeros(batch, dtype=bool), np.zeros(batch, dtype=bool)
         self.scale_x, self.scale_u = np.ones((batch, n)), np.ones((batch, m))
-        division, P = self.division, structure.P
-        self.cores = list(Remainder(
-            division, self.layout, self.values, self.H, P, K.program.data.P, self.rigid, full,
-            self.linear,
-        ).cores())  # fmt: skip
+        division, P, P_values = self.division, structure.P, K.program.data.P
+        self.linear = structure.polyhedral and not P.size  # no column has curvature
+        remainder = Remainder(
+            division, self.layout, self.values, self.H, P, P_values, self.rigid, full, self.linear
+        )
+        self.cores = list(remainder.cores())
         self.regular[~(division.kept.any(axis=1) | division.left.any(axis=1))] = True
-        empty = rows & ~self.division.left & ~self.division.bounds & ~self.division.owners
+        empty = rows & ~division.left & ~division.bounds & ~division.owners
         for core in self.cores:
             self.faulty[core.samples] = core.faulty
             self.regular[core.samples] = core.regular
@@ -88,12 +84,6 @@ class Divided:
         sample, entry = np.nonzero(P)
         curved[sample, structure.P.cols[entry]] = True
         return np.broadcast_to(curved, shape)
-
-    @property
-    def linear(self) -> bool:
-        """Whether no column has curvature, whatever the values are."""
-        structure = self.K.program.structure
-        return structure.polyhedral and not structure.P.size
 
     def _set_scales(self) -> None:
         """Scales of what is peeled off: its columns' largest other entry is about 1."""

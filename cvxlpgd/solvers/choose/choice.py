@@ -23,13 +23,7 @@ def solver_of_name(name: str) -> Solver:
 
 
 def as_solver(solver: Any, argument: str) -> Solver:
-    """A solver, or the one of this name.
-
-    Raises
-    ------
-    InvalidOption
-        For anything else, and for an unknown name.
-    """
+    """A solver, or the one of this name; InvalidOption for anything else and unknown names."""
     if isinstance(solver, str):
         try:
             return solver_of_name(solver)
@@ -93,15 +87,18 @@ def choose_solver(
 
 
 def _suitable(names: Iterable[str], structure: Structure, refined: bool) -> list[Solver]:
-    """Those of the solvers that are installed and take the structure, refined if so wanted."""
-    rows = {name: SOLVERS.get(name) for name in names}
-    solvers = [row.refined() if refined and row and row.refined else solver_of_name(name)
-               for name, row in rows.items()]  # fmt: skip
+    """The solvers that are installed and take the structure, refined if so wanted."""
+
+    def solver(name: str) -> Solver:
+        row = SOLVERS.get(name)
+        return row.refined() if refined and row and row.refined else solver_of_name(name)
+
+    solvers = map(solver, names)
     return [s for s in solvers if is_installed(s) and not missing_cones(s, structure)]
 
 
 def _with_options(solvers: Iterable[Solver], options: Mapping[str, Any]) -> Solver:
-    """Those of the solvers that have the options, one after the other; InvalidOption if none."""
+    """The solvers that have the options, one after the other; InvalidOption if none has."""
     refusals: dict[str, str] = {}
     have: list[Solver] = []
     for candidate in solvers:

@@ -26,29 +26,16 @@ LINEAR, LINEAR_DENSE, LINEAR_SHARE = 40, 150, 0.2  # the same of linear programs
 
 @dataclass(frozen=True)
 class Rule:
-    """For programs of one kind, the solvers in order.
+    """For programs of one kind, the solvers in order."""
 
-    Parameters
-    ----------
-    kind : str
-        Which programs, in words.
-    holds : Structure -> bool
-    solvers : tuple of str
-    measured : str
-        Why in this order.
-    refined : bool
-        Whether solutions are refined: all but DAQP's, which are exact. An interior point is off by
-        its barrier, 1e-7 in x and 1e-3 in a gradient where a row is nearly active.
-    warm : tuple of str
-        The order where calls start from earlier solutions; empty for the same one.
-    """
-
-    kind: str
+    kind: str  # which programs, in words
     holds: Callable[[Structure], bool]
     solvers: tuple[str, ...]
-    measured: str
+    measured: str  # why in this order
+    # Whether solutions are refined: all but DAQP's, which are exact. An interior point is off by
+    # its barrier, 1e-7 in x and 1e-3 in a gradient where a row is nearly active.
     refined: bool = False
-    warm: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()  # where calls start from earlier solutions; empty for the same order
 
 
 def _active_set(structure: Structure) -> bool:

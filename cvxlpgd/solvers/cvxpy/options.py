@@ -21,30 +21,15 @@ Names = Callable[[], frozenset[str]]
 
 @dataclass(frozen=True)
 class CvxpyRow:
-    """One solver's options.
+    """One solver's options."""
 
-    Parameters
-    ----------
-    install : str
-        What pip installs.
-    defaults : dict
-        Where CVXPY's are too loose for derivatives.
-    tolerances : tuple of str
-        Those that `eps` sets.
-    time_limit : str or None
-        Its name, where there is one in seconds.
-    names : callable or None
-        Gives all of its options; None where nobody outside the solver knows them.
-    pinned : bool
-        Whether it gets the row 0'x = 0 where there are no equality rows. OSQP polishes only where a
-        constraint is active, and prints that it does not.
-    """
-
-    install: str
-    defaults: dict[str, Any] = field(default_factory=dict)
-    tolerances: tuple[str, ...] = ()
-    time_limit: str | None = None
-    names: Names | None = None
+    install: str  # what pip installs
+    defaults: dict[str, Any] = field(default_factory=dict)  # where CVXPY's are too loose
+    tolerances: tuple[str, ...] = ()  # those that `eps` sets
+    time_limit: str | None = None  # its name, where there is one in seconds
+    names: Names | None = None  # gives all; None where nobody outside the solver knows them
+    # Whether it gets the row 0'x = 0 where there are no equality rows: OSQP polishes only where a
+    # constraint is active, and prints that it does not.
     pinned: bool = False
 
 
@@ -79,13 +64,10 @@ def _highs() -> frozenset[str]:
     return frozenset([*own, "highs_options", "verbose"])
 
 
-def _daqp() -> frozenset[str]:
-    return frozenset(
-        "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound "
-        "eps_prox eta_prox verbose".split()
-    )
-
-
+_DAQP = (
+    "primal_tol dual_tol zero_tol pivot_tol progress_tol cycle_tol iter_limit fval_bound eps_prox "
+    "eta_prox verbose"
+)
 TABLE = {
     "CLARABEL": _row_of(Clarabel, 1e-10, "use_quad_obj", max_threads=1),
     "SCS": _row_of(SCS, 1e-9, "use_quad_obj", eps_infeas=1e-9),
@@ -110,7 +92,8 @@ TABLE = {
         PIQP, 1e-9, "compute_timings kkt_solver num_threads preconditioner_reuse_on_update"
     ),
     "DAQP": _row(
-        "daqp", 1e-9, "primal_tol dual_tol eta_prox", None, _daqp, iter_limit=100_000
+        "daqp", 1e-9, "primal_tol dual_tol eta_prox", None, lambda: frozenset(_DAQP.split()),
+        iter_limit=100_000,
     ),
     "PROXQP": _row("proxsuite", 1e-9, "eps_abs eps_rel"),
     "QPALM": _row("qpalm", 1e-9, "eps_abs eps_rel", "time_limit", max_iter=100_000),

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from cvxlpgd.cones import PSD, SOC, Cone, Exp, NonNeg, Pow, Zero
 from cvxlpgd.cones.psd import triangle
 from cvxlpgd.program import Structure
+from cvxlpgd.program.rows import unknown_cone
 from cvxlpgd.solvers.run.each import Sample
 
 Reader = Callable[[], np.ndarray]
@@ -39,10 +40,9 @@ class SampleProblem:
             constraints.append(sp.csr_array((1, n)) @ self.x == 0)
         self.readers: list[Reader] = []
         rows_of_A = sp.csr_array(w.A)
-        for cone, first, count in structure.blocks:
-            rows = slice(first, first + cone.rows * count)
-            Ax, b = rows_of_A[rows] @ self.x, self.b[rows]
-            block, reader = _constraints(cone, count, Ax, b)
+        for cone, rows in structure.split():
+            count = (rows.stop - rows.start) // cone.rows
+            block, reader = _constraints(cone, count, rows_of_A[rows] @ self.x, self.b[rows])
             constraints += block
             self.readers.append(reader)
         self.cvxpy_problem = cp.Problem(cp.Minimize(objective), constraints)
@@ -53,11 +53,11 @@ class SampleProblem:
 
 
 def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Reader]:
-    """B - Ax in a run of equal cones, and how to read its dual."""
+    """The constraints b - Ax in a run of equal cones, and how to read their duals."""
     if isinstance(cone, Zero):
         zero = Ax == b
         return [zero], lambda: np.ravel(zero.dual_value)
-    if isinstance(cone, NonNeg) or cone.rows == 1:
+    if isinstance(cone, NonNeg) or cone in (SOC(1), PSD(1)):
         nonneg = Ax <= b
         return [nonneg], lambda: np.ravel(nonneg.dual_value)
     s = cp.reshape(b - Ax, (cone.rows, count), order="F")  # one cone in each column
@@ -67,9 +67,10 @@ def _constraints(cone: Cone, count: int, Ax: Any, b: Any) -> tuple[list[Any], Re
         constraint = cp.SOC(s[0], s[1:])
     elif isinstance(cone, Exp):
         constraint = cp.ExpCone(s[0], s[1], s[2])
-    else:
-        assert isinstance(cone, Pow)
+    elif isinstance(cone, Pow):
         constraint = cp.PowCone3D(s[0], s[1], s[2], np.full(count, cone.alpha))
+    else:
+        raise unknown_cone(cone, "CVXPY")
     parts = constraint.dual_variables
     return [constraint], lambda: np.vstack([v.value for v in parts]).ravel(order="F")
 
@@ -78,10 +79,8 @@ def _semidefinite(cone: PSD, count: int, s: Any) -> tuple[list[Any], Reader]:
     order = cone.order
     i, j = triangle(order)
     scale = np.where(i == j, 1.0, np.sqrt(0.5))
-    entries, places = (
-        np.tile(np.arange(cone.rows), 2),
-        np.concatenate([i + order * j, j + order * i]),
-    )
+    entries = np.tile(np.arange(cone.rows), 2)
+    places = np.concatenate([i + order * j, j + order * i])
     # both copies of an off-diagonal entry; a diagonal one is met twice and halved
     weights = np.tile(np.where(i == j, 0.5, scale), 2)
     unfold = sp.csr_array((weights, (places, entries)), shape=(order * order, cone.rows))

@@ -31,7 +31,7 @@ _STATUS = {
     cp.UNBOUNDED: Status.UNBOUNDED,
     cp.UNBOUNDED_INACCURATE: Status.UNBOUNDED,
 }
-_ALL = (Zero, NonNeg, SOC, PSD, Exp, Pow)
+_ALL = frozenset({Zero, NonNeg, SOC, PSD, Exp, Pow})
 _USUAL_ACCURACY = 1e-6  # of tolerances that the table does not know
 
 
@@ -75,7 +75,7 @@ class CVXPY:
         object.__setattr__(self, "options", tuple(sorted(chosen.items())))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
+        """This solver with more options."""
         return type(self)(self.name, **(dict(self.options) | flat(options)))
 
     @property
@@ -121,11 +121,12 @@ class CVXPY:
         """
         structure, data = program.structure, program.data
         kinds = frozenset(type(cone) for cone in structure.cones)
-        if not _takes(self.name, kinds, structure.P.size > 0, structure.mixed_integer):
+        quadratic = structure.P.size > 0
+        if not (kinds <= _ALL and _takes(self.name, kinds, quadratic, structure.mixed_integer)):
             raise UnsuitableSolver(
                 f"CVXPY cannot compile for {self.name} what the program needs at once: "
                 f"{', '.join(sorted(kind.__name__ for kind in kinds))} cones"
-                f"{', a quadratic objective' * (structure.P.size > 0)}"
+                f"{', a quadratic objective' * quadratic}"
                 f"{', integer variables' * structure.mixed_integer}; choose another solver"
             )
         shared, problems = len(data.P) == len(data.A) == 1, dict[int, SampleProblem]()

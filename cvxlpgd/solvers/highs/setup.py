@@ -1,4 +1,4 @@
-"""One pair of matrices in a HiGHS object: vectors in, run, answer out."""
+"""One pair of matrices in a HiGHS object: the model, vectors in, run, answer out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Status, Structure
-from cvxlpgd.solvers.highs.model import highs_model, limits
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -19,6 +18,52 @@ PRIMAL_SIMPLEX = 4
 REGULARIZED = 1e-7
 _VALUES = ("objective_function_value", "mip_dual_bound")
 _COUNTS = ("simplex_iteration_count", "qp_iteration_count")
+
+
+def highs_model(structure: Structure, bounds: Bounds, P: np.ndarray, A: np.ndarray) -> Any:
+    """A HiGHS model of one pair of matrices, values (entries,); its vectors are to be changed."""
+    import highspy
+
+    model = highspy.HighsModel()
+    lp, matrix = model.lp_, bounds.pattern.matrix(A[bounds.entries])
+    lp.num_col_, lp.num_row_ = structure.n, len(bounds.rows)
+    lp.col_cost_ = np.zeros(structure.n)
+    lp.col_lower_, lp.col_upper_ = np.zeros(structure.n), np.zeros(structure.n)
+    lp.row_lower_ = lp.row_upper_ = np.zeros(len(bounds.rows))
+    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
+    lp.a_matrix_.value_ = matrix.data
+    if structure.mixed_integer:
+        kinds = [highspy.HighsVarType.kContinuous] * structure.n
+        for j in (*structure.integer, *structure.boolean):
+            kinds[j] = highspy.HighsVarType.kInteger
+        lp.integrality_ = kinds
+    if structure.P.size:
+        lower = np.flatnonzero(structure.P.rows >= structure.P.cols)
+        counts = np.bincount(structure.P.cols[lower], minlength=structure.n)
+        hessian = model.hessian_
+        hessian.dim_ = structure.n
+        hessian.format_ = highspy.HessianFormat.kTriangular
+        hessian.start_ = np.concatenate([[0], np.cumsum(counts)])
+        hessian.index_, hessian.value_ = structure.P.rows[lower], P[lower]
+    return model
+
+
+def limits(
+    structure: Structure, bounds: Bounds, b: np.ndarray, slack: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(lower, upper) of the variables (n,) at b (m,); those of boolean ones are 0 and 1.
+
+    Bounds of integers are whole: HiGHS' presolve loses optimal points to fractional ones. By
+    `slack` a bound may miss the next whole number.
+    """
+    (lower, upper), boolean = bounds.limits(b), structure.boolean
+    integer = np.concatenate([structure.integer, boolean])
+    lower[integer] = np.ceil(lower[integer] - slack)
+    upper[integer] = np.floor(upper[integer] + slack)
+    lower[boolean] = np.maximum(lower[boolean], 0.0)
+    upper[boolean] = np.minimum(upper[boolean], 1.0)
+    return lower, upper
 
 
 class _State(NamedTuple):
@@ -59,7 +104,7 @@ class Setup:
         solver = self.solver
         solver.clearSolver()
         solver.changeColsCost(len(self.columns), self.columns, q)
-        own_b = self._move(b)
+        own_b = self._set_bounds(b)
         state = start.state if start is not None and self.linear else None
         self._begin_at(state, b)
         status, message = self._run()
@@ -82,7 +127,7 @@ class Setup:
         basis = _State(solver.getBasis(), own_b) if self.linear else None
         return Answer(status, x, y, None, iterations, message, basis)
 
-    def _move(self, b: np.ndarray) -> np.ndarray:
+    def _set_bounds(self, b: np.ndarray) -> np.ndarray:
         """Put b's bounds into the object where they are not yet, and return a b of its own."""
         if self.b is not None and np.array_equal(self.b, b):
             return self.b
@@ -99,13 +144,13 @@ class Setup:
         """Begin at an earlier basis, without presolve, or at none."""
         # with b as it was the basis stays primal feasible, and only the cost has moved
         same = state is not None and np.array_equal(state.b, b)
-        self._put("simplex_strategy", PRIMAL_SIMPLEX if same else self.simplex)
+        self._set_option("simplex_strategy", PRIMAL_SIMPLEX if same else self.simplex)
         if self.linear:
-            self._put("presolve", self.settings["presolve"] if state is None else "off")
+            self._set_option("presolve", self.settings["presolve"] if state is None else "off")
         if state is not None:
             self.solver.setBasis(state.basis)
 
-    def _put(self, name: str, value: Any) -> None:
+    def _set_option(self, name: str, value: Any) -> None:
         """Set an option where it is another one."""
         if self.options.get(name) != value:
             self.options[name] = value
@@ -116,10 +161,10 @@ class Setup:
         self._run_once()
         status, message = self._status()
         if self.structure.P.size and self._is_unset():  # mostly at a singular P: its own way
-            self._put("qp_regularization_value", REGULARIZED)
+            self._set_option("qp_regularization_value", REGULARIZED)
             self.solver.clearSolver()
             self._run_once()
-            self._put("qp_regularization_value", self.settings["qp_regularization_value"])
+            self._set_option("qp_regularization_value", self.settings["qp_regularization_value"])
             status, message = self._status()
         return status, message
 
@@ -132,9 +177,9 @@ class Setup:
         """
         status = self.solver.run()
         if status == self.highspy.HighsStatus.kError and self._is_unset():
-            self._put("threads", 0)
+            self._set_option("threads", 0)
             self.solver.run()
-            self._put("threads", self.settings["threads"])
+            self._set_option("threads", self.settings["threads"])
         elif self.settings["threads"] == 1:
             self.highspy.Highs.resetGlobalScheduler(True)
 
@@ -149,9 +194,9 @@ class Setup:
         if status == kinds.kOptimal:
             return Status.SOLVED, ""
         if status == kinds.kUnboundedOrInfeasible:
-            self._put("presolve", "off")
+            self._set_option("presolve", "off")
             self._run_once()
-            self._put("presolve", self.settings.get("presolve", "choose"))
+            self._set_option("presolve", self.settings.get("presolve", "choose"))
             status = solver.getModelStatus()
         statuses = {
             kinds.kOptimal: Status.SOLVED,
@@ -181,13 +226,7 @@ def _silent_class() -> Any:
 
 
 def set_options(solver: Any, settings: Mapping[str, Any]) -> None:
-    """Set options; the first one is silence.
-
-    Raises
-    ------
-    InvalidOption
-        For a value that HiGHS does not take.
-    """
+    """Set options, silence first; InvalidOption for a value that HiGHS does not take."""
     solver.setOptionValue("output_flag", False)
     for name, value in sorted(settings.items(), key=lambda item: item[0] == "output_flag"):
         try:

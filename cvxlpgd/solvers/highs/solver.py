@@ -55,7 +55,7 @@ class HiGHS(Configured):
             "mip_abs_gap": 0.0,
             "qp_regularization_value": 0.0,  # HiGHS' own 1e-7 moves the solution by as much
             "simplex_scale_strategy": 4,  # by powers of two: no rounding stays behind
-            "threads": 1,  # the batch is what runs in parallel; see `Setup._run`
+            "threads": 1,  # the batch is what runs in parallel; see `Setup._run_once`
             "parallel": "off",
         },
         tolerances=("primal_feasibility_tolerance", "dual_feasibility_tolerance"),

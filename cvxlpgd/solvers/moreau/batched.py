@@ -15,25 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
+from cvxlpgd.cones import SOC
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Pattern, Point, Structure
-from cvxlpgd.program.rows import upper_triangle
+from cvxlpgd.program.rows import scs_cones, upper_triangle
 from cvxlpgd.program.threads import one_thread_each
 
-SETTINGS = frozenset(
-    "solver device device_id yolo yolo_num_iters max_iter time_limit verbose".split()
-)
-IPM = frozenset(
+SETTINGS = "solver device device_id yolo yolo_num_iters max_iter time_limit verbose"
+IPM = (
     "tol_gap_abs tol_gap_rel tol_feas tol_infeas_abs tol_infeas_rel tol_ktratio "
     "max_step_fraction equilibrate_enable direct_solve_method cudss_ir_steps cudss_pivot_enable "
     "max_lu_nnz reduced_tol_gap_abs reduced_tol_gap_rel reduced_tol_feas reduced_tol_infeas_abs "
     "reduced_tol_infeas_rel reduced_tol_ktratio chordal_decomposition_enable "
-    "chordal_decomposition_merge_method".split()
+    "chordal_decomposition_merge_method"
 )
-ACTIVE_SET = frozenset(
-    "primal_tol dual_tol zero_tol pivot_tol progress_tol fval_bound iter_limit cycle_tol".split()
-)
+ACTIVE_SET = "primal_tol dual_tol zero_tol pivot_tol progress_tol fval_bound iter_limit cycle_tol"
 LONG = 100_000  # entries in a batch from which a thread of its own, 0.1 ms, is nothing to a solve
 
 
@@ -41,7 +37,7 @@ class Raw(NamedTuple):
     """What Moreau answers: its point in our rows, its words and its iterations, by sample."""
 
     point: Point
-    words: tuple[str, ...]
+    messages: tuple[str, ...]
     iterations: np.ndarray
 
 
@@ -60,17 +56,16 @@ class Batched:
         size: int,
     ) -> None:
         """Set up the values of P and A, each (size or 1, entries)."""
+        cones, self._rows = _cones(structure)
         import moreau
 
         P, A = structure.P, structure.A
-        rows = np.arange(structure.n)
-        cones, self._rows = _cones(moreau, structure)
         self._places = np.argsort(self._rows)
-        P_order, P_starts = _by_row(P, rows)
+        P_order, P_starts = _by_row(P, np.arange(structure.n))
         A_order, A_starts = _by_row(A, self._places)
         self._solver = moreau.CompiledSolver(
             structure.n, structure.m, P_starts, P.cols[P_order], A_starts, A.cols[A_order],
-            cones=cones, settings=_settings(moreau, options, size),
+            cones=moreau.Cones(**cones), settings=_settings(moreau, options, size),
         )  # fmt: skip
         # exactly symmetric, or it refuses: the upper triangle on both sides
         upper = np.where(P.rows <= P.cols, np.arange(P.size), P.mirror)
@@ -85,8 +80,7 @@ class Batched:
         self._size = size
         self._long = size * (P.size + A.size) > LONG
         # semidefinite cones call BLAS from each of Moreau's own threads
-        psd = any(isinstance(cone, PSD) for cone in structure.cones)
-        self._blas = one_thread_each if psd else nullcontext
+        self._blas = one_thread_each if "psd_dims" in cones else nullcontext
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Point | None) -> Raw:
         """Solve for q (batch, n) and b (batch, m), a whole multiple of `size` samples."""
@@ -98,9 +92,9 @@ class Batched:
         with self._blas():
             answers = [self._piece(*(v[k : k + self._size] for v in vectors)) for k in pieces]
         x, z, s = (np.concatenate([getattr(a, k) for a, _ in answers]) for k in ("x", "z", "s"))
-        words = tuple(status.name for _, info in answers for status in info.status)
+        messages = tuple(status.name for _, info in answers for status in info.status)
         iterations = np.concatenate([np.asarray(i.iterations, dtype=float) for _, i in answers])
-        return Raw(Point(x, z[:, self._places], s[:, self._places]), words, iterations)
+        return Raw(Point(x, z[:, self._places], s[:, self._places]), messages, iterations)
 
     def _piece(self, q: np.ndarray, b: np.ndarray, *start: np.ndarray) -> tuple[Any, Any]:
         """Moreau's own answer for `size` samples, and its report."""
@@ -137,29 +131,26 @@ def _by_row(pattern: Pattern, places: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.lexsort((pattern.cols, rows)), np.concatenate([[0], np.cumsum(counts)])
 
 
-def _cones(moreau: Any, structure: Structure) -> tuple[Any, np.ndarray]:
-    """Moreau's cones, and which of our rows stands at each place of its own."""
-    cones, rows = structure.cones, upper_triangle(structure).rows
-    flat = sum(cone.rows for cone in cones if isinstance(cone, Zero | NonNeg))
-    starts = [first + cone.rows * k for cone, first, n in structure.blocks for k in range(n)]
-    lone = [k for k, cone in zip(starts, cones, strict=True) if cone == SOC(1)]
+def _cones(structure: Structure) -> tuple[dict[str, Any], np.ndarray]:
+    """Moreau's cones by its names, and which of our rows stands at each place of its own."""
+    counts: dict[str, Any] = scs_cones(structure)
+    flat, rows = counts["z"] + counts["l"], upper_triangle(structure).rows
+    runs = [(first, count) for cone, first, count in structure.blocks if cone == SOC(1)]
+    lone = [first + k for first, count in runs for k in range(count)]
+    names = {
+        "num_zero_cones": counts["z"],
+        "num_nonneg_cones": counts["l"] + len(lone),
+        "so_cone_dims": [dimension for dimension in counts["q"] if dimension > 1],
+        "num_exp_cones": counts["ep"],
+        "power_alphas": counts["p"],
+    } | ({"psd_dims": counts["s"]} if counts["s"] else {})  # Moreau before 0.4 has no such field
     rest = np.setdiff1d(np.arange(flat, structure.m), lone)
-    fields = {
-        "num_zero_cones": sum(cone.rows for cone in cones if isinstance(cone, Zero)),
-        "num_nonneg_cones": len(lone) + sum(c.rows for c in cones if isinstance(c, NonNeg)),
-        "so_cone_dims": [c.rows for c in cones if isinstance(c, SOC) and c.rows > 1],
-        "num_exp_cones": sum(isinstance(cone, Exp) for cone in cones),
-        "power_alphas": [cone.alpha for cone in cones if isinstance(cone, Pow)],
-    }
-    if any(isinstance(cone, PSD) for cone in cones):  # Moreau before 0.4 has no such field
-        fields["psd_dims"] = [cone.order for cone in cones if isinstance(cone, PSD)]
-    order = np.concatenate([np.arange(flat), lone, rest]).astype(int)
-    return moreau.Cones(**fields), rows[order]
+    return names, rows[np.concatenate([np.arange(flat), lone, rest]).astype(int)]
 
 
 def _settings(moreau: Any, options: Mapping[str, Any], size: int) -> Any:
-    def among(names: frozenset[str]) -> dict[str, Any]:
-        return {name: value for name, value in options.items() if name in names}
+    def among(names: str) -> dict[str, Any]:
+        return {name: options[name] for name in names.split() if name in options}
 
     try:
         return moreau.Settings(

@@ -11,43 +11,23 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib.metadata import version
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg, Pow, Zero
-from cvxlpgd.errors import InvalidOption
+from cvxlpgd.errors import CvxlpgdError, InvalidOption
 from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Status, Structure
+from cvxlpgd.solvers.clarabel import STATUS  # Moreau has Clarabel's words
 from cvxlpgd.solvers.moreau.batched import ACTIVE_SET, IPM, SETTINGS, Batched
-from cvxlpgd.solvers.options import checked_options
+from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, is_installed
 from cvxlpgd.solvers.run.guard import failure
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
 from cvxlpgd.solvers.run.prepared import Stock
 
-_STATUS = {
-    "Solved": Status.SOLVED,
-    "AlmostSolved": Status.INACCURATE,
-    "InsufficientProgress": Status.INACCURATE,
-    "PrimalInfeasible": Status.INFEASIBLE,
-    "AlmostPrimalInfeasible": Status.INFEASIBLE,
-    "DualInfeasible": Status.UNBOUNDED,
-    "AlmostDualInfeasible": Status.UNBOUNDED,
-}
 _SURE = ("PrimalInfeasible", "DualInfeasible")
 _LIMITS = ("MaxIterations", "MaxTime")
-_TOLERANCES = ("tol_gap_abs", "tol_gap_rel", "tol_feas", "primal_tol")
-# An interior point's distance from the solution is about the square root of its gap. At Moreau's
-# own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as infeasible.
-_DEFAULTS: dict[str, Any] = {
-    "solver": "auto",
-    "device": "cpu",
-    "tol_gap_abs": 1e-12,
-    "tol_gap_rel": 1e-12,
-    "tol_feas": 1e-10,
-    "primal_tol": 1e-10,
-    "tol_infeas_rel": 1e-12,
-}
 _LADDER = 1e-8  # a solve that breaks off far from its tolerances is made again at these
 _EXACT = 1e-9  # what an active set leaves of a strictly convex program; of others, 1e-6
 _ROUGH = 1e-2  # whatever Moreau calls it, no point counts beyond this residual
@@ -64,7 +44,7 @@ class _Stage(NamedTuple):
 
 
 @dataclass(frozen=True, init=False)
-class Moreau:
+class Moreau(Configured):
     """Moreau with its own options, such as `Moreau(tol_feas=1e-8, solver="ipm")`.
 
     Options are the fields of Moreau's Settings, IPMSettings and ActiveSetSettings but those of its
@@ -75,33 +55,32 @@ class Moreau:
     and samples that the active-set method leaves short of 1e-9. Reference: https://moreau.so.
     """
 
-    options: tuple[tuple[str, Any], ...]
     name = "MOREAU"
     requires = ("moreau",)
     quadratic = True
-    integer = False
-    arrays = "numpy"
-    option_names = SETTINGS | IPM | ACTIVE_SET
-
-    def __init__(self, **options: Any) -> None:
-        own = checked_options(self.name, options, self.option_names, _TOLERANCES, "time_limit")
-        object.__setattr__(self, "options", tuple(sorted(own.items())))
-
-    def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options."""
-        return type(self)(**(dict(self.options) | dict(options)))
+    known = Options(
+        f"{SETTINGS} {IPM} {ACTIVE_SET}",
+        # An interior point's distance from the solution is about the square root of its gap. At
+        # Moreau's own tol_infeas_rel of 1e-8 feasible programs with entries of 1e5 count as
+        # infeasible.
+        defaults={
+            "solver": "auto",
+            "device": "cpu",
+            "tol_gap_abs": 1e-12,
+            "tol_gap_rel": 1e-12,
+            "tol_feas": 1e-10,
+            "primal_tol": 1e-10,
+            "tol_infeas_rel": 1e-12,
+        },
+        tolerances=("tol_gap_abs", "tol_gap_rel", "tol_feas", "primal_tol"),
+        time_limit="time_limit",
+    )
 
     @property
     def cones(self) -> frozenset[type]:
         """All; semidefinite ones from Moreau 0.4 on."""
         old = is_installed(self) and _version() < (0, 4)
         return frozenset({Zero, NonNeg, SOC, Exp, Pow} | (set() if old else {PSD}))
-
-    @property
-    def accuracy(self) -> float:
-        """The largest of the four tolerances."""
-        settings = _DEFAULTS | dict(self.options)
-        return float(max(settings[name] for name in _TOLERANCES))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve the batch at once, warm-started from `start`; what fails is solved again alone."""
@@ -119,9 +98,9 @@ class Moreau:
 
     def _stages(self, structure: Structure, warm: bool) -> list[_Stage]:
         """The ways to solve, in the order in which they are tried on what is not settled yet."""
-        options = _DEFAULTS | dict(self.options)
-        accuracy, wish = self.accuracy, options["solver"]
-        method = str(getattr(wish, "value", wish)).lower()  # Moreau has an enum of these as well
+        options = self.settings
+        accuracy, method = self.accuracy, options["solver"]
+        method = str(getattr(method, "value", method)).lower()  # Moreau has an enum of these too
         flat = structure.polyhedral
         exact, close = max(_EXACT, accuracy), JUDGED_AT * max(FINEST, accuracy)
         active, interior = options | {"solver": "active_set"}, options | {"solver": "ipm"}
@@ -140,7 +119,7 @@ class Moreau:
             # nearer, a cold start is no better: second-order cones end at 1e-9 to 1e-7 either way
             stages.append(_Stage(interior, True, close / 10, False))
         # again without equilibration first, as in clarabel.py
-        loose = {name: max(options[name], _LADDER) for name in _TOLERANCES}
+        loose = {name: max(options[name], _LADDER) for name in self.known.tolerances}
         rungs: Sequence[dict[str, Any]] = ({}, loose | {"equilibrate_enable": False}, loose)
         return stages + [_Stage(interior | rung, False, close, True) for rung in rungs]
 
@@ -182,7 +161,7 @@ def _solve(
         matrices = stock.P, stock.A
         batched = batched or Batched(program.structure, matrices, stage.options, at_once)
         raw = batched.solve(q, b, start.point if start is not None and stage.warm else None)
-    except InvalidOption:
+    except CvxlpgdError:  # of the call
         raise
     except Exception as error:
         if size == 1:
@@ -196,7 +175,7 @@ def _solve(
     with np.errstate(all="ignore"):
         worst = program.residuals(raw.point).largest
     worst = np.where(np.isfinite(worst), worst, np.inf)
-    status = np.array([_STATUS.get(w, Status.INACCURATE) for w in raw.words], dtype=object)
+    status = np.array([STATUS.get(w, Status.INACCURATE) for w in raw.messages], dtype=object)
     usable = np.isin(status, USABLE)
     status[usable & (worst > max(_ROUGH, stage.close))] = Status.FAILED
     usable = np.isin(status, USABLE)[:, None]
@@ -205,7 +184,7 @@ def _solve(
         status,
         raw.iterations,
         np.full(size, (perf_counter() - begin) / size),
-        raw.words,
+        raw.messages,
         workspace=np.full(size, stock, dtype=object),
         setups=setups,
     )
@@ -232,7 +211,7 @@ def _stock(
     use = _Use(tuple(sorted(options.items())), batch, os.getpid())
     brought = () if start is None or start.workspace is None else start.workspace
     for stock in {id(stock): stock for stock in brought if isinstance(stock, Stock)}.values():
-        size = stock.solver.size if isinstance(stock.solver, _Use) else batch + 1
+        size = stock.use.size if isinstance(stock.use, _Use) else batch + 1
         wanted, pieces = use._replace(size=size), range(0, max(len(w.P), len(w.A)), size)
         if batch % size == 0 and all(
             stock.fits(wanted, structure, _piece(w.P, k, size), _piece(w.A, k, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm, product, transposed_product
-from cvxlpgd.solvers.refine.systems import each_block, is_diagonal
+from cvxlpgd.program.pairs import is_diagonal
 
 LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise
 RANGE = 1e3  # the cones' weights lie this far apart at most, around their mean
@@ -15,7 +15,7 @@ NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is 
 def _dual(structure: Structure, v: np.ndarray) -> np.ndarray:
     """Π_K*(v) = v + Π_K(-v)."""
     y = v.copy()
-    for cone, rows, part in each_block(structure, v):
+    for cone, rows, part in structure.split(v):
         y[:, rows] += cone.project(-part).reshape(len(v), -1)
     return y
 
@@ -32,21 +32,19 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
         s_size = np.maximum(norm(z.s), NOISE * (norm(w.b) + entries * norm(z.x)))
         mean = y_size / s_size
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
-        for (cone, rows, y), (_, _, s) in zip(
-            each_block(program.structure, z.y), each_block(program.structure, z.s), strict=True
-        ):
+        for cone, rows, y, s in program.structure.split(z.y, z.s):
             own = np.clip(norm(y) / norm(s) / mean, 1 / RANGE, RANGE)
-            known = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
-            weights[:, rows] = np.repeat(np.where(known, own, 1.0) * mean, s.shape[2], axis=1)
+            both = (norm(y) > 0) & (norm(s) > 0) & (not is_diagonal(cone))
+            weights[:, rows] = np.repeat(np.where(both, own, 1.0) * mean, s.shape[2], axis=1)
     return weights
 
 
 def conditions(
     program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """f, g, y at x (batch, n) and v (batch, m), and how large f or g is, (batch,).
+    """f, g, y at x (batch, n), v (batch, m), for weights S (batch, m); and the error, (batch,).
 
-    That is relative to the terms that add up to it; weights S are (batch, m).
+    That is how large f or g is, relative to the terms that add up to it.
     """
     structure, w = program.structure, program.data
     y = _dual(structure, v)
@@ -56,8 +54,7 @@ def conditions(
     least = LEAST * (norm(w.P) * norm(x) + norm(w.A) * norm(v))
     error = _share(norm(f), np.maximum(norm(w.q) + norm(Px) + norm(Aty), least))
     terms = norm(Ax) + norm(b) + norm(v)
-    for cone, first, count in structure.blocks:
-        rows = slice(first, first + cone.rows * count)
+    for _, rows in structure.split():
         own = norm(Ax[:, rows]) + norm(b[:, rows]) + norm(v[:, rows])
         error = np.maximum(error, _share(norm(g[:, rows]), np.maximum(own, LEAST * terms)))
     return f, g, y, error

@@ -12,7 +12,7 @@ import scipy.sparse.linalg as sla
 
 from cvxlpgd.program import ConeProgram, norm, product, transposed_product
 from cvxlpgd.program.threads import share_out, workers
-from cvxlpgd.solvers.refine.systems import FLAT, each_block, grams, layout
+from cvxlpgd.solvers.refine.systems import FLAT, grams, layout
 
 WORTH = 4e6  # multiplications from which a second thread pays
 ORDER = "MMD_AT_PLUS_A"  # of elimination: a quarter of COLAMD's time on portfolios
@@ -40,9 +40,7 @@ class Inverses(NamedTuple):
         H = np.zeros((k, n, n))
         H[:, structure.P.rows, structure.P.cols] = w.P
         blocks = []
-        for (cone, rows, part), gram in zip(
-            each_block(structure, v), grams(structure), strict=True
-        ):
+        for (cone, rows, part), gram in zip(structure.split(v), grams(structure), strict=True):
             D_K = cone.derivative(-part)
             if D_K.ndim == 3:
                 W = 1 / (e[:, None, None] + D_K)
@@ -54,7 +52,8 @@ class Inverses(NamedTuple):
                 W = _invert(own * identity + D_K)
                 DW = scaled = (1 + own) * W - identity
             S = weights[:, rows].reshape(*scaled.shape[:3], 1)
-            gram.add(H, w.A, scaled * S)
+            places, values = gram.entries(w.A, scaled * S)
+            H.reshape(k, -1)[:, places] += values
             blocks.append((rows, W, DW))
         # of unit diagonal, so that d is in each column's own unit
         diagonal = H[:, range(n), range(n)]
@@ -100,7 +99,7 @@ class SparseFactors(NamedTuple):
         structure, w, k = program.structure, program.data, len(x)
         where, diagonal = layout(structure), np.ones((k, structure.m))
         derivatives = []
-        for cone, rows, part in each_block(structure, v):
+        for cone, rows, part in structure.split(v):
             D_K = cone.derivative(-part)
             if D_K.ndim == 3:
                 diagonal[:, rows] = 1 - D_K.reshape(k, -1)

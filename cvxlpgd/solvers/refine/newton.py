@@ -34,13 +34,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
+from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
 from cvxlpgd.solvers.refine.matrices import Inverses, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
-from cvxlpgd.solvers.refine.systems import is_diagonal
-from cvxlpgd.solvers.run.each import row
+from cvxlpgd.solvers.run.each import of_sample
 
 CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
@@ -59,17 +59,13 @@ HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
 class Refinement(NamedTuple):
-    """Points (batch, ...), which of them are solutions to rounding, and what that took.
-
-    `factored` counts the matrices; one that two samples share is the first one's. `inverses` holds
-    each sample's newest, which its next refinement may begin with, or None.
-    """
+    """Points (batch, ...), which of them are solutions to rounding, and what that took."""
 
     point: Point
     ok: np.ndarray
     steps: np.ndarray
-    factored: np.ndarray
-    inverses: np.ndarray
+    factored: np.ndarray  # matrices; one that two samples share is the first one's
+    inverses: np.ndarray  # each sample's newest, for its next refinement to begin with, or None
 
 
 class SampleInverse(NamedTuple):
@@ -82,7 +78,7 @@ class SampleInverse(NamedTuple):
         """Whether it is of the i-th program's very matrices."""
         mine, w = self.inverses.program.data, program.data
         return self.inverses.program.structure is program.structure and all(
-            one is other or np.array_equal(row(one, self.place), row(other, i))
+            one is other or np.array_equal(of_sample(one, self.place), of_sample(other, i))
             for one, other in ((mine.P, w.P), (mine.A, w.A))
         )
 
@@ -113,10 +109,10 @@ def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None
 
 
 def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
-    together = TOGETHER
-    if program.structure.n > systems.DENSE:
-        together = max(1, int(HELD / systems.layout(program.structure).pattern.size))
-    count = -(-program.batch // together)
+    structure, most = program.structure, TOGETHER
+    if structure.n > systems.DENSE:
+        most = max(1, int(HELD / systems.layout(structure).pattern.size))
+    count = -(-program.batch // most)
     if count <= 1:
         return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
@@ -125,14 +121,12 @@ def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refin
     pieces = [piece for piece in pieces if len(piece)]
     parts = [_side_by_side(program.take(i), start.pick(i), earlier[i]) for i in pieces]
     order = np.argsort(np.concatenate(pieces))
-    x, y, s = (
-        np.concatenate([getattr(part.point, name) for part in parts])[order]
-        for name in ("x", "y", "s")
+    points = [(part.point.x, part.point.y, part.point.s) for part in parts]
+    z, fields = (
+        [np.concatenate(values)[order] for values in zip(*several, strict=True)]
+        for several in (points, [part[1:] for part in parts])
     )
-    fields = (
-        np.concatenate(values)[order] for values in zip(*(part[1:] for part in parts), strict=True)
-    )
-    return Refinement(Point(x, y, s), *fields)
+    return Refinement(Point(*z), *fields)
 
 
 def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
@@ -149,9 +143,9 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
     kind = Inverses if structure.n <= systems.DENSE else SparseFactors
-    inverses, home, place, contracting = _earlier_inverses(program, earlier)
+    inverses, which, place, contracting = _earlier_inverses(program, earlier)
     for i in np.flatnonzero(contracting):
-        weights[i] = inverses[home[i]].weights[place[i]]
+        weights[i] = inverses[which[i]].weights[place[i]]
     x, v = start.x.copy(), start.y - weights * start.s
     y = v.copy()
     left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
@@ -169,12 +163,12 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
             first, place[stale] = _distinct(program, (x, v, weights), stale)
             at = x[first], v[first], weights[first], e[first]
             inverses.append(kind.of(program.take(first), *at))
-            home[stale] = len(inverses) - 1
+            which[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
         dx, dv = np.empty_like(f), np.empty_like(g)
-        for k in np.unique(home[left]):
-            mine = home[left] == k
+        for k in np.unique(which[left]):
+            mine = which[left] == k
             dx[mine], dv[mine] = inverses[k].steps(place[left[mine]], f[mine], g[mine])
         x[left] += dx
         v[left] += dv
@@ -189,19 +183,16 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
         left = left[np.isfinite(size)]
     newest = np.full(batch, None)
     for sample in np.flatnonzero(ok & (steps > 0)):
-        if inverses[home[sample]].numbers <= KEPT:
-            newest[sample] = SampleInverse(inverses[home[sample]], int(place[sample]))
+        if inverses[which[sample]].numbers <= KEPT:
+            newest[sample] = SampleInverse(inverses[which[sample]], int(place[sample]))
     return Refinement(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
 
 
 def _earlier_inverses(
     program: ConeProgram, earlier: np.ndarray
 ) -> tuple[list[Inverses | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
-    """The earlier inverses that fit; which of them is each sample's, its place there, and whether.
-
-    Three arrays (batch,).
-    """
-    home, place = np.zeros((2, program.batch), dtype=int)
+    """The inverses that fit; and (batch,) which one is a sample's, its place there, and whether."""
+    which, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
     inverses: list[Inverses | SparseFactors] = []
     for i, inverse in enumerate(earlier):
@@ -209,9 +200,9 @@ def _earlier_inverses(
             same = [k for k, one in enumerate(inverses) if one is inverse.inverses]
             if not same:
                 inverses.append(inverse.inverses)
-            home[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
+            which[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
             fits[i] = True
-    return inverses, home, place, fits
+    return inverses, which, place, fits
 
 
 def _distinct(

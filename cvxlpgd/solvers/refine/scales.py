@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Data, Point, product, transposed_product
-from cvxlpgd.solvers.refine.systems import each_block, is_diagonal
+from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.solvers.translate.reduction import power_of_two
 
 WORTH = 1e3  # a sample whose rows or columns are further apart in size is scaled
@@ -30,13 +30,13 @@ class Scales(NamedTuple):
 
     @classmethod
     def of(cls, program: ConeProgram) -> Scales | None:
-        """Those of a batch, 1 for samples that are not worth it; None where no sample is."""
+        """The scales of a batch, 1 for samples that are not worth it; None where no sample is."""
         structure, squares = program.structure, program.data.A**2
         worth = np.ones(len(squares), dtype=bool)
         D, E = (np.ones((len(squares), size)) for size in (structure.n, structure.m))
         for k in range(PASSES):
             rows = E * np.sqrt(product(structure.A, squares, D**2))
-            for cone, where, part in each_block(structure, rows):
+            for cone, where, part in structure.split(rows):
                 if not is_diagonal(cone):
                     each = np.sqrt((part**2).mean(axis=2, keepdims=True))
                     rows[:, where] = np.broadcast_to(each, part.shape).reshape(len(rows), -1)

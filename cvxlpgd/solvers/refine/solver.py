@@ -14,9 +14,8 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
 from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
-from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
+from cvxlpgd.solvers.run.ladder import Around, Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import ask, solve
-from cvxlpgd.solvers.run.wrapper import Around
 
 
 @dataclass(frozen=True, init=False)
@@ -46,8 +45,7 @@ class Refined(Around):
     rough: tuple[Solver, ...]
 
     def __init__(self, solver: Solver, rough: Solver | Sequence[Solver] | None = None) -> None:
-        if rough is None:
-            rough = ()
+        rough = () if rough is None else rough
         several = tuple(rough) if isinstance(rough, list | tuple) else (rough,)
         for name, one in (("solver", solver), *(("rough", one) for one in several)):
             if not is_solver(one):
@@ -62,7 +60,7 @@ class Refined(Around):
         return tuple(dict.fromkeys(all_of_them))
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options for the solver; rough ones take part of them.
+        """The solver with more options; the rough ones take part of them.
 
         Those of no rough solver, such as a number of iterations, are to be obeyed: without it.
         """
@@ -117,15 +115,10 @@ def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     `spent` says whether that solution's own seconds and iterations are a part of this solve.
     """
     begin = perf_counter()
-    entries = _wrap(start).workspace
-    assert entries is not None
-    earlier = np.array([None, *(entry.inverse for entry in entries)], dtype=object)[1:]
-    refinement = refine(program, start.point, earlier)
-    workspace = np.full(program.batch, None)
-    workspace[:] = [
-        replace(entry, inverse=newest or entry.inverse)
-        for entry, newest in zip(entries, refinement.inverses, strict=True)
-    ]
+    entries = _entries(start)
+    refinement = refine(program, start.point, _objects([entry.inverse for entry in entries]))
+    newest = zip(entries, refinement.inverses, strict=True)
+    workspace = _objects([replace(entry, inverse=new or entry.inverse) for entry, new in newest])
     status = np.where(refinement.ok, Status.SOLVED, Status.FAILED).astype(object)
     setups = refinement.factored.astype(float)
     return replace(
@@ -150,18 +143,24 @@ class _Entry:
     inverse: SampleInverse | None = None
 
 
+def _objects(entries: list[Any]) -> np.ndarray:
+    """An object array (entries,), whatever they are."""
+    array = np.full(len(entries), None)
+    array[:] = entries
+    return array
+
+
+def _entries(solution: Solution) -> list[_Entry]:
+    """What a solution keeps of each sample; what another solver left there is that one's."""
+    slots = [None] * len(solution.status) if solution.workspace is None else solution.workspace
+    return [slot if isinstance(slot, _Entry) else _Entry(slot) for slot in slots]
+
+
 def _wrap(solution: Solution) -> Solution:
     """The solution with such entries."""
-    entries = [None] * len(solution.status) if solution.workspace is None else solution.workspace
-    workspace = np.full(len(entries), None)
-    workspace[:] = [entry if isinstance(entry, _Entry) else _Entry(entry) for entry in entries]
-    return replace(solution, workspace=workspace)
+    return replace(solution, workspace=_objects(_entries(solution)))
 
 
 def _unwrap(solution: Solution) -> Solution:
     """The solution as its solver left it."""
-    entries = _wrap(solution).workspace
-    assert entries is not None
-    workspace = np.full(len(entries), None)
-    workspace[:] = [entry.slot for entry in entries]
-    return replace(solution, workspace=workspace)
+    return replace(solution, workspace=_objects([entry.slot for entry in _entries(solution)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,22 +9,11 @@ import scipy.sparse as sp
 
 from cvxlpgd.program import Pattern, Structure
 from cvxlpgd.program.memo import per_structure
+from cvxlpgd.program.pairs import is_diagonal
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
 PAIRS = 2.0  # pairs of entries, for each of the n² sums, up to which pairs are formed
-
-
-def is_diagonal(cone: Any) -> bool:
-    """Whether its projection's derivative is a diagonal."""
-    return bool(cone.derivative(np.zeros((0, cone.rows))).ndim == 2)
-
-
-def each_block(structure: Structure, v: np.ndarray) -> Iterator[tuple[Any, slice, np.ndarray]]:
-    """(cone, rows, v's part (batch, count, cone.rows)) of each run of equal cones."""
-    for cone, first, count in structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        yield cone, rows, v[:, rows].reshape(len(v), count, cone.rows)
 
 
 class _Layout(NamedTuple):
@@ -48,10 +36,10 @@ def layout(structure: Structure) -> _Layout:
     n, m, P, A = structure.n, structure.m, structure.P, structure.A
     curved = np.zeros(m, dtype=bool)
     blocks = []
-    for cone, first, count in structure.blocks:
+    for cone, rows in structure.split():
         if not is_diagonal(cone):
-            curved[first : first + cone.rows * count] = True
-            blocks.append(np.arange(first, first + cone.rows * count).reshape(count, cone.rows))
+            curved[rows] = True
+            blocks.append(np.arange(rows.start, rows.stop).reshape(-1, cone.rows))
     dy = n + m + np.cumsum(curved) - 1  # of the curved rows
     x, v, y = np.arange(n), n + np.arange(m), dy[curved]
     multiplied = np.where(curved, dy, v)
@@ -81,42 +69,41 @@ class _Gram(NamedTuple):
     places: np.ndarray
     sums: sp.csr_array
 
-    def add(self, H: np.ndarray, A: np.ndarray, M: np.ndarray) -> None:
-        """Add it to H (k, n, n), for the values of A (k or 1, entries) and M (k, count, r, r)."""
+    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
+        """A'MA, flat: its places and values, of A's (k or 1, entries) and of M (k, count, r, r)."""
         products = A[:, self.left] * A[:, self.right] * M.reshape(len(M), -1)[:, self.between]
-        H.reshape(len(H), -1)[:, self.places] += (self.sums @ products.T).T
+        return self.places, (self.sums @ products.T).T
 
 
 class _DenseGram(NamedTuple):
-    """The same by dense products, for cones that many of A's entries meet in."""
+    """A'MA by dense products, for cones that many of A's entries meet in."""
 
-    rows: slice
+    first: int
     here: np.ndarray
     pattern: Pattern
 
-    def add(self, H: np.ndarray, A: np.ndarray, M: np.ndarray) -> None:
-        """Add it to H."""
-        k, count, r, n = *M.shape[:3], H.shape[1]
-        full = np.zeros((len(A), self.rows.stop - self.rows.start, n))
-        full[:, self.pattern.rows[self.here] - self.rows.start, self.pattern.cols[self.here]] = A[
-            :, self.here
-        ]
+    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
+        """A'MA, flat: all places, and the values."""
+        (k, count, r, _), n = M.shape, self.pattern.shape[1]
+        rows, cols = self.pattern.rows[self.here] - self.first, self.pattern.cols[self.here]
+        full = np.zeros((len(A), count * r, n))
+        full[:, rows, cols] = A[:, self.here]
         moved = (M @ full.reshape(-1, count, r, n)).reshape(k, count * r, n)
-        H += full.swapaxes(1, 2) @ moved
+        return slice(None), (full.swapaxes(1, 2) @ moved).reshape(k, -1)
 
 
 @per_structure
 def grams(structure: Structure) -> list[_Gram | _DenseGram]:
     """How A'MA is made for each run of equal cones."""
-    grams: list[_Gram | _DenseGram] = []
+    runs: list[_Gram | _DenseGram] = []
     A, n = structure.A, structure.n
-    for cone, first, count in structure.blocks:
-        r, rows = 1 if is_diagonal(cone) else cone.rows, slice(first, first + cone.rows * count)
+    for cone, rows in structure.split():
+        r, first = 1 if is_diagonal(cone) else cone.rows, rows.start
         here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
         here = here[np.argsort((A.rows[here] - first) // r, kind="stable")]
-        each = np.bincount((A.rows[here] - first) // r, minlength=cone.rows * count // r)
+        each = np.bincount((A.rows[here] - first) // r, minlength=(rows.stop - first) // r)
         if (each**2).sum() > PAIRS * n * n:
-            grams.append(_DenseGram(rows, here, A))
+            runs.append(_DenseGram(first, here, A))
             continue
         # every entry beside every one of its cone's
         times = np.repeat(each, each)
@@ -129,5 +116,5 @@ def grams(structure: Structure) -> list[_Gram | _DenseGram]:
         places, position = np.unique(A.cols[left] * n + A.cols[right], return_inverse=True)
         ones, pairs = np.ones(len(left)), np.arange(len(left))
         sums = sp.csr_array((ones, (position, pairs)), shape=(len(places), len(left)))
-        grams.append(_Gram(left, right, between, places, sums))
-    return grams
+        runs.append(_Gram(left, right, between, places, sums))
+    return runs

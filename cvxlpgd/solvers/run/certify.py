@@ -25,6 +25,7 @@ from array_api_compat import array_namespace
 from cvxlpgd.program import ConeProgram, Point, Solution, Status, norm, product, transposed_product
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.run.arrays import point_in, program_in
+from cvxlpgd.solvers.run.each import of_sample
 from cvxlpgd.solvers.run.guard import solve_guarded
 
 EXCLUDES = 1e3  # times the data's own size: a solution must be larger than that
@@ -54,23 +55,17 @@ def certify(solution: Solution, program: ConeProgram) -> Solution:
         point = _place(point, claimed[left], rays)
     falling = np.flatnonzero(status == Status.UNBOUNDED)
     if len(falling):  # where nothing is feasible the objective cannot fall
-        nothing = _without_objective(part.take(falling))
-        empty = _verdicts(nothing, _rays(nothing)) == Status.INFEASIBLE
+        falls = part.take(falling)
+        nothing = replace(falls.data, P=falls.data.P * 0.0, q=falls.data.q * 0.0)
+        flat = replace(falls, data=nothing)  # without an objective
+        empty = _verdicts(flat, _rays(flat)) == Status.INFEASIBLE
         status[falling[empty]] = Status.INFEASIBLE
-    texts = list(solution.messages)
-    new = solution.status.copy()
-    for i, proved in zip(claimed, status, strict=True):
-        if proved == Status.FAILED:
-            words = f" ({texts[i]})" if texts[i] else ""
-            texts[i] = f"called {solution.status[i]}{words}, which no certificate confirms"
-        new[i] = proved
-    return replace(solution, status=new, messages=tuple(texts), point=point)
-
-
-def _without_objective(program: ConeProgram) -> ConeProgram:
-    """The programs with P = 0 and q = 0."""
-    w = program.data
-    return replace(program, data=replace(w, P=w.P * 0.0, q=w.q * 0.0))
+    messages, statuses = list(solution.messages), solution.status.copy()
+    for i in claimed[status == Status.FAILED]:
+        words = f" ({messages[i]})" if messages[i] else ""
+        messages[i] = f"called {statuses[i]}{words}, which no certificate confirms"
+    statuses[claimed] = status
+    return replace(solution, status=statuses, messages=tuple(messages), point=point)
 
 
 def _place(point: Point, index: np.ndarray, rays: Point) -> Point:
@@ -86,8 +81,8 @@ def _place(point: Point, index: np.ndarray, rays: Point) -> Point:
 def _rays(program: ConeProgram) -> Point:
     """What Clarabel leaves of the programs; NaN where it finds a solution."""
     solution = solve_guarded(Clarabel(), program)
-    nothing = solution.ok[:, None]
-    return Point(*(np.where(nothing, np.nan, v) for _, v in solution.point.items()))
+    solved = solution.ok[:, None]
+    return Point(*(np.where(solved, np.nan, v) for _, v in solution.point.items()))
 
 
 def _verdicts(program: ConeProgram, rays: Point) -> np.ndarray:
@@ -128,9 +123,7 @@ def _is_unbounded(program: ConeProgram, d: np.ndarray) -> np.ndarray:
 def _project(program: ConeProgram, v: np.ndarray, dual: bool) -> np.ndarray:
     """The nearest points of the cones, or of their duals: v + Π_K(-v)."""
     out = np.empty_like(v)
-    for cone, first, count in program.structure.blocks:
-        rows = slice(first, first + cone.rows * count)
-        part = v[:, rows].reshape(len(v), count, cone.rows)
+    for cone, rows, part in program.structure.split(v):
         finite = np.isfinite(part).all(axis=-1, keepdims=True)
         clean = np.where(finite, part, 0.0)
         nearest = clean + cone.project(-clean) if dual else cone.project(clean)
@@ -145,7 +138,7 @@ def _polish(program: ConeProgram, y: np.ndarray) -> np.ndarray:
         return y
     out = y.copy()
     for i in np.flatnonzero(np.isfinite(y).all(axis=1)):
-        matrix = structure.A.matrix(A[i if len(A) > 1 else 0])
+        matrix = structure.A.matrix(of_sample(A, int(i)))
         height = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
         size = np.abs(y[i]) * height
         support = np.flatnonzero(size > SMALL * size.max(initial=0.0))

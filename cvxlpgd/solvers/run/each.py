@@ -20,12 +20,7 @@ WORTH_EACH = 2e-4  # of one sample
 
 
 class Answer(NamedTuple):
-    """One sample's result; arrays are None where there is no point.
-
-    `state` is what the solver itself may start this sample's next solve from, such as a basis;
-    `setups` is how often it set matrices up again for this solve; `gap` is that of a mixed-integer
-    program, see `Solution`.
-    """
+    """One sample's result; arrays are None where there is no point."""
 
     status: Status
     x: np.ndarray | None = None
@@ -33,9 +28,9 @@ class Answer(NamedTuple):
     s: np.ndarray | None = None
     iterations: int = 0
     message: str = ""
-    state: Any = None
-    setups: int = 0
-    gap: float = float("nan")
+    state: Any = None  # what the solver may start this sample's next solve from, such as a basis
+    setups: int = 0  # how often it set matrices up again for this solve
+    gap: float = float("nan")  # of a mixed-integer program, see `Solution`
 
 
 class Sample(NamedTuple):
@@ -50,12 +45,12 @@ class Sample(NamedTuple):
 def sample(program: ConeProgram, i: int) -> Sample:
     """The i-th program of a batch, P with both triangles; nothing is copied."""
     w, structure = program.data, program.structure
-    P, A = structure.P.matrix(row(w.P, i)), structure.A.matrix(row(w.A, i))
-    return Sample(P, row(w.q, i), A, row(w.b, i))
+    P, A = structure.P.matrix(of_sample(w.P, i)), structure.A.matrix(of_sample(w.A, i))
+    return Sample(P, of_sample(w.q, i), A, of_sample(w.b, i))
 
 
-def row(values: np.ndarray, i: int) -> np.ndarray:
-    """The i-th sample's values, also where all samples share them."""
+def of_sample(values: np.ndarray, i: int) -> np.ndarray:
+    """The i-th sample's values of a batch's, also where all samples share them."""
     return values[i if len(values) > 1 else 0]
 
 
@@ -79,12 +74,7 @@ def solve_each(
     """Call `one` for each sample, in threads where `parallel` says that it releases the GIL.
 
     A sample that raises, or whose answer has wrong shapes, is a failed sample; the others are not
-    touched.
-
-    Parameters
-    ----------
-    groups : sequences of samples, optional
-        Samples that one thread is to solve one after the other, in this order.
+    touched. Samples of one of the `groups`, if given, one thread solves one after the other.
     """
     batch, structure = program.batch, program.structure
     answers: list[Answer] = [Answer(Status.FAILED)] * batch

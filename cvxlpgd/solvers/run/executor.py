@@ -14,8 +14,8 @@ from cvxlpgd.program import ConeProgram, Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
 from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded
+from cvxlpgd.solvers.run.ladder import Around
 from cvxlpgd.solvers.run.processes import Processes
-from cvxlpgd.solvers.run.wrapper import Around
 
 AT_ONCE = 16  # samples that a process which may be lost gets at most
 LOST = (BrokenExecutor, OSError)  # TimeoutError, and pebble's ProcessExpired, are of the latter
@@ -34,7 +34,7 @@ class OnExecutor(Around):
     time_limit: float | None = None
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """The same with more options for the solver."""
+        """The solver with more options, on this executor."""
         return replace(self, solver=self.solver.with_options(options))
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
@@ -49,7 +49,7 @@ class OnExecutor(Around):
         alone = [piece[k : k + 1] for piece in lost for k in range(len(piece))]
         for piece, outcome in self._outcomes(program, start, alone):
             if not isinstance(outcome, Solution):
-                outcome = failure(program.take(piece), self._words(outcome))
+                outcome = failure(program.take(piece), self._message(outcome))
             solutions.append((piece, outcome))
         order = np.argsort(np.concatenate([piece for piece, _ in solutions]))
         return Solution.join([solution for _, solution in solutions]).take(order)
@@ -93,7 +93,7 @@ class OnExecutor(Around):
             broken.set_exception(error)
             return broken
 
-    def _words(self, error: Exception) -> str:
+    def _message(self, error: Exception) -> str:
         """What is said of a sample whose worker was lost again when it was alone."""
         if isinstance(error, TimeoutError):
             return "hung: twice its worker was ended, some time beyond the time limit"

@@ -11,6 +11,8 @@ from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.solvers.protocol import Solver
 
+_STATUSES = frozenset(Status)
+
 
 def solve_guarded(solver: Solver, program: ConeProgram, start: Solution | None = None) -> Solution:
     """solver.solve; where that raises, or returns no Solution of the batch, each sample alone.
@@ -34,15 +36,11 @@ def solve_guarded(solver: Solver, program: ConeProgram, start: Solution | None =
 
 def failure(program: ConeProgram, message: str) -> Solution:
     """The solution of a batch in which every sample failed."""
-    batch, xp = program.batch, array_namespace(program.data.q)
-
-    def nan(size: int) -> Any:
-        q = program.data.q
-        return xp.full((batch, size), xp.nan, dtype=q.dtype, device=q.device)
-
-    n, m = program.structure.n, program.structure.m
+    batch, q, xp = program.batch, program.data.q, array_namespace(program.data.q)
+    sizes = program.structure.n, program.structure.m, program.structure.m
+    kind = {"dtype": q.dtype, "device": q.device}
+    point = Point(*(xp.full((batch, size), xp.nan, **kind) for size in sizes))
     status = np.full(batch, Status.FAILED, dtype=object)
-    point = Point(nan(n), nan(m), nan(m))
     return Solution(point, status, np.zeros(batch), np.zeros(batch), (message,) * batch)
 
 
@@ -62,12 +60,9 @@ def shape_fault(name: str, array: Any, wanted: tuple[int, ...]) -> str:
     return "" if shape == wanted else f"the solver returned {name} of shape {shape}, not {wanted}"
 
 
-_KNOWN = frozenset(Status)
-
-
 def is_status(status: Any) -> bool:
     """Whether it is one of ours; a solver may write it as text."""
-    return isinstance(status, str) and status in _KNOWN
+    return isinstance(status, str) and status in _STATUSES
 
 
 def _check(solution: Solution, program: ConeProgram) -> Solution:
@@ -75,9 +70,8 @@ def _check(solution: Solution, program: ConeProgram) -> Solution:
     batch, n, m = program.batch, program.structure.n, program.structure.m
     sizes = {"x": n, "y": m, "s": m}
     faults = [shape_fault(k, v, (batch, sizes[k])) for k, v in solution.point.items()]
-    faults += [
-        shape_fault(k, getattr(solution, k), (batch,)) for k in ("status", "iterations", "seconds")
-    ]
+    names = ("status", "iterations", "seconds")
+    faults += [shape_fault(name, getattr(solution, name), (batch,)) for name in names]
     if len(solution.messages) != batch:
         faults.append(f"the solver returned {len(solution.messages)} messages, not {batch}")
     faults += [f"the solver returned the status {s!r}" for s in solution.status if not is_status(s)]

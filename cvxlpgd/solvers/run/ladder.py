@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +15,6 @@ from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
 from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve
-from cvxlpgd.solvers.run.wrapper import Around
 
 
 class Attempt(NamedTuple):
@@ -78,26 +78,32 @@ def solve_in_turn(
     return best.solution
 
 
+def _inner(name: str) -> Any:
+    """A property that is the inner solver's."""
+    return property(attrgetter(f"solver.{name}"))
+
+
+class Around:
+    """Declares what its `solver` does, and works on NumPy arrays."""
+
+    name, requires, cones = _inner("name"), _inner("requires"), _inner("cones")
+    quadratic, integer, accuracy = _inner("quadratic"), _inner("integer"), _inner("accuracy")
+    arrays = "numpy"
+
+
 @dataclass(frozen=True)
-class FirstOf:
+class FirstOf(Around):
     """Each sample is solved by the first of these solvers that solves it.
 
     A sample that one leaves inaccurate or failed, or that counts as solved with a residual above
     1e-8 where more was asked for, goes to the next one that takes the program, and stays as it was
-    where that does no better. "infeasible" and "unbounded" are answers.
+    where that does no better. "infeasible" and "unbounded" are answers. Together they take what any
+    of them takes; the rest is declared as by the first one.
     """
 
     solvers: tuple[Solver, ...]
-
-    @property
-    def name(self) -> str:
-        """The first one's name."""
-        return self.solvers[0].name
-
-    @property
-    def requires(self) -> tuple[str, ...]:
-        """What the first one requires."""
-        return self.solvers[0].requires
+    solver = property(lambda self: self.solvers[0])
+    arrays = _inner("arrays")
 
     @property
     def cones(self) -> frozenset[type]:
@@ -115,24 +121,8 @@ class FirstOf:
         kinds = [solver.integer for solver in self.solvers if solver.integer]
         return kinds[0] if len(set(kinds)) == 1 else bool(kinds)
 
-    @property
-    def arrays(self) -> str:
-        """The first one's."""
-        return self.solvers[0].arrays
-
-    @property
-    def accuracy(self) -> float:
-        """The first one's."""
-        return self.solvers[0].accuracy
-
     def with_options(self, options: Mapping[str, Any]) -> Self:
-        """Those of them that have the options, with them.
-
-        Raises
-        ------
-        InvalidOption
-            The first one's, where none has them.
-        """
+        """The solvers that have the options, with them; if none has, the first one's error."""
         have, refusals = [], []
         for solver in self.solvers:
             try:
@@ -178,4 +168,4 @@ def first_of(*solvers: Solver) -> FirstOf:
 
 def is_plain(solver: Solver) -> bool:
     """Whether it is one solver, not several in turn, and not one around another."""
-    return not isinstance(solver, FirstOf | Around)
+    return not isinstance(solver, Around)

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from cvxlpgd.program import USABLE, ConeProgram, Solution, Structure
-from cvxlpgd.solvers.run.each import Answer, groups_of, row, solve_each
+from cvxlpgd.solvers.run.each import Answer, groups_of, of_sample, solve_each
 
 
 class Start(NamedTuple):
@@ -41,29 +41,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Stock(Generic[T]):
-    """The set-ups of one pair of matrices that nobody is using at the moment.
+    """The set-ups of one pair of matrices that nobody is using at the moment."""
 
-    Parameters
-    ----------
-    solver : hashable
-        The solver's value: with other options it sets up something else.
-    structure : Structure
-    P, A : arrays (entries,), or of all samples of a batch
-    free : list
-        Taking from its end and putting back are atomic: a set-up is never in two hands.
-    """
-
-    solver: Hashable
+    use: Hashable  # the solver's value, or more: with other options it sets up something else
     structure: Structure
-    P: np.ndarray
+    P: np.ndarray  # (entries,), or of all samples of a batch; A too
     A: np.ndarray
+    # taking from its end and putting back are atomic: a set-up is never in two hands
     free: list[T] = field(default_factory=list)
 
-    def fits(self, solver: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
-        """Whether the set-ups are of this solver and for these very matrices."""
-        if self.structure is not structure or self.solver != solver:
+    def fits(self, use: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
+        """Whether the set-ups are for this use and these very matrices."""
+        if self.structure is not structure or self.use != use:
             return False
-        return _same(self.P, P) and _same(self.A, A)
+        pairs = ((self.P, P), (self.A, A))
+        return all(one is other or np.array_equal(one, other) for one, other in pairs)
 
     def take(self) -> T | None:
         """A free set-up, no longer here; None where all are in use."""
@@ -71,10 +63,6 @@ class Stock(Generic[T]):
             return self.free.pop()
         except IndexError:
             return None
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return one is other or np.array_equal(one, other)
 
 
 class Slot(NamedTuple):
@@ -114,16 +102,16 @@ def solve_prepared(
     usable = np.zeros(batch, dtype=bool) if start is None else start.ok
 
     def one(i: int) -> Answer:
-        begin = None
+        own_start = None
         if start is not None and usable[i]:
             z, slot = start.point, slots[i]
-            begin = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
+            own_start = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
         stock = stocks[i]
         setup = stock.take()
         if setup is None:
             setups[i] = lasting
             setup = prepare(stock.P, stock.A)
-        answer = setup.solve(row(w.q, i), row(w.b, i), begin)
+        answer = setup.solve(of_sample(w.q, i), of_sample(w.b, i), own_start)
         setups[i] += answer.setups
         if _is_sound(answer, structure):  # what failed keeps nothing, and is given no other sample
             states[i] = answer.state
@@ -151,7 +139,7 @@ def _is_sound(answer: Answer, structure: Structure) -> bool:
 
 def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
     """What this solver left in a slot for programs of this structure."""
-    if slot is None or slot.stock.structure is not structure or slot.stock.solver != solver:
+    if slot is None or slot.stock.structure is not structure or slot.stock.use != solver:
         return None
     return slot.state
 
@@ -168,14 +156,14 @@ def _stocks(
     """Each sample's stock: one for all that share matrices, a lasting one where it fits."""
     w, structure = program.data, program.structure
     shared = len(w.P) == len(w.A) == 1
-    known: dict[int, Stock[Setup]] = {}  # for all, or by the solution that samples start from
+    by_key: dict[int, Stock[Setup]] = {}  # for all, or by the solution that samples start from
     stocks = []
     for i, slot in enumerate(slots):
-        P, A = row(w.P, i), row(w.A, i)
+        P, A = of_sample(w.P, i), of_sample(w.A, i)
         old = slot and slot.stock
         key = 0 if shared else (id(slot) if slot else -1 - i)
-        if key not in known or not (shared or known[key].fits(solver, structure, P, A)):
+        if key not in by_key or not (shared or by_key[key].fits(solver, structure, P, A)):
             fits = lasting and old is not None and old.fits(solver, structure, P, A)
-            known[key] = old if old and fits else Stock(solver, structure, P, A)
-        stocks.append(known[key])
+            by_key[key] = old if old and fits else Stock(solver, structure, P, A)
+        stocks.append(by_key[key])
     return stocks

@@ -14,50 +14,33 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
 from cvxlpgd.program.memo import latest_per_structure, per_structure
+from cvxlpgd.program.rows import unknown_cone
 
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch.
+    """The rows of polyhedral programs of one structure, sorted; for all samples of a batch."""
 
-    Parameters
-    ----------
-    n, m : int
-        The variables and rows of the structure.
-    equalities : int
-        How many of `rows`, the first ones, are equalities.
-    rows : int array (rows,)
-        The rows that are not bounds.
-    entries : int array (entries of these rows,)
-        Where they stand among A's.
-    pattern : Pattern (rows, n)
-        Of these rows.
-    lower_rows, lower_cols, lower_scale : arrays (lower bounds,)
-        Of each bound from below: its row, its variable, and a.
-    upper_rows, upper_cols, upper_scale : arrays (upper bounds,)
-        Of each bound from above.
-    """
-
-    n: int
+    n: int  # variables and rows of the structure
     m: int
-    equalities: int
-    rows: np.ndarray
-    entries: np.ndarray
-    pattern: Pattern
-    lower_rows: np.ndarray
+    equalities: int  # how many of `rows`, the first ones, are equalities
+    rows: np.ndarray  # the rows that are not bounds
+    entries: np.ndarray  # where their entries stand among A's
+    pattern: Pattern  # of these rows
+    lower_rows: np.ndarray  # of each bound from below: its row, its variable, and a
     lower_cols: np.ndarray
     lower_scale: np.ndarray
-    upper_rows: np.ndarray
+    upper_rows: np.ndarray  # of each bound from above
     upper_cols: np.ndarray
     upper_scale: np.ndarray
 
     @classmethod
     def of(cls, program: ConeProgram, bounds: bool = True) -> Bounds:
-        """Of a program; with bounds=False every row stays a row. The same object as before where
-        the structure and the constants are.
+        """The bounds of a program, none with bounds=False: then every row stays a row.
+
+        They are the same object for as long as the structure and its constant entries are the same.
         """
         if not bounds:
             return _no_bounds(program.structure)
@@ -71,14 +54,9 @@ class Bounds:
         return lower, upper
 
     def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """The rows' y (m,) from multipliers of the rows and of the bounds.
+        """The rows' y (m,) from that of `rows`, and from multipliers of the bounds.
 
-        Parameters
-        ----------
-        row_duals : array (rows,)
-            y of the rows: >= 0 for inequalities.
-        lower, upper : arrays (n,), >= 0
-            With Px + q + A'y - lower + upper = 0.
+        These are `lower` and `upper` (n,), >= 0, where Px + q + A'y - lower + upper = 0.
         """
         y = np.zeros(self.m)
         y[self.rows] = row_duals
@@ -106,7 +84,7 @@ def _single(structure: Structure) -> np.ndarray:
 
 @latest_per_structure(np.array_equal)
 def _bounds(structure: Structure, values: np.ndarray) -> Bounds:
-    """Those of the single entries of these values."""
+    """The bounds by the single entries, which have these values."""
     return _of_entries(structure, _single(structure), values)
 
 
@@ -117,7 +95,7 @@ def _no_bounds(structure: Structure) -> Bounds:
 
 
 def _of_entries(structure: Structure, entries: np.ndarray, values: np.ndarray) -> Bounds:
-    """Those of these entries of A: of each column the first one of each sign, its row a bound."""
+    """The bounds by these entries of A: in each column the first entry of each sign makes one."""
     A, zeros = structure.A, _equalities(structure)
     left, sides = np.ones(structure.m, dtype=bool), []
     for chosen in (values < 0, values > 0):
@@ -135,5 +113,5 @@ def _equalities(structure: Structure) -> int:
     """How many of the rows are equalities; the others must be inequalities."""
     for cone in structure.cones:
         if not isinstance(cone, Zero | NonNeg):
-            raise UnsuitableSolver(f"{type(cone).__name__} cones have no equations or inequalities")
+            raise unknown_cone(cone, "solvers of linear and quadratic programs")
     return sum(cone.rows for cone in structure.cones if isinstance(cone, Zero))

@@ -28,26 +28,18 @@ from cvxlpgd.solvers.translate.bounds import Bounds
 class Reduction:
     """Which columns and rows of a structure are eliminated, and how the rest is ordered.
 
-    Parameters
-    ----------
-    columns : Elimination
-        Its kept columns are ordered, those with bounds first; its rows are those that are neither
-        bounds nor defining, equalities first.
-    bounds : Bounds
-    bounded : int
-        How many of the kept columns have bounds.
-    equalities : int
-        How many of the rows are equalities.
+    Kept columns are ordered, those with bounds first; rows are those that are neither bounds nor
+    defining, equalities first.
     """
 
     columns: Elimination
     bounds: Bounds
-    bounded: int
-    equalities: int
+    bounded: int  # how many of the kept columns have bounds
+    equalities: int  # how many of the rows are equalities
 
     @classmethod
     def of(cls, structure: Structure, bounds: Bounds, user: bool = False) -> Reduction:
-        """Of a structure whose bounds are known; with user=True the user's columns may go too."""
+        """The reduction of a structure; with user=True the user's columns may go too."""
         whole = eliminate(structure, user)
         has_bound = np.zeros(structure.n, dtype=bool)
         has_bound[bounds.lower_cols] = has_bound[bounds.upper_cols] = True
@@ -89,29 +81,17 @@ def power_of_two(size: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """The matrices of one reduced program.
-
-    Parameters
-    ----------
-    H, A : arrays (kept, kept), (rows, kept)
-    T, P_FC, P_FF : arrays (defined, kept), (defined, kept), (defined, defined)
-    pivots : array (defined,)
-        D.
-    scale : float
-        What H, and f with it, is divided by.
-    heights : array (rows,)
-        What each row of A, and its b, is divided by.
-    """
+    """The matrices of one reduced program."""
 
     reduction: Reduction
-    H: np.ndarray
-    A: np.ndarray
-    T: np.ndarray
-    P_FC: np.ndarray
-    P_FF: np.ndarray
-    pivots: np.ndarray
-    scale: float
-    heights: np.ndarray
+    H: np.ndarray  # (kept, kept)
+    A: np.ndarray  # (rows, kept)
+    T: np.ndarray  # (defined, kept)
+    P_FC: np.ndarray  # (defined, kept)
+    P_FF: np.ndarray  # (defined, defined)
+    pivots: np.ndarray  # D (defined,)
+    scale: float  # what H, and f with it, is divided by
+    heights: np.ndarray  # what each row of A, and its b, is divided by
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(f, upper, lower) for a sample's q (n,) and b (m,): arrays (kept,), (bounded + rows,)."""
@@ -134,15 +114,10 @@ class Reduced:
     def point(
         self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(x, y) of the whole program, arrays (n,) and (m,).
+        """(x, y) of the whole program (n,), (m,), from the reduced one's solution u (kept,).
 
-        Parameters
-        ----------
-        u : array (kept,)
-            The reduced program's solution.
-        multipliers : array (bounded + rows,)
-            Of its limits: positive at the upper one, negative at the lower one.
-        q, b : arrays (n,), (m,)
+        The multipliers (bounded + rows,) of its limits are positive at the upper one, negative at
+        the lower one.
         """
         columns, bounds = self.reduction.columns, self.reduction.bounds
         first, multipliers = self.reduction.bounded, multipliers * self.scale
@@ -153,12 +128,9 @@ class Reduced:
         if first:
             of_bounds = np.zeros(len(q))
             of_bounds[columns.kept[:first]] = multipliers[:first]
-            y[bounds.lower_rows] = (
-                -np.maximum(-of_bounds, 0.0)[bounds.lower_cols] / bounds.lower_scale
-            )
-            y[bounds.upper_rows] = (
-                np.maximum(of_bounds, 0.0)[bounds.upper_cols] / bounds.upper_scale
-            )
+            lower, upper = np.maximum(-of_bounds, 0.0), np.maximum(of_bounds, 0.0)
+            y[bounds.lower_rows] = -lower[bounds.lower_cols] / bounds.lower_scale
+            y[bounds.upper_rows] = upper[bounds.upper_cols] / bounds.upper_scale
         if len(self.pivots):
             x_F = b[columns.defining] / self.pivots - self.T @ u
             x[columns.defined] = x_F

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,13 +14,25 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Solution, Status, Structure
 from cvxlpgd.program.memo import latest_per_structure
-from cvxlpgd.solvers.daqp.flags import ACTIVE, EQUALITY, LOWER, SOLVED, STATUS, WORDS
-from cvxlpgd.solvers.daqp.linear import solve_linear
 from cvxlpgd.solvers.options import Configured, Options
-from cvxlpgd.solvers.run.each import Answer, row
-from cvxlpgd.solvers.run.prepared import Start, solve_prepared
+from cvxlpgd.solvers.run.each import Answer, of_sample
+from cvxlpgd.solvers.run.prepared import Prepare, Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
-from cvxlpgd.solvers.translate.reduction import Reduced, Reduction
+from cvxlpgd.solvers.translate.reduction import Reduced, Reduction, power_of_two
+
+SOLVED = 1  # an exit flag
+STATUS = {SOLVED: Status.SOLVED, -1: Status.INFEASIBLE, -3: Status.UNBOUNDED}
+MESSAGES = {
+    -1: "",  # the status says it
+    -3: "",
+    -2: "cycling",
+    -4: "the iteration limit is reached",
+    -5: "the objective is not strictly convex",
+    -6: "the equalities contradict each other, or are redundant",
+    -7: "the time limit is reached",
+}
+ACTIVE, LOWER, EQUALITY = 1, 2, 5  # of a row's `sense`
+PROXIMAL = 1.0  # weight of a linear program's proximal term, with q and rows of size 1
 
 
 @dataclass(frozen=True, init=False)
@@ -46,16 +59,19 @@ class DAQP(Configured):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample, from the active set of `start`."""
-        structure, settings = program.structure, self.settings
+        structure, bounds, settings = program.structure, Bounds.of(program), self.settings
         settings.pop("verbose", None)  # it has nothing to say
-        if not structure.P.size:
-            return solve_linear(self, settings, program, start)
-        bounds = Bounds.of(program)
-        prepare = partial(_Setup, _reductions(structure, bounds), settings)
-        return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
+        prepare: Prepare
+        if structure.P.size:
+            prepare = partial(_Quadratic, _reductions(structure, bounds), settings)
+        else:
+            prepare = partial(_Linear, bounds, settings | {"eps_prox": PROXIMAL, "eq_reduction": 0})
+        lasting = structure.P.size > 0  # nothing of a linear program's set-up is worth keeping
+        solution = solve_prepared(self, program, start, prepare, lasting=lasting)
+        return bounds.with_slack(solution, program)
 
 
-class _Setup:
+class _Quadratic:
     """One pair of matrices in a DAQP model."""
 
     def __init__(
@@ -64,8 +80,7 @@ class _Setup:
         self.model = _model(reductions, settings, P, A)
         flag = self.model.flag
         if flag < 0:
-            words = WORDS.get(flag, f"exit flag {flag}")
-            raise ValueError(f"{words}; take another solver, such as Clarabel()")
+            raise ValueError(f"{_message(flag)}; take another solver, such as Clarabel()")
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
         reduced, cold = self.model.reduced, self.model.cold
@@ -81,9 +96,8 @@ class _Setup:
             u, flag, info = self._run(f, upper, lower, cold)
         iterations = info["iterations"]
         if flag != SOLVED:
-            words = WORDS.get(flag, f"exit flag {flag}")
             status = STATUS.get(flag, Status.FAILED)
-            return Answer(status, iterations=iterations, message=words)
+            return Answer(status, iterations=iterations, message=_message(flag))
         multipliers = info["lam"]
         x, y = reduced.point(u, multipliers[: self.model.size], q, b)
         state = _Active(multipliers, cold)
@@ -101,11 +115,15 @@ class _Setup:
         return u, flag, info
 
 
+def _message(flag: int) -> str:
+    return MESSAGES.get(flag, f"exit flag {flag}")
+
+
 def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
     reductions = _reductions(program.structure, Bounds.of(program))
-    return _model(reductions, DAQP.known.defaults, row(w.P, 0), row(w.A, 0)).flag >= 0
+    return _model(reductions, DAQP.known.defaults, of_sample(w.P, 0), of_sample(w.A, 0)).flag >= 0
 
 
 class _Reductions(NamedTuple):
@@ -128,21 +146,13 @@ def _reductions(structure: Structure, bounds: Bounds) -> _Reductions:
 
 
 class _Model(NamedTuple):
-    """A DAQP model of a reduced program, refused where flag < 0.
-
-    Parameters
-    ----------
-    cold : array of int
-        Its `sense` where no active set is known.
-    size : int
-        How many of the multipliers are the program's.
-    """
+    """A DAQP model of a reduced program, refused where flag < 0."""
 
     flag: int
     daqp: Any
     reduced: Reduced
-    cold: np.ndarray
-    size: int
+    cold: np.ndarray  # its `sense` where no active set is known
+    size: int  # how many of the multipliers are the program's
 
 
 def _model(
@@ -187,3 +197,53 @@ class _Active:
         active = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
         sense = np.where(self.cold == EQUALITY, EQUALITY, active)
         return np.asarray(sense, dtype=np.intc)
+
+
+class _Linear:
+    """One linear program's A as DAQP reads it; remembers the limits of its newest b.
+
+        minimize q'x   subject to  l <= [x; Ax] <= r
+
+    DAQP's proximal-point iterations begin from nothing each time: for some tens of variables that
+    is faster than a simplex method that begins at a basis.
+    """
+
+    def __init__(
+        self, bounds: Bounds, settings: dict[str, Any], P: np.ndarray, A: np.ndarray
+    ) -> None:
+        self.bounds, self.settings = bounds, settings
+        self.sense = np.zeros(bounds.n + len(bounds.rows), dtype=np.intc)
+        self.sense[bounds.n : bounds.n + bounds.equalities] = EQUALITY
+        rows = np.ascontiguousarray(bounds.pattern.matrix(A[bounds.entries]).toarray())
+        # rows far from size 1 would be taken for empty ones
+        self.heights = power_of_two(np.abs(rows).max(axis=1, initial=0.0))
+        self.rows = rows / self.heights[:, None]
+        self.b: np.ndarray | None = None
+        self.limits: tuple[np.ndarray, np.ndarray]
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        import daqp
+
+        if self.b is None or not np.array_equal(self.b, b):
+            self.b, self.limits = b.copy(), self._limits(b)
+        scale = 2.0 ** math.frexp(max(q.max(), -q.min()))[1]  # rounds nothing
+        x, _, flag, info = daqp.solve(
+            None, q / scale, self.rows, *self.limits, self.sense.copy(), **self.settings
+        )
+        if flag != SOLVED:
+            # its proximal iterations call bounded programs unbounded at times: no verdict
+            message = MESSAGES.get(flag) or "no solution was found"
+            return Answer(Status.FAILED, iterations=info["iterations"], message=message)
+        multipliers, n = info["lam"] * scale, len(q)
+        of_bounds, of_rows = multipliers[:n], multipliers[n:] / self.heights
+        y = self.bounds.duals(of_rows, np.maximum(-of_bounds, 0.0), np.maximum(of_bounds, 0.0))
+        return Answer(Status.SOLVED, x, y, None, info["iterations"], setups=1)
+
+    def _limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(r, l): those of the variables, then those of the rows."""
+        bounds = self.bounds
+        lower, upper = bounds.limits(b)
+        right = b[bounds.rows] / self.heights
+        left = np.full(len(right), -np.inf)
+        left[: bounds.equalities] = right[: bounds.equalities]
+        return np.concatenate([upper, right]), np.concatenate([lower, left])
