@@ -35,7 +35,41 @@ class _Layer(Protocol):
         """D for each sample."""
 
 
-class FenchelYoung:
+class _Difference:
+    """A loss of `(*parameters, *targets)`: as many as the layer has, then its variables' values.
+
+    It is D(target | w), where f is diminished by a linear function if there is a margin.
+    """
+
+    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
+        _check(layer, reduction)
+        self.layer, self.reduction = layer, reduction
+
+    def __call__(self, *values: Any) -> Any:
+        """The loss for `(*parameters, *targets)`.
+
+        Raises
+        ------
+        InvalidInput
+            For a target that is not feasible.
+        SolveFailed
+        """
+        parameters, targets = _split(self.layer, values)
+        margin = self._margin(targets)
+        losses = self.layer.lagrangian_difference(*parameters, targets=targets, margin=margin)
+        return _reduce(losses, self.reduction)
+
+    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
+        parameters, targets = _split(self.layer, values)
+        return _numpy_vjp(self.layer, parameters, targets, self._margin(targets), self.reduction)
+
+    def _margin(self, targets: Sequence[Any]) -> list[Any] | None:
+        """Cotangents of the linear function, one for each variable."""
+        return None
+
+
+class FenchelYoung(_Difference):
     """The Fenchel-Young loss: how much worse the target is than the solution, D(target | w).
 
         loss = f(target; w) - min_x f(x; w),    for a cost w: gradient target - x*(w)
@@ -55,31 +89,8 @@ class FenchelYoung:
     InvalidOption, InvalidProblem
     """
 
-    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
-        _check(layer, reduction)
-        self.layer, self.reduction = layer, reduction
 
-    def __call__(self, *values: Any) -> Any:
-        """The loss for `(*parameters, *targets)`: as many as the layer has, then its variables'.
-
-        Raises
-        ------
-        InvalidInput
-            For a target that is not feasible.
-        SolveFailed
-        """
-        parameters, targets = _split(self.layer, values)
-        return _reduce(
-            self.layer.lagrangian_difference(*parameters, targets=targets), self.reduction
-        )
-
-    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
-        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
-        parameters, targets = _split(self.layer, values)
-        return _numpy_vjp(self.layer, parameters, targets, None, self.reduction)
-
-
-class StructuredPerceptron:
+class StructuredPerceptron(_Difference):
     """The structured perceptron's loss: D(target | w) of a problem with a linear objective.
 
         loss = w'target - min_x w'x,    gradient target - x*(w)
@@ -89,22 +100,14 @@ class StructuredPerceptron:
     """
 
     def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
-        self._same = FenchelYoung(layer, reduction)
+        _Difference.__init__(self, layer, reduction)
         if layer._layer.structure.P.size:
             raise InvalidProblem(
                 "the structured perceptron's objective is linear; FenchelYoung(layer) takes others"
             )
 
-    def __call__(self, *values: Any) -> Any:
-        """The loss for `(*parameters, *targets)`; see `FenchelYoung`."""
-        return self._same(*values)
 
-    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
-        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
-        return self._same.vjp(*values)
-
-
-class StructuredHinge:
+class StructuredHinge(_Difference):
     """The structured hinge loss: the target must be better than x by their distance.
 
         loss = max_x [margin d(x, target) - f(x; w)] + f(target; w),   d = Σ |x - target|
@@ -123,25 +126,12 @@ class StructuredHinge:
     """
 
     def __init__(self, layer: _Layer, margin: float = 1.0, reduction: Reduction = "mean") -> None:
-        _check(layer, reduction)
+        _Difference.__init__(self, layer, reduction)
         if not is_positive(margin):
             raise InvalidOption(f"margin must be a number > 0, not {margin!r}")
-        self.layer, self.margin, self.reduction = layer, margin, reduction
+        self.margin = margin
 
-    def __call__(self, *values: Any) -> Any:
-        """The loss for `(*parameters, *targets)`."""
-        parameters, targets = _split(self.layer, values)
-        losses = self.layer.lagrangian_difference(
-            *parameters, targets=targets, margin=self._away(targets)
-        )
-        return _reduce(losses, self.reduction)
-
-    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
-        """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
-        parameters, targets = _split(self.layer, values)
-        return _numpy_vjp(self.layer, parameters, targets, self._away(targets), self.reduction)
-
-    def _away(self, targets: Sequence[Any]) -> list[Any]:
+    def _margin(self, targets: Sequence[Any]) -> list[Any]:
         """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
         for i, target in enumerate(targets):
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import reduce, wraps
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -67,9 +67,4 @@ def double(tensor: Tensor) -> np.ndarray:
 def promote(tensors: Sequence[Tensor]) -> torch.dtype:
     """The promoted floating dtype; the default one where there is none."""
     floating = [t.dtype for t in tensors if t.is_floating_point()]
-    if not floating:
-        return torch.get_default_dtype()
-    dtype = floating[0]
-    for other in floating[1:]:
-        dtype = torch.promote_types(dtype, other)
-    return dtype
+    return reduce(torch.promote_types, floating) if floating else torch.get_default_dtype()
