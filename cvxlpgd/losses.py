@@ -16,7 +16,7 @@ from array_api_compat import is_array_api_obj, is_numpy_array
 
 from cvxlpgd.checks import is_one_of, is_positive
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
-from cvxlpgd.layer.inputs import real
+from cvxlpgd.layer import real
 
 Reduction = Literal["mean", "sum", "none"]
 

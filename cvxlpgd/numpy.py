@@ -13,11 +13,7 @@ import numpy as np
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.inputs import real, spread
-from cvxlpgd.layer.layer import Layer
-from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import DEFAULT, Settings
+from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, real, spread
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -103,9 +99,10 @@ class CvxpyLayer:
         def pullback(*bars: Any) -> Arrays:
             if len(bars) != len(outputs):
                 raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
+            triples = zip(bars, outputs, self._layer.sizes, strict=True)
             flat = [
                 _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
-                for i, (bar, out, size) in enumerate(zip(bars, outputs, self._sizes, strict=True))
+                for i, (bar, out, size) in enumerate(triples)
             ]
             gradients = call.vjp(flat, [True] * len(values))
             pairs = zip(gradients, dtypes, strict=True)
@@ -212,10 +209,6 @@ class CvxpyLayer:
             return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
 
         return sums.value.reshape(sums.shape).astype(dtype), pullback
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [int(np.prod(shape)) for shape in self._layer.shapes]
 
     def _forward(
         self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -111,13 +111,6 @@ class Exponential:
         return Relative(tau) if self.relative else tau
 
 
-class _HasTau(Protocol):
-    """What `update` reads of a layer's info."""
-
-    tau: np.ndarray
-    informative: np.ndarray
-
-
 class Adaptive:
     """A relative tau that holds the share of samples with an informative gradient at a target.
 
@@ -171,7 +164,7 @@ class Adaptive:
     def __repr__(self) -> str:
         return f"Adaptive(kappa={self._kappa:.3g}, share={self._share:.3g}, target={self.target})"
 
-    def update(self, info: _HasTau) -> None:
+    def update(self, info: Any) -> None:
         """Take in a layer's `info` after its backward pass; without one nothing changes."""
         if not all(isinstance(getattr(info, v, None), np.ndarray) for v in ("tau", "informative")):
             raise InvalidOption(f"update takes the info of a layer, not {info!r}")

@@ -12,21 +12,18 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from cvxlpgd.analysis.score import Judge, Score, title_of
-from cvxlpgd.analysis.score import cotangents as loss_cotangents
+from cvxlpgd.analysis.score import Judge, Score, loss_cotangents, title_of
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import LPGD, Derivative, Exact, FiniteDifference, Implicit
 from cvxlpgd.derivatives.protocol import check_derivative, require_structure
 from cvxlpgd.derivatives.tau.sizes import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
-from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.inputs import real
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Call, Layer, real
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import Solver
 
 SIDES = ("lower", "upper", "average")
-EXACT = Implicit()
+REFERENCE = Implicit()
 DECADES = 10.0 ** np.arange(-3, 4)  # of the automatic tau, for the default comparison
 
 
@@ -87,7 +84,7 @@ def compare(
     variables: Sequence[cp.Variable],
     values: Sequence[Any],
     derivatives: Sequence[Derivative] | None = None,
-    reference: Derivative = EXACT,
+    reference: Derivative = REFERENCE,
     cotangents: Sequence[Any] | None = None,
     loss: Callable[..., Any] | None = None,
     *,
@@ -204,6 +201,5 @@ def _reference(call: Call, wanted: Derivative) -> tuple[Derivative, str]:
     try:
         require_structure(wanted, call.program.structure, call.solver)
     except CvxlpgdError as error:
-        differences = FiniteDifference()
-        return differences, f"{title_of(differences)}, because {error}"
+        return FiniteDifference(), f"{title_of(FiniteDifference())}, because {error}"
     return wanted, title_of(wanted)

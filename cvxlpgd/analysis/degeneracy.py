@@ -15,7 +15,7 @@ from cvxlpgd.canonical.variable_map import Output
 from cvxlpgd.checks import is_positive
 from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.program import norm
 
 

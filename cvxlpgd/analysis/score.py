@@ -15,10 +15,7 @@ import numpy as np
 from cvxlpgd.derivatives import LPGD, Derivative, FiniteDifference, Implicit
 from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import CvxlpgdWarning, InvalidInput
-from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.inputs import spread
-from cvxlpgd.layer.layer import Layer
-from cvxlpgd.layer.record import Record
+from cvxlpgd.layer import Call, Layer, Record, spread
 
 DIRECTIONS = 32  # random directions along which finite differences are taken
 TINY = 1e-6  # of the automatic tau, where a difference is mostly the solver's noise
@@ -144,7 +141,7 @@ class Judge:
         return float(sum(np.sum(t) for t in terms)), float(sum(np.sum(np.abs(t)) for t in terms))
 
 
-def cotangents(
+def loss_cotangents(
     layer: Layer, call: Call, given: Sequence[Any] | None, loss: Callable[..., Any] | None
 ) -> list[np.ndarray]:
     """The loss' derivative for each output, (batch, size)."""

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from cvxlpgd.derivatives import LPGD
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
-from cvxlpgd.layer.inputs import real
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Layer, real
 from cvxlpgd.solvers.choose.choice import all_solvers
 from cvxlpgd.solvers.choose.rules import rule_for
 from cvxlpgd.solvers.protocol import missing_cones

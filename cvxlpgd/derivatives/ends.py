@@ -10,8 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.cones import Zero
-from cvxlpgd.derivatives.info import Info
-from cvxlpgd.derivatives.samples import host
+from cvxlpgd.derivatives.info import Info, host
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, norm
 from cvxlpgd.solvers.protocol import FINEST
 

@@ -1,12 +1,15 @@
-"""What a derivative reports of each sample."""
+"""What a derivative reports of each sample, and batches with some samples replaced."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, to_device
+
+from cvxlpgd.program import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,3 +113,18 @@ class Info:
             breakpoints=np.fmin.reduce(every["breakpoints"]), evidence=None,
             **sums, **largest, **in_all,
         )  # fmt: skip
+
+
+def put(whole: Any, samples: np.ndarray, part: Any) -> Any:
+    """The whole with `part` at these samples: an array (batch, ...), or a dataclass of arrays."""
+    if is_dataclass(whole):
+        fields = {k: put(v, samples, getattr(part, k)) for k, v in vars(whole).items()}
+        return replace(whole, **fields)  # type: ignore[type-var]
+    out = array_namespace(whole).asarray(whole, copy=True)
+    out[samples] = part
+    return out
+
+
+def host(values: Array) -> np.ndarray:
+    """The values as a NumPy array."""
+    return np.asarray(to_device(values, "cpu"))

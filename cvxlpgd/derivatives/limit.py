@@ -14,9 +14,9 @@ import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
+from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
 

@@ -14,7 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
-from cvxlpgd.derivatives.samples import host
+from cvxlpgd.derivatives.info import host
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, transposed_product
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.solve import solve

@@ -1,5 +1,12 @@
-"""A compiled CVXPY problem with a solver and a derivative, free of any framework."""
+"""A parametrized problem as a function with derivatives, free of any framework."""
 
+from cvxlpgd.layer.call import Call
+from cvxlpgd.layer.inputs import form_batch, real, spread
 from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.selection import Selection
+from cvxlpgd.layer.settings import DEFAULT, Settings
 
-__all__ = ["Layer"]
+__all__ = [
+    "DEFAULT", "Call", "Layer", "Record", "Selection", "Settings", "form_batch", "real", "spread",
+]  # fmt: skip

@@ -8,6 +8,7 @@ Framework-neutral: the adapters hand in and take out NumPy arrays of doubles.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -79,6 +80,7 @@ class Layer:
         logs = {i for i, logarithm in canonical.parameters.sources if logarithm}
         self.domains = [Domain.of(p, i in logs) for i, p in enumerate(parameters)]
         self.shapes = [output.shape for output in canonical.variables.outputs]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self._compiled = Compiled(canonical, self.domains)
         self._chosen = choose(settings, canonical.structure)
         self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters

@@ -197,9 +197,6 @@ class Record:
         """Without what the solver keeps, as solutions are copied too."""
         return self.__dict__ | {"full": _nothing}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
     def without_backward(self) -> Record:
         """The same forward pass without any backward pass."""
         return replace(self, reports=Reports(Report.none(self.status.shape, self.bare.setups)))

@@ -29,7 +29,6 @@ _MODES: dict[str, Implicit | LPGD] = {
     "lpgd_right": LPGD(side="lower"),
     "lpgd_left": LPGD(side="upper"),
 }
-_THREADS = ("n_jobs_forward", "n_jobs_backward")
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +139,7 @@ def take_apart(solver_args: Mapping[str, Any]) -> Spelled:
     name = options.pop("solve_method", None)
     if name is not None and not isinstance(name, str):
         raise InvalidOption(f'"solve_method" must be the name of a solver, not {name!r}')
-    for threads in _THREADS:
+    for threads in ("n_jobs_forward", "n_jobs_backward"):
         options.pop(threads, None)
     mode, settings = options.pop("mode", None), options.pop("derivative_kwargs", None)
     if mode is None:

@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from cvxlpgd.cones import Zero
-from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pattern import Pattern
-from cvxlpgd.program.structure import Structure
+from cvxlpgd.program.structure import Structure, per_structure
 
 
 @dataclass(frozen=True, eq=False)

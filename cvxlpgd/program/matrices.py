@@ -24,11 +24,10 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from cvxlpgd.program.data import Point
-from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import Pairs, is_diagonal
 from cvxlpgd.program.pattern import product, products, transposed_product
 from cvxlpgd.program.programs import ConeProgram
-from cvxlpgd.program.structure import Structure
+from cvxlpgd.program.structure import Structure, per_structure
 
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance

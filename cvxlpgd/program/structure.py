@@ -1,12 +1,13 @@
-"""All that the programs of a layer have in common."""
+"""All that the programs of a layer have in common, and what follows from it, worked out once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -103,3 +104,43 @@ class Structure:
         pattern = Pattern.of(self.P.shape, rows, cols)
         varying = replace(self.varying, P=pattern.index(self.P)[self.varying.P])
         return replace(self, P=pattern, varying=varying)
+
+
+Fact = TypeVar("Fact")
+Key = TypeVar("Key")
+
+
+def per_structure(work_out: Callable[[Structure], Fact]) -> Callable[[Structure], Fact]:
+    """Work out what follows from a structure once, and forget it with the structure.
+
+    Pickled and copied structures start anew. Threads may work the same fact out at once, to no
+    effect. A fact must not refer to its structure: it would never go.
+    """
+    facts: WeakKeyDictionary[Structure, Fact] = WeakKeyDictionary()
+
+    @wraps(work_out)
+    def recall(structure: Structure) -> Fact:
+        fact = facts.get(structure)
+        return facts.setdefault(structure, work_out(structure)) if fact is None else fact
+
+    return recall
+
+
+def latest_per_structure(
+    same: Callable[[Any, Any], bool],
+) -> Callable[[Callable[[Structure, Key], Fact]], Callable[[Structure, Key], Fact]]:
+    """Remember the last fact of each structure, for as long as its key stays the `same`."""
+
+    def decorate(work_out: Callable[[Structure, Key], Fact]) -> Callable[[Structure, Key], Fact]:
+        latest: WeakKeyDictionary[Structure, tuple[Key, Fact]] = WeakKeyDictionary()
+
+        @wraps(work_out)
+        def recall(structure: Structure, key: Key) -> Fact:
+            pair = latest.get(structure)
+            if pair is None or not same(pair[0], key):
+                pair = latest[structure] = key, work_out(structure, key)
+            return pair[1]
+
+        return recall
+
+    return decorate

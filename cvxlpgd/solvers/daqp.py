@@ -13,7 +13,7 @@ import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Solution, Status, Structure
-from cvxlpgd.program.memo import latest_per_structure
+from cvxlpgd.program.structure import latest_per_structure
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, of_sample
 from cvxlpgd.solvers.run.prepared import Prepare, Start, solve_prepared

@@ -14,8 +14,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from cvxlpgd.errors import CvxlpgdError
-from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Call, Layer
 from cvxlpgd.program import Point, Solution
 from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
 from cvxlpgd.values.optimal import Values
@@ -75,7 +74,7 @@ def pull(
 ) -> list[Tensor]:
     """The variables' cotangents -> those of the values that need one."""
     call = run.at(values, point)
-    sizes = [int(np.prod(shape)) for shape in run.layer.shapes]
+    sizes = run.layer.sizes
     flat = [
         double(bar).reshape(call.batch.samples, size) for bar, size in zip(bars, sizes, strict=True)
     ]

@@ -22,7 +22,7 @@ import torch
 from torch.autograd import forward_ad
 
 from cvxlpgd.errors import CvxlpgdError
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.torch._autograd import Run, pull, solve_tensors
 from cvxlpgd.torch._tensors import Tensor, promote, require_dense
 

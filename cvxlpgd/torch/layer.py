@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from math import prod
 from typing import Any
 
 import cvxpy as cp
@@ -15,10 +14,7 @@ import torch
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer.inputs import real
-from cvxlpgd.layer.layer import Layer
-from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.settings import DEFAULT, Settings
+from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, real
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -106,10 +102,9 @@ class CvxpyLayer(torch.nn.Module):
 
     def _number_it(self) -> None:
         """Note as numbers what a compiled graph holds of a layer."""
-        shapes = self._layer.shapes
         self._number = number_of(self._layer)
         self._ranks = [len(domain.shape) for domain in self._layer.domains]
-        self._shapes, self._sizes = list(shapes), [prod(shape) for shape in shapes]
+        self._shapes, self._sizes = list(self._layer.shapes), list(self._layer.sizes)
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from cvxlpgd.derivatives import Info
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer.inputs import form_batch
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Layer, form_batch
 from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.program.restriction import TOLERATED, Restriction
 from cvxlpgd.solvers.run.solve import solve

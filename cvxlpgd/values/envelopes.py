@@ -20,7 +20,7 @@ import numpy as np
 from cvxlpgd.checks import is_one_of
 from cvxlpgd.derivatives.lpgd import ENDS
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer.layer import Layer
+from cvxlpgd.layer import Layer
 from cvxlpgd.values.optimal import Values, envelope, optimal_value, own_settings
 
 CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}

@@ -20,10 +20,7 @@ from cvxlpgd.derivatives.lpgd import ENDS, LPGD
 from cvxlpgd.derivatives.tau import settings
 from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer.call import Call
-from cvxlpgd.layer.inputs import spread
-from cvxlpgd.layer.layer import Layer
-from cvxlpgd.layer.selection import Selection
+from cvxlpgd.layer import Call, Layer, Selection, spread
 from cvxlpgd.program import Point
 from cvxlpgd.solvers.protocol import require
 
@@ -164,8 +161,8 @@ def spread_to_outputs(
     """Arrays for the returned variables as (batch, size)."""
     if len(arrays) != len(layer.shapes):
         raise InvalidInput(f"received {len(arrays)} {what}s, expected {len(layer.shapes)}")
-    count = int(np.prod(shape))
+    count, owns = int(np.prod(shape)), zip(layer.shapes, layer.sizes, strict=True)
     return [
-        spread(array, shape + own, f"{what} {i}").reshape(count, int(np.prod(own)))
-        for i, (array, own) in enumerate(zip(arrays, layer.shapes, strict=True))
+        spread(array, shape + own, f"{what} {i}").reshape(count, size)
+        for i, (array, (own, size)) in enumerate(zip(arrays, owns, strict=True))
     ]

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.cones import Cone
+from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path.direction import Direction
 from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
-from cvxlpgd.derivatives.samples import put
 from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights

@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from cvxlpgd.derivatives.evidence import Limit
-from cvxlpgd.derivatives.info import Info
-from cvxlpgd.derivatives.samples import put
+from cvxlpgd.derivatives.info import Info, put
 from cvxlpgd.program import Data, Point
 
 REPLACED = (

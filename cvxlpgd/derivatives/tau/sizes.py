@@ -18,7 +18,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.derivatives.ends import NOISE
-from cvxlpgd.derivatives.samples import host
+from cvxlpgd.derivatives.info import host
 from cvxlpgd.derivatives.tau.settings import is_combinatorial
 from cvxlpgd.program import Array, ConeProgram, Data, Point, norm, product, transposed_product
 from cvxlpgd.schedules import Relative

@@ -8,9 +8,8 @@ import numpy as np
 
 from cvxlpgd.program.factors.scaling import NOTHING
 from cvxlpgd.program.matrices import Matrices
-from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
-from cvxlpgd.program.structure import Structure
+from cvxlpgd.program.structure import Structure, per_structure
 
 
 class Run(NamedTuple):

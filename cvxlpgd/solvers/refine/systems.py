@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.program import Pattern, Structure
-from cvxlpgd.program.memo import per_structure
 from cvxlpgd.program.pairs import is_diagonal
+from cvxlpgd.program.structure import per_structure
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured

@@ -15,8 +15,8 @@ import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
-from cvxlpgd.program.memo import latest_per_structure, per_structure
 from cvxlpgd.program.rows import unknown_cone
+from cvxlpgd.program.structure import latest_per_structure, per_structure
 
 
 @dataclass(frozen=True, eq=False)

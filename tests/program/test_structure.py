@@ -16,8 +16,8 @@ from cvxlpgd import Exact
 from cvxlpgd.cones import NonNeg
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import ConeProgram, Data, Structure
-from cvxlpgd.program.memo import latest_per_structure, per_structure
 from cvxlpgd.program.pattern import Pattern
+from cvxlpgd.program.structure import latest_per_structure, per_structure
 from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS, Refined
 from cvxlpgd.solvers.translate.bounds import Bounds
 from tests import zoo
