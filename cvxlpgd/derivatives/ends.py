@@ -33,7 +33,7 @@ class Ends(NamedTuple):
     def of(
         cls, ends: Sequence[float], program: ConeProgram, solution: Solution, tau: np.ndarray
     ) -> Ends:
-        """The ends that a solution of the perturbed programs has."""
+        """The ends in a solution of the perturbed programs, tau (batch,)."""
         assert solution.residuals is not None
         residual = host(solution.residuals.largest).reshape(len(ends), -1).max(axis=0)
         return cls(ends, program, solution.point, *report(solution, ends, tau), residual)

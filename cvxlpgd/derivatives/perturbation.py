@@ -27,7 +27,7 @@ def without_slack(program: ConeProgram, z_bar: Point) -> Point:
 
 
 def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, entries: Data) -> Data:
-    """The data's cotangent with the rest of the slack's: b_bar + s_bar, A_bar - s_bar x'."""
+    """The data's cotangent with the slack's, (batch, m): b_bar + s_bar, A_bar - s_bar x'."""
     if not bool((s_bar != 0).any()):
         return data_bar
     A = program.structure.A

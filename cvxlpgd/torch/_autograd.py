@@ -72,7 +72,7 @@ def pull(
     point: Sequence[Tensor],
     bars: Sequence[Tensor],
 ) -> list[Tensor]:
-    """The variables' cotangents -> those of the values that need one."""
+    """Cotangents (*batch shape, *shape) of variables -> those of the values that need one."""
     call = run.at(values, point)
     sizes = run.layer.sizes
     flat = [

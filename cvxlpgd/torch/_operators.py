@@ -139,7 +139,7 @@ def _(
 def pull_back(
     ticket: Tensor, values: Sequence[Tensor], bars: Sequence[Tensor], needed: Sequence[bool]
 ) -> list[Tensor]:
-    """The cotangents of the values that need one."""
+    """Cotangents of the values that need one, for the variables', (*batch shape, size)."""
     run = _runs.get(int(ticket))
     if run is None:
         raise CvxlpgdError(

@@ -78,7 +78,7 @@ def place(
 ) -> tuple[Value, Info]:
     """The value and report with those of these samples in their places, where they succeeded.
 
-    Elsewhere the value stays. What it cost is added for all.
+    Elsewhere the value stays. Costs are added for all. `other` and `its` are (samples, ...).
     """
     where = samples[its.ok]
     spent = {k: getattr(info, k) for k in ("retries", "setups", "iterations")}

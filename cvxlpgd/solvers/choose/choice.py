@@ -60,9 +60,9 @@ def choose_solver(
     argument: str = "solver",
     warm: bool = False,
 ) -> Solver:
-    """The solver to use, with the options; `argument` is what messages call it.
+    """The solver to use for programs of a structure, with the options; by a rule if None is given.
 
-    If `warm`, calls start from earlier solutions.
+    Messages call it `argument`. If `warm`, calls start from earlier solutions.
 
     Raises
     ------

@@ -51,7 +51,7 @@ class Stock(Generic[T]):
     free: list[T] = field(default_factory=list)
 
     def fits(self, use: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
-        """Whether the set-ups are for this use and these very matrices."""
+        """Whether the set-ups are for this use and these very matrices' values, (entries,)."""
         if self.structure is not structure or self.use != use:
             return False
         pairs = ((self.P, P), (self.A, A))
