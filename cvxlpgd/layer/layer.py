@@ -56,8 +56,7 @@ class Layer:
     ----------
     problem, parameters, variables : as the adapters'
     settings : Settings, optional
-    options
-        Instead of `settings`: its fields by name, which are the adapters' other arguments.
+    options : fields of `Settings` by name, which go over those of `settings`
 
     Raises
     ------
@@ -72,7 +71,10 @@ class Layer:
         settings: Settings | None = None,
         **options: Any,
     ) -> None:
-        self.settings = settings = Settings(**options) if settings is None else settings
+        settings = Settings() if settings is None else settings
+        if not isinstance(settings, Settings):
+            raise InvalidOption(f"settings must be Settings(...), not {settings!r}")
+        self.settings = settings = replace(settings, **options)
         parameters, variables = check_lists(problem, parameters, variables, settings.gp)
         own = substitute(problem, parameters)
         check_dpp(own, settings.gp)

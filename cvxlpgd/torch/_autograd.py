@@ -74,10 +74,8 @@ def pull(
 ) -> list[Tensor]:
     """Cotangents (*batch shape, *shape) of variables -> those of the values that need one."""
     call = run.at(values, point)
-    sizes = run.layer.sizes
-    flat = [
-        double(bar).reshape(call.batch.samples, size) for bar, size in zip(bars, sizes, strict=True)
-    ]
+    pairs = zip(bars, run.layer.sizes, strict=True)
+    flat = [double(bar).reshape(call.batch.samples, size) for bar, size in pairs]
     return [
         torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
         for v, g in zip(values, call.vjp(flat, needed), strict=True)

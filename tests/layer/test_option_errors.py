@@ -16,6 +16,7 @@ from cvxlpgd.errors import (
     SolverNotInstalled,
     UnsuitableSolver,
 )
+from cvxlpgd.layer import Layer, Settings
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
 from cvxlpgd.torch import CvxpyLayer
 
@@ -207,3 +208,12 @@ def test_a_mode_has_settings_of_its_own_only(settings):
 def test_true_is_no_tau():
     with pytest.raises(InvalidOption, match="tau"):
         LPGD(tau=True)
+
+
+def test_settings_of_a_layer_and_options_over_them():
+    base = Settings(on_failure="nan", time_limit=5.0)
+    layer = Layer(QP, [a, b], [x], base, time_limit=7.0)
+    assert (layer.settings.on_failure, layer.settings.time_limit) == ("nan", 7.0)
+    assert base.time_limit == 5.0
+    with pytest.raises(InvalidOption, match=r"settings must be Settings\(...\), not 'SCS'"):
+        Layer(QP, [a, b], [x], "SCS")
