@@ -32,10 +32,10 @@ def draw_comparison(
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
-    titles = (f"against {reference.split(',')[0]}", "against central differences")
-    for axis, field, title in zip(axes, ("error_reference", "error_fd"), titles, strict=True):
+    judges = (f"against {reference.split(',')[0]}", "against central differences")
+    for axis, field, judge in zip(axes, ("error_reference", "error_fd"), judges, strict=True):
         _draw_errors(axis, rows, noise, field)
-        axis.set(xscale="log", yscale="log", xlabel="tau", title=title)
+        axis.set(xscale="log", yscale="log", xlabel="tau", title=judge)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("relative error of the gradient")
     handles = {line.get_label(): line for a in axes for line in a.lines}

@@ -227,3 +227,15 @@ def test_bad_input(changed, error, parts):
 def test_no_parameters_are_nothing_to_compare():
     with pytest.raises(InvalidInput, match="nothing to compare: no parameter"):
         of("no_parameters")
+
+
+def test_a_picture_says_what_it_shows(monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "savefig", lambda self, path, **options: drawn.append(self))
+    of("quadratic_constrained", 1, taus=[1e-3]).plot("nowhere.png")
+    assert drawn[0].get_suptitle().startswith("1 samples, ")
+    assert [axis.get_title() for axis in drawn[0].axes] == [
+        "against Implicit(lsqr)",
+        "against central differences",
+    ]
