@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import tomllib
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -112,22 +110,3 @@ def test_a_new_row_is_found_and_asked_where_no_rule_has_a_solver(
     assert choose_solver(None, structure, {"max_iter": 9}) == Newcomer(max_iter=9)
     usual = orthant([[1, 0]], [[4, 1, 1]], quadratic=True).structure
     assert "NEWCOMER" not in repr(choose_solver(None, usual, {}))
-
-
-def test_the_modules_of_solvers_import_each_other_in_one_order() -> None:
-    """No cycle, not even of imports for types or of those inside functions."""
-    package = ROOT / "cvxlpgd" / "solvers"
-    modules = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in package.rglob("*.py")
-    }
-    imports = {
-        name: {
-            node.module
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ImportFrom) and node.module in modules
-        }
-        for name, path in modules.items()
-    }
-    order = list(TopologicalSorter(imports).static_order())  # CycleError names one
-    assert order.index("cvxlpgd.solvers.protocol") < order.index("cvxlpgd.solvers.registry")
