@@ -15,6 +15,7 @@ import cvxlpgd.numpy
 import cvxlpgd.torch
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.losses import FenchelYoung, SPOPlus, StructuredHinge, StructuredPerceptron
+from tests.helpers.programs import grid
 
 rng = np.random.default_rng(0)
 N = 6
@@ -241,20 +242,6 @@ def test_what_is_refused():
     whole = layers(*selection(integer=True))[1]
     with pytest.raises(InvalidInput, match="not an integer"):
         StructuredPerceptron(whole)(c, np.full((5, N), 1 / 3))
-
-
-def grid(side):
-    """(A, b) of the unit flow from the first to the last node of a grid."""
-    nodes = np.arange(side * side).reshape(side, side)
-    right = np.stack([nodes[:, :-1].ravel(), nodes[:, 1:].ravel()], axis=1)
-    down = np.stack([nodes[:-1].ravel(), nodes[1:].ravel()], axis=1)
-    arcs = np.concatenate([right, down])
-    A = np.zeros((side * side, len(arcs)))
-    A[arcs[:, 0], np.arange(len(arcs))] = -1
-    A[arcs[:, 1], np.arange(len(arcs))] = 1
-    b = np.zeros(side * side)
-    b[0], b[-1] = -1, 1
-    return A, b
 
 
 class Theirs(pyepo.model.opt.optModel):

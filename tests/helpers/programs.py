@@ -35,3 +35,17 @@ def orthant(q: list[list[float]], b: list[list[float]], quadratic: bool) -> Cone
     P = np.array([[[0.0, 0.0], [0.0, 1.0]]]) if quadratic else None
     rows = np.array(b, dtype=float)[:, [2, 0, 1]]
     return dense(np.array(q, dtype=float), A, rows, (Zero(1), NonNeg(2)), P)
+
+
+def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """(A, b) of the unit flow from the first to the last node of a grid."""
+    nodes = np.arange(side * side).reshape(side, side)
+    right = np.stack([nodes[:, :-1].ravel(), nodes[:, 1:].ravel()], axis=1)
+    down = np.stack([nodes[:-1].ravel(), nodes[1:].ravel()], axis=1)
+    arcs = np.concatenate([right, down])
+    A = np.zeros((side * side, len(arcs)))
+    A[arcs[:, 0], np.arange(len(arcs))] = -1
+    A[arcs[:, 1], np.arange(len(arcs))] = 1
+    b = np.zeros(side * side)
+    b[0], b[-1] = -1, 1
+    return A, b

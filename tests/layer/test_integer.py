@@ -19,6 +19,7 @@ from cvxlpgd.errors import (
     InvalidProblem,
     UnsuitableSolver,
 )
+from tests.helpers.programs import grid
 
 rng = np.random.default_rng(0)
 
@@ -56,15 +57,7 @@ def knapsack():
 
 
 def shortest_path(side=4):
-    nodes = np.arange(side * side).reshape(side, side)
-    right = np.stack([nodes[:, :-1].ravel(), nodes[:, 1:].ravel()], axis=1)
-    down = np.stack([nodes[:-1].ravel(), nodes[1:].ravel()], axis=1)
-    arcs = np.concatenate([right, down])
-    A = np.zeros((side * side, len(arcs)))
-    A[arcs[:, 0], np.arange(len(arcs))] = -1
-    A[arcs[:, 1], np.arange(len(arcs))] = 1
-    b = np.zeros(side * side)
-    b[0], b[-1] = -1, 1
+    A, b = grid(side)
     return Instance(A, b, b)
 
 
