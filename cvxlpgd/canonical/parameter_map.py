@@ -194,7 +194,7 @@ class ParameterMap:
     def _affine(self, name: str, parts: Sequence[Array]) -> Array:
         base, varying = self.blocks[name].base, self.blocks[name].varying
         if not self._reaching[name]:
-            return _like(parts, base)
+            return _like(parts, base)  # NumPy's own: nobody writes to it
         linear = self._linear(name, parts)
         if self.blocks[name].whole:
             return linear
@@ -207,12 +207,14 @@ class ParameterMap:
         reaching = [parts[k] for k in self._reaching[name]]
         if not reaching:
             return _like(parts, np.zeros((1, 0)))
+        if len(reaching) == 1:
+            return self._maps[name](reaching[0])
         xp = array_namespace(*reaching)
         batch = max(part.shape[0] for part in reaching)
         if any(part.shape[0] == 0 for part in reaching):
             batch = 0
         wide = [xp.broadcast_to(part, (batch, part.shape[1])) for part in reaching]
-        return self._maps[name](wide[0] if len(wide) == 1 else xp.concat(wide, axis=1))
+        return self._maps[name](xp.concat(wide, axis=1))
 
 
 def _add_up(count: int, parts: Iterable[tuple[int, Array]]) -> list[Array | None]:
@@ -224,7 +226,7 @@ def _add_up(count: int, parts: Iterable[tuple[int, Array]]) -> list[Array | None
 
 
 def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
-    if not parts:
+    if not parts or isinstance(parts[0], np.ndarray):
         return values
     xp = array_namespace(*parts)
     return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device)

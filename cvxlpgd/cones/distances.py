@@ -9,6 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_numpy_array
 
 from cvxlpgd.cones.exp import Exp
+from cvxlpgd.cones.nonneg import NonNeg
 from cvxlpgd.cones.protocol import Cone
 
 NEARLY = 1e-13  # of a point's size: a bound of the distance that is below this takes its place
@@ -16,6 +17,8 @@ NEARLY = 1e-13  # of a point's size: a bound of the distance that is below this 
 
 def distance(cone: Cone, s: Any) -> Any:
     """Largest entry of |s - Π_K(s)|, arrays (..., rows) -> (...)."""
+    if isinstance(cone, NonNeg) and is_numpy_array(s):
+        return np.abs(s.min(axis=-1, initial=0.0))
     if isinstance(cone, Exp) and is_numpy_array(s):
         return _bound_or_distance(cone.excess(s), s, lambda s: _largest(s - cone.project(s)))
     return _largest(s - cone.project(s))
@@ -23,6 +26,8 @@ def distance(cone: Cone, s: Any) -> Any:
 
 def dual_distance(cone: Cone, y: Any) -> Any:
     """Largest entry of |y - Π_K*(y)| = |Π_K(-y)|, by Moreau: v = Π_K*(v) - Π_K(-v)."""
+    if isinstance(cone, NonNeg) and is_numpy_array(y):
+        return np.abs(y.min(axis=-1, initial=0.0))
     if isinstance(cone, Exp) and is_numpy_array(y):
         return _bound_or_distance(cone.dual_excess(y), y, lambda y: _largest(cone.project(-y)))
     return _largest(cone.project(-y))

@@ -72,19 +72,14 @@ class Info:
     @classmethod
     def good(cls, batch: int, **known: Any) -> Info:
         """Nothing to report but the fields that are `known`, each (batch,) or of all samples."""
-        fields: dict[str, Any] = {
-            "ok": np.ones(batch, dtype=bool), "messages": ("",) * batch,
-            "tau": np.full(batch, np.nan), "retries": np.zeros(batch, dtype=int),
-            "side": np.full(batch, "", dtype="<U7"), "unresolved": np.zeros(batch, dtype=bool),
-            "inaccurate": np.zeros(batch, dtype=bool), "setups": np.zeros(batch),
-            "iterations": np.zeros(batch), "bend": np.zeros(batch),
-            "method": np.full(batch, "differences", dtype="<U20"), "regular": np.full(batch, None),
-            "kink": np.zeros(batch), "breakpoints": np.full((batch, 2), np.nan),
-            "evidence": None, "settled": np.ones(batch, dtype=bool),
-        }  # fmt: skip
+        fields = _nothing(batch)
         for name, value in known.items():
             usual = fields[name]
-            fields[name] = np.full_like(usual, value) if isinstance(usual, np.ndarray) else value
+            if isinstance(usual, np.ndarray) and np.shape(value) != usual.shape:
+                value = np.full_like(usual, value)
+            elif isinstance(usual, np.ndarray):
+                value = np.asarray(value, dtype=usual.dtype)
+            fields[name] = value
         return cls(**fields)
 
     @classmethod
@@ -113,6 +108,21 @@ class Info:
             breakpoints=np.fmin.reduce(every["breakpoints"]), evidence=None,
             **sums, **largest, **in_all,
         )  # fmt: skip
+
+
+def _nothing(batch: int) -> dict[str, Any]:
+    """The fields of an Info that says nothing, arrays that nobody may write to."""
+    fields: dict[str, Any] = {
+        "ok": np.ones(batch, dtype=bool), "messages": ("",) * batch,
+        "tau": np.full(batch, np.nan), "retries": np.zeros(batch, dtype=int),
+        "side": np.full(batch, "", dtype="<U7"), "unresolved": np.zeros(batch, dtype=bool),
+        "inaccurate": np.zeros(batch, dtype=bool), "setups": np.zeros(batch),
+        "iterations": np.zeros(batch), "bend": np.zeros(batch),
+        "method": np.full(batch, "differences", dtype="<U20"), "regular": np.full(batch, None),
+        "kink": np.zeros(batch), "breakpoints": np.full((batch, 2), np.nan),
+        "evidence": None, "settled": np.ones(batch, dtype=bool),
+    }  # fmt: skip
+    return fields
 
 
 def put(whole: Any, samples: np.ndarray, part: Any) -> Any:

@@ -56,7 +56,7 @@ class Call:
             program, _ = self.compiled.program(flat, count)
         status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
         nothing = np.zeros(count)
-        residuals = Residuals(nothing, nothing, nothing, nothing)
+        residuals = Residuals(nothing, nothing, nothing, nothing, nothing)
         solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
         return replace(
             self,
@@ -105,9 +105,11 @@ class Call:
             errors = np.maximum(errors, error)  # NaN where one is not known
         if reports:
             info = Info.merge(reports)
-            self.note(info, active)
-            self._inform(gradients, info, active)
-            self._report_accuracy(info, errors, active)
+            present = [v.any(axis=1) for v in gradients if v is not None]
+            zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
+            self.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
+            self._say_zeros(zero, active)
+            self._say_accuracy(info, errors, active)
         return self.gather(gradients, active, lost, needed)
 
     def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
@@ -165,8 +167,8 @@ class Call:
             )
             values = variables.tangents(outputs, z_dot)
             values, info, errors = assess(values, z_dot, info, Tangents(variables, outputs))
-            self.note(info, active)
-            self._report_accuracy(info, errors, active)
+            self.note(info, active, gradient_error=errors)
+            self._say_accuracy(info, errors, active)
             values = [np.where(info.ok[:, None], value, np.nan) for value in values]
         return [active.into_batch(value, np.nan) for value in values]
 
@@ -197,34 +199,29 @@ class Call:
             whole[lost.places] = np.nan
         return self.compiled.gather(k, whole, self.batch)
 
-    def note(self, info: Info, active: Selection) -> None:
-        """Add a derivative to the record, and say what went wrong with it."""
+    def note(self, info: Info, active: Selection, **more: np.ndarray) -> None:
+        """Add a derivative to the record, and say what went wrong with it; `more` are fields of the
+        report.
+        """
         places, shape = active.places, self.batch.shape
-        self.record.reports.update(lambda report: report.after(places, info))
-        failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
+        self.record.reports.update(lambda report: report.after(places, info, **more))
+        if not info.ok.all():
+            failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
         if info.inaccurate.any():
             failure.say_inaccurate_gradients(places[info.inaccurate], shape)
 
-    def _inform(
-        self, gradients: Sequence[np.ndarray | None], info: Info, active: Selection
-    ) -> None:
-        """Note which gradients inform; warn, once, of those that are zero or noise though their
-        cotangents are not zero.
-        """
-        present = [v.any(axis=1) for v in gradients if v is not None]
-        zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
-        informative, places = info.ok & ~zero, active.places
-        self.record.reports.update(lambda report: report.at(places, informative=informative))
+    def _say_zeros(self, zero: np.ndarray, active: Selection) -> None:
+        """Warn, once, of gradients that are zero or noise though their cotangents are not zero."""
         if zero.any() and not self.once.degenerate:
             self.once.degenerate = True
-            failure.say_degenerate(places[zero], self.batch.shape, self.derivative.remedy)
+            places = active.places[zero]
+            failure.say_degenerate(places, self.batch.shape, self.derivative.remedy)
 
-    def _report_accuracy(self, info: Info, errors: np.ndarray, active: Selection) -> None:
-        """Note how far values may be off; warn where the solution is not differentiable, and of
-        values that may be off by more than 1 %, or by nobody knows how much.
+    def _say_accuracy(self, info: Info, errors: np.ndarray, active: Selection) -> None:
+        """Warn where the solution is not differentiable, and of values that may be off by more than
+        1 %, or by nobody knows how much.
         """
         places, shape = active.places, self.batch.shape
-        self.record.reports.update(lambda report: report.at(places, gradient_error=errors))
         irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
         if irregular.any():
             failure.say_irregular(places[irregular], info.kink[irregular], shape)

@@ -40,8 +40,10 @@ class Compiled:
     def program(self, flat: list[np.ndarray], count: int) -> tuple[ConeProgram, np.ndarray]:
         """The cone programs of flat values, and the constant terms of their objectives."""
         data, offset = self.canonical.parameters.data(flat)
-        q = np.broadcast_to(data.q, (count, data.q.shape[1]))  # the batch's length, if nowhere else
-        return ConeProgram(self.canonical.structure, Data(data.P, q, data.A, data.b)), offset
+        if len(data.q) != count:  # the batch's length, if nowhere else
+            q = np.broadcast_to(data.q, (count, data.q.shape[1]))
+            data = Data(data.P, q, data.A, data.b)
+        return ConeProgram(self.canonical.structure, data), offset
 
     def objective(self, value: np.ndarray) -> np.ndarray:
         """The user's objective for that of the cone program, its constant term included."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cvxpy as cp
@@ -40,10 +42,17 @@ class Domain:
     pattern: np.ndarray | None  # bool: where entries may differ from 0
     integral: bool
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
+
+    @cached_property
+    def restricts(self) -> bool:
+        """Whether any finite value is outside."""
+        limits = (self.lower, self.upper, self.pattern)
+        kinds = self.strict, self.integral, self.symmetric, self.definite
+        return any(limit is not None for limit in limits) or any(kinds)
 
     @classmethod
     def of(cls, parameter: cp.Parameter, logarithm: bool) -> Domain:
@@ -89,6 +98,8 @@ class Domain:
         if not finite.all():
             note(~finite, "has NaN or infinite entries")
             values = np.where(np.expand_dims(finite, axes), values, 1.0)
+        if not self.restricts:
+            return faults
         highest = values.max(axis=axes, initial=0.0)
         size = np.maximum(highest, -values.min(axis=axes, initial=0.0))
         slack = np.expand_dims(ACCEPTED * size, axes)
@@ -174,12 +185,15 @@ class Batch:
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def spread(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """An array (own axes of parameter k, *shape) as (samples or 1, *shape)."""
-        if np.prod(self.own[k], dtype=int) == 1:
+        own = self.own[k]
+        if math.prod(own) == 1:
             return value.reshape(1, *shape)
+        if own == self.shape:
+            return value.reshape(self.samples, *shape)
         return np.broadcast_to(value, self.shape + shape).reshape(self.samples, *shape)
 
     def gather(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -223,7 +223,7 @@ class Layer:
         batch = form_batch(self.domains, values)
         bound = derivative.bind(self.structure, solver, batch.shape)
         faults, policy = self._compiled.faults(batch), self.settings.on_failure
-        if policy == "raise":
+        if policy == "raise" and any(faults):
             failure.raise_faults(faults, batch.shape)
         handed = Selection.of(np.array([not fault for fault in faults], dtype=bool))
         flat = [handed.of_batch(v) for v in self._compiled.flat(batch.values)]
@@ -235,9 +235,11 @@ class Layer:
         solution = solve(solver, program, start and start.take(handed.places))
         full = solution.scatter(handed.places, batch.samples, tuple(faults))
         outputs = self._compiled.canonical.variables.values(full.point)
-        for output in outputs:
-            output[~full.ok] = np.nan
-        value = program.objective(solution.point.x) + offset
+        if not full.ok.all():
+            for output in outputs:
+                output[~full.ok] = np.nan
+        assert solution.residuals is not None
+        value = solution.residuals.objective + offset
         objective = handed.into_batch(self._compiled.objective(value), np.nan)
         record = Record.of(solver.name, full, objective, batch.shape, warm)
         self._memory.record = record

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,38 +45,48 @@ class Report:
             resolve_iterations=np.zeros(shape),
         )  # fmt: skip
 
-    def at(self, places: np.ndarray, **values: np.ndarray) -> Report:
-        """The same with other values (selection, ...) at these places of the flattened batch."""
+    def after(self, places: np.ndarray, info: Info, **more: np.ndarray) -> Report:
+        """The same after a derivative of the samples at these places of the flattened batch.
+
+        `more` are other fields, (selection,).
+        """
+        values = {name: getattr(info, name) for name in _OF_INFO} | more
+        values |= {"differentiated": info.ok, "resolve_iterations": info.iterations}
+        values["setups"] = self.setups.reshape(-1)[places] + info.setups
         return replace(self, **{k: self._change(k, places, v) for k, v in values.items()})
 
     def _change(self, name: str, places: np.ndarray, values: np.ndarray) -> np.ndarray:
-        array = getattr(self, name).copy()
-        rest = (2,) if name == "breakpoints" else ()
-        array.reshape(-1, *rest)[places] = values
-        return array
+        """A field with other values (selection, ...) at these places."""
+        array: np.ndarray = getattr(self, name)
+        flat = array.reshape(-1, *values.shape[1:])
+        if len(places) == len(flat) and values.dtype == flat.dtype:
+            return values.reshape(array.shape)
+        flat = flat.copy()
+        flat[places] = values
+        return flat.reshape(array.shape)
 
-    def after(self, places: np.ndarray, info: Info) -> Report:
-        """The same after a derivative of some samples of the flattened batch."""
-        same = ("tau", "retries", "side", "method", "regular", "kink", "breakpoints")
-        return self.at(
-            places,
-            differentiated=info.ok,
-            setups=self.setups.reshape(-1)[places] + info.setups,
-            resolve_iterations=info.iterations,
-            **{name: getattr(info, name) for name in same},
-        )
+
+_OF_INFO = ("tau", "retries", "side", "method", "regular", "kink", "breakpoints")
 
 
 class Reports:
     """The newest report of a call: backward passes replace it, whichever threads run them."""
 
-    def __init__(self, first: Report) -> None:
-        self.newest = first
+    def __init__(self, shape: tuple[int, ...], setups: np.ndarray | None) -> None:
+        self.shape, self.setups = shape, setups
+        self.latest: Report | None = None
+
+    @property
+    def newest(self) -> Report:
+        """The newest report, or that of no backward pass."""
+        if self.latest is None:
+            self.latest = Report.none(self.shape, self.setups)
+        return self.latest
 
     def update(self, change: Callable[[Report], Report]) -> None:
         """Replace the newest one by what `change` makes of it."""
         with _reports_lock:
-            self.newest = change(self.newest)
+            self.latest = change(self.newest)
 
 
 _reports_lock = threading.Lock()
@@ -142,17 +153,11 @@ class Record:
         factorizations, is in it as long as the call's graph exists, or the call was warm-started.
     """
 
-    solver: str
-    status: np.ndarray
-    ok: np.ndarray
-    objective: np.ndarray
-    iterations: np.ndarray
-    seconds: np.ndarray
-    primal_residual: np.ndarray
-    dual_residual: np.ndarray
-    gap: np.ndarray
-    bare: Solution
-    full: Callable[[], Solution | None]
+    asked: str  # the solver's name
+    bare: Solution  # of the whole batch, without what the solver keeps
+    full: Callable[[], Solution | None]  # with that, as long as it lives
+    value: np.ndarray  # (batch,)
+    shape: tuple[int, ...]
     reports: Reports
 
     @property
@@ -174,18 +179,38 @@ class Record:
 
         `solver` is the one that was asked. If `lasting`, what it keeps lives as long as the record.
         """
-        r = solution.residuals
-        assert r is not None
-        status = np.array([str(s) for s in solution.status], dtype="<U10")
-        numbers = solution.iterations, solution.seconds, r.primal, r.dual, r.gap
-        iterations, seconds, primal, dual, gap = (np.asarray(v).reshape(shape) for v in numbers)
         return cls(
-            _solvers(solver, solution), status.reshape(shape), solution.ok.reshape(shape),
-            objective.reshape(shape), iterations, seconds, primal, dual, gap,
-            bare=replace(solution, workspace=None),
-            full=(lambda: solution) if lasting else weakref.ref(solution),
-            reports=Reports(Report.none(shape, solution.setups)),
-        )  # fmt: skip
+            solver,
+            replace(solution, workspace=None),
+            (lambda: solution) if lasting else weakref.ref(solution),
+            objective,
+            shape,
+            Reports(shape, solution.setups),
+        )
+
+    @cached_property
+    def solver(self) -> str:
+        """The names of the solvers whose answers these are; the one asked where nobody says so."""
+        bare = self.bare
+        used = set() if bare.solvers is None else set(bare.solvers) - {""}
+        first = [self.asked] if self.asked in used or not used else []
+        return ", ".join(first + sorted(used - {self.asked}))
+
+    @cached_property
+    def status(self) -> np.ndarray:
+        """The samples' statuses, as text."""
+        return np.array([str(s) for s in self.bare.status], dtype="<U10").reshape(self.shape)
+
+    def _shaped(self, values: Any) -> np.ndarray:
+        return np.asarray(values).reshape(self.shape)
+
+    ok = cached_property(lambda self: self._shaped(self.bare.ok))
+    objective = cached_property(lambda self: self._shaped(self.value))
+    iterations = cached_property(lambda self: self._shaped(self.bare.iterations))
+    seconds = cached_property(lambda self: self._shaped(self.bare.seconds))
+    primal_residual = cached_property(lambda self: self._shaped(self.bare.residuals.primal))
+    dual_residual = cached_property(lambda self: self._shaped(self.bare.residuals.dual))
+    gap = cached_property(lambda self: self._shaped(self.bare.residuals.gap))
 
     def __getattr__(self, name: str) -> Any:
         """What the newest backward pass reported."""
@@ -195,11 +220,11 @@ class Record:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what the solver keeps, as solutions are copied too."""
-        return self.__dict__ | {"full": _nothing}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"full": _none}
 
     def without_backward(self) -> Record:
         """The same forward pass without any backward pass."""
-        return replace(self, reports=Reports(Report.none(self.status.shape, self.bare.setups)))
+        return replace(self, reports=Reports(self.shape, self.bare.setups))
 
     def __repr__(self) -> str:
         """A line: which solver, how many samples of each status, how accurate."""
@@ -209,19 +234,17 @@ class Record:
         return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
 
     def __getitem__(self, name: str) -> Any:
-        own = [k for k in self.__dataclass_fields__ if k not in ("bare", "full", "reports")]
-        names = [*own, *Report.__dataclass_fields__, "solution"]
+        names = [*_OF_FORWARD, *Report.__dataclass_fields__, "solution"]
         if name not in names:
             raise KeyError(f"{name!r}; there are {', '.join(names)}")
         return getattr(self, name)
 
 
-def _solvers(first: str, solution: Solution) -> str:
-    """The names of the solvers whose answers these are; the first one's where nobody says so."""
-    used = set() if solution.solvers is None else set(solution.solvers) - {""}
-    others = sorted(used - {first})
-    return ", ".join(([first] if first in used or not used else []) + others)
+_OF_FORWARD = (
+    "solver", "status", "ok", "objective", "iterations", "seconds", "primal_residual",
+    "dual_residual", "gap",
+)  # fmt: skip
 
 
-def _nothing() -> None:
+def _none() -> None:
     """The full solution of a copy."""

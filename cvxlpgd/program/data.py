@@ -6,8 +6,8 @@ never copied. P and A are held as the values of their patterns' entries, P with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import ItemsView
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,30 @@ from array_api_compat import array_namespace, to_device
 
 from cvxlpgd.program.pattern import Array, Pattern, pick_columns
 
+SMALL = 20_000  # numbers of an array whose absolute values are cheap to write down
+
 
 class _Vector:
     """Sums, differences and multiples, field by field."""
 
     def __add__(self, other: Any) -> Any:
-        return replace(self, **{k: v + getattr(other, k) for k, v in self.items()})  # type: ignore[type-var]
+        return type(self)(*(v + getattr(other, k) for k, v in self.items()))
 
     def __sub__(self, other: Any) -> Any:
-        return replace(self, **{k: v - getattr(other, k) for k, v in self.items()})  # type: ignore[type-var]
+        return type(self)(*(v - getattr(other, k) for k, v in self.items()))
 
     def __mul__(self, factor: Any) -> Any:
-        return replace(self, **{k: v * factor for k, v in self.items()})  # type: ignore[type-var]
+        return type(self)(*(v * factor for _, v in self.items()))
 
     __rmul__ = __mul__
 
     def take(self, index: Array) -> Any:
         """The samples at these positions; fields shared by the batch stay as they are."""
-        picked = {k: v if v.shape[0] == 1 else v[index] for k, v in self.items()}
-        return replace(self, **picked)  # type: ignore[type-var]
+        return type(self)(*(v if v.shape[0] == 1 else v[index] for _, v in self.items()))
 
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """(name, array) of each field."""
-        return ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
+    def items(self) -> ItemsView[str, Any]:
+        """(name, array) of each field, in order."""
+        return vars(self).items()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,9 @@ def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
 
 def norm(v: Array) -> Array:
     """The largest absolute value along the last axis, 0 where that is empty."""
-    if isinstance(v, np.ndarray) and v.shape[-1]:
+    if isinstance(v, np.ndarray):
+        if v.size < SMALL:  # fewer calls; in larger arrays one pass less over the memory
+            return np.abs(v).max(axis=-1, initial=0.0)
         return np.abs(np.maximum(v.max(axis=-1), -v.min(axis=-1)))
     xp = array_namespace(v)
     if v.shape[-1] == 0:

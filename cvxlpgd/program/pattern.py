@@ -127,6 +127,11 @@ def _fill(template: Any, values: np.ndarray) -> Any:
     return matrix
 
 
+def namespace_of(v: Array) -> Any:
+    """The namespace of an array; NumPy's own, without the detour of a compatible one."""
+    return np if isinstance(v, np.ndarray) else array_namespace(v)
+
+
 def pick_columns(v: Array, columns: np.ndarray) -> Array:
     """These columns of (batch, size), each row contiguous; NumPy's own indexing transposes."""
     return np.take(v, columns, axis=1) if is_numpy_array(v) else v[:, columns]
@@ -136,6 +141,8 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
         return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
+    if not pattern.size:
+        return np.zeros((len(x), pattern.shape[0]))
     if len(values) == 1:
         return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
     whole = _diagonal(sp.csc_array, pattern, values, pattern.shape)

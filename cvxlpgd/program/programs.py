@@ -7,13 +7,20 @@ L(x, y; w) = ½x'Px + q'x + y'(Ax - b),   w = (P, q, A, b),   z = (x, y, s)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.cones import distance, dual_distance
 from cvxlpgd.program.data import Data, Point, norm, outer
-from cvxlpgd.program.pattern import Array, pick_columns, product, transposed_product
+from cvxlpgd.program.pattern import (
+    Array,
+    namespace_of,
+    pick_columns,
+    product,
+    transposed_product,
+)
 from cvxlpgd.program.structure import Structure
 
 
@@ -27,11 +34,12 @@ class Residuals:
     # the largest of the three in the data's own units, without the 1; of inactive rows' data, which
     # say nothing of the solution's size, none counts
     own: Array
+    objective: Array  # ½x'Px + q'x
 
-    @property
+    @cached_property
     def largest(self) -> Array:
         """The relative KKT residual (batch,)."""
-        xp = array_namespace(self.primal)
+        xp = namespace_of(self.primal)
         return xp.maximum(xp.maximum(self.primal, self.dual), self.gap)
 
 
@@ -42,15 +50,15 @@ class ConeProgram:
     structure: Structure
     data: Data
 
-    @property
+    @cached_property
     def batch(self) -> int:
         """Number of samples."""
-        lengths = {v.shape[0] for _, v in self.data.items()}
+        lengths = [v.shape[0] for _, v in self.data.items()]
         return 0 if 0 in lengths else max(lengths)
 
     def take(self, index: Array) -> ConeProgram:
         """The programs at these positions."""
-        return replace(self, data=self.data.take(index))
+        return ConeProgram(self.structure, self.data.take(index))
 
     def objective(self, x: Array) -> Array:
         """½x'Px + q'x, (batch,)."""
@@ -69,35 +77,36 @@ class ConeProgram:
 
     def residuals(self, z: Point) -> Residuals:
         """The relative KKT residuals of a point."""
-        structure, w = self.structure, self.data
+        structure, w, xp = self.structure, self.data, namespace_of(z.x)
         Px = product(structure.P, w.P, z.x)
         Aty = transposed_product(structure.A, w.A, z.y)
         rows = product(structure.A, w.A, z.x) + z.s - w.b
-        objective = _sum(z.x * (Px / 2 + w.q))
-        gap = _sum(z.x * (Px + w.q)) + _sum(w.b * z.y)
+        linear, square, of_b = _sum(z.x * w.q), _sum(z.x * Px), _sum(w.b * z.y)
+        objective, gap = square / 2 + linear, xp.abs(square + linear + of_b)
         outside, dual_outside = self._cone_distances(z)
-        xp = array_namespace(z.x)
         primal = xp.maximum(norm(rows), outside)
         dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
+        size_q, size_b = norm(w.q), norm(w.b)
         # x is as large as active rows allow and costs ask for; costs are of the size of q and P x
         y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
         b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
-        A, P, q = norm(w.A), norm(w.P), norm(w.q)
-        x = xp.maximum(_over(b, A), _over(q, P))
-        asked = xp.maximum(q, P * x)  # 0 for a constant objective: f and the gap have no size
+        A, P = norm(w.A), norm(w.P)
+        x = xp.maximum(_over(b, A), _over(size_q, P))
+        asked = xp.maximum(size_q, P * x)  # 0 for a constant objective: f and the gap have no size
         f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
         terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
         terms = xp.where((asked > 0) & (x > 0), xp.maximum(terms, f * x), 0.0 * x)
         own = xp.maximum(_over(primal, xp.maximum(b, A * x)), _over(dual, f))
         return Residuals(
-            primal=primal / (1 + norm(w.b)),
-            dual=dual / (1 + norm(w.q)),
-            gap=xp.abs(gap) / (1 + xp.abs(objective)),
-            own=xp.maximum(own, _over(xp.abs(gap), terms)),
+            primal=primal / (1 + size_b),
+            dual=dual / (1 + size_q),
+            gap=gap / (1 + xp.abs(objective)),
+            own=xp.maximum(own, _over(gap, terms)),
+            objective=objective,
         )
 
     def _cone_distances(self, z: Point) -> tuple[Array, Array]:
-        xp = array_namespace(z.x)
+        xp = namespace_of(z.x)
         outside = dual_outside = z.x[:, 0] * 0.0
         for cone, _, s, y in self.structure.split(z.s, z.y):
             outside = xp.maximum(outside, norm(distance(cone, s)))
@@ -120,9 +129,10 @@ class ConeProgram:
 
 def _over(part: Array, whole: Array) -> Array:
     """Part / whole, 0 where the whole is 0 and says nothing."""
-    xp = array_namespace(part, whole)
-    return xp.where(whole > 0, part / xp.where(whole > 0, whole, 1.0), 0.0 * part)
+    xp = namespace_of(part)
+    seen = whole > 0
+    return xp.where(seen, part / xp.where(seen, whole, 1.0), 0.0 * part)
 
 
 def _sum(v: Array) -> Array:
-    return array_namespace(v).sum(v, axis=-1)
+    return v.sum(axis=-1) if isinstance(v, np.ndarray) else array_namespace(v).sum(v, axis=-1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-RESIDUALS = ("primal", "dual", "gap", "own")
+RESIDUALS = ("primal", "dual", "gap", "own", "objective")
 # The arrays of one entry for each sample, and what stands there where a sample has failed.
 COLUMNS = {
     "status": Status.FAILED, "iterations": np.nan, "seconds": np.nan, "workspace": None,
     "setups": 0.0, "solvers": "", "gap": np.nan,
 }  # fmt: skip
 USABLE = (Status.SOLVED, Status.INACCURATE)
+_USABLE = frozenset(USABLE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,25 +73,29 @@ class Solution:
     solvers: np.ndarray | None = None
     gap: np.ndarray | None = None
 
-    @property
+    @cached_property
     def ok(self) -> np.ndarray:
         """Which samples have a usable point, bool (batch,)."""
-        first, second = USABLE
-        return np.asarray((self.status == first) | (self.status == second), dtype=bool)
+        return np.fromiter((s in _USABLE for s in self.status.tolist()), bool, len(self.status))
 
     def take(self, index: np.ndarray) -> Solution:
         """These samples' solutions, as starts for another batch."""
         columns: dict[str, Any] = {k: v if v is None else v[index] for k, v in self._columns()}
-        messages = tuple(self.messages[i] for i in np.arange(len(self.messages))[index])
-        point = self.point.pick(index)
-        return replace(self, point=point, messages=messages, residuals=None, **columns)
+        messages = self.messages
+        if any(messages):
+            messages = tuple(messages[i] for i in np.arange(len(messages))[index])
+        else:
+            messages = ("",) * len(columns["status"])
+        return Solution(self.point.pick(index), messages=messages, **columns)
 
     def _columns(self) -> list[tuple[str, Any]]:
         """The arrays of one entry for each sample, by name."""
         return [(name, getattr(self, name)) for name in COLUMNS]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"workspace": None}
+        """The fields, without the workspace, and without what follows from them."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {"workspace": None}
 
     @classmethod
     def join(cls, parts: Sequence[Solution]) -> Solution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import is_
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Solution, Status, Structure
+from cvxlpgd.program import ConeProgram, Point, Solution, Status, Structure
 from cvxlpgd.program.structure import latest_per_structure
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.each import Answer, of_sample
-from cvxlpgd.solvers.run.prepared import Prepare, Start, solve_prepared
+from cvxlpgd.solvers.run.prepared import Start, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 from cvxlpgd.solvers.translate.reduction import Reduced, Reduction, power_of_two
 
@@ -61,47 +61,88 @@ class DAQP(Configured):
         """Solve each sample, from the active set of `start`."""
         structure, bounds, settings = program.structure, Bounds.of(program), self.settings
         settings.pop("verbose", None)  # it has nothing to say
-        prepare: Prepare
-        if structure.P.size:
-            prepare = partial(_Quadratic, _reductions(structure, bounds), settings)
-        else:
-            prepare = partial(_Linear, bounds, settings | {"eps_prox": PROXIMAL, "eq_reduction": 0})
-        lasting = structure.P.size > 0  # nothing of a linear program's set-up is worth keeping
-        solution = solve_prepared(self, program, start, prepare, lasting=lasting)
+        if not structure.P.size:
+            settings |= {"eps_prox": PROXIMAL, "eq_reduction": 0}
+            linear = partial(_Linear, bounds, settings)
+            # nothing of a set-up is worth keeping
+            solution = solve_prepared(self, program, start, linear, lasting=False)
+            return bounds.with_slack(solution, program)
+        prepare = partial(_Quadratic, structure, _reductions(structure, bounds), settings)
+        solution = solve_prepared(self, program, start, prepare, form=_Form(program))
         return bounds.with_slack(solution, program)
+
+
+class _Form:
+    """A batch's vectors of reduced programs, and the way back: at once if it shares matrices."""
+
+    def __init__(self, program: ConeProgram) -> None:
+        self.q, self.b, self.batch = program.data.q, program.data.b, program.batch
+        self.shared = len(program.data.P) == len(program.data.A) == 1
+        self.all: tuple[np.ndarray, ...] | None = None
+
+    def vectors(self, i: int, setup: _Quadratic) -> tuple[np.ndarray, ...]:
+        """(f, upper, lower) of the i-th sample."""
+        if not self.shared:
+            f, upper, lower = setup.model.vectors(*self._rows(i))
+            return f[0], upper[0], lower[0]
+        if self.all is None:  # two threads may do the same
+            self.all = setup.model.vectors(self.q, self.b)
+        return tuple(of_sample(v, i) for v in self.all)
+
+    def point(self, answers: Sequence[Answer]) -> Point:
+        """(x, y) of the whole programs; no slack."""
+        (n, m), batch = (self.q.shape[1], self.b.shape[1]), self.batch
+        x, y, s = np.full((batch, n), np.nan), np.full((batch, m), np.nan), np.full((batch, m), 0.0)
+        solved = [i for i, answer in enumerate(answers) if answer.x is not None]
+        if not solved:
+            return Point(x, y, s)
+        if not self.shared:
+            for i in solved:
+                u, multipliers = (np.array([answers[i][k]]) for k in (1, 2))
+                x[i], y[i] = answers[i].state.model.point(u, multipliers, *self._rows(i))
+            return Point(x, y, s)
+        u, multipliers = (np.array([answers[i][k] for i in solved]) for k in (1, 2))
+        q, b = (v if len(v) == 1 or len(solved) == batch else v[solved] for v in (self.q, self.b))
+        x[solved], y[solved] = answers[solved[0]].state.model.point(u, multipliers, q, b)
+        return Point(x, y, s)
+
+    def _rows(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return of_sample(self.q, i)[None], of_sample(self.b, i)[None]
 
 
 class _Quadratic:
     """One pair of matrices in a DAQP model."""
 
     def __init__(
-        self, reductions: _Reductions, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
+        self,
+        structure: Structure,
+        reductions: _Reductions,
+        settings: Mapping[str, Any],
+        P: np.ndarray,
+        A: np.ndarray,
     ) -> None:
-        self.model = _model(reductions, settings, P, A)
-        flag = self.model.flag
-        if flag < 0:
-            raise ValueError(f"{_message(flag)}; take another solver, such as Clarabel()")
+        self.model = _model(structure, reductions, settings, P, A)
+        if self.model.flag < 0:
+            words = _message(self.model.flag)
+            raise ValueError(f"{words}; take another solver, such as Clarabel()")
 
-    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
-        reduced, cold = self.model.reduced, self.model.cold
-        f, upper, lower = reduced.vectors(q, b)
-        if len(upper) < len(cold):
-            upper, lower = np.append(upper, 1.0), np.append(lower, -np.inf)
-        state = None if start is None else start.state
-        if state is not None and len(state.cold) != len(cold):
-            state = None  # of the other elimination
-        sense = cold if state is None else state.sense
-        u, flag, info = self._run(f, upper, lower, sense)
-        if state is not None and flag != SOLVED:
-            u, flag, info = self._run(f, upper, lower, cold)
+    def solve(
+        self, f: np.ndarray, upper: np.ndarray, lower: np.ndarray, start: Start | None
+    ) -> Answer:
+        """The solution u of a reduced program, and the multipliers of its limits."""
+        model, active = self.model, None if start is None else start.state
+        if active is not None and len(active.model.cold) != len(model.cold):
+            active = None  # of the other elimination
+        u, flag, info = self._run(f, upper, lower, model.cold if active is None else active.sense)
+        if active is not None and flag != SOLVED:
+            u, flag, info = self._run(f, upper, lower, model.cold)
         iterations = info["iterations"]
         if flag != SOLVED:
             status = STATUS.get(flag, Status.FAILED)
             return Answer(status, iterations=iterations, message=_message(flag))
         multipliers = info["lam"]
-        x, y = reduced.point(u, multipliers[: self.model.size], q, b)
-        state = _Active(multipliers, cold)
-        return Answer(Status.SOLVED, x, y, None, iterations, state=state)
+        state = _Active(multipliers, model)
+        return Answer(Status.SOLVED, u, multipliers, None, iterations, state=state)
 
     def _run(
         self, f: np.ndarray, upper: np.ndarray, lower: np.ndarray, sense: np.ndarray
@@ -123,7 +164,8 @@ def strictly_convex(program: ConeProgram) -> bool:
     """Whether DAQP takes the first sample's P, once defined variables are eliminated."""
     w = program.data
     reductions = _reductions(program.structure, Bounds.of(program))
-    return _model(reductions, DAQP.known.defaults, of_sample(w.P, 0), of_sample(w.A, 0)).flag >= 0
+    P, A = of_sample(w.P, 0), of_sample(w.A, 0)
+    return _model(program.structure, reductions, DAQP.known.defaults, P, A).flag >= 0
 
 
 class _Reductions(NamedTuple):
@@ -152,27 +194,58 @@ class _Model(NamedTuple):
     daqp: Any
     reduced: Reduced
     cold: np.ndarray  # its `sense` where no active set is known
-    size: int  # how many of the multipliers are the program's
+    size: int  # how many of its limits are the program's: DAQP wants one at least
+
+    def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, ...]:
+        """(f, upper, lower) of samples, see `Reduced.vectors`."""
+        f, upper, lower = self.reduced.vectors(q, b)
+        if self.size < len(self.cold):
+            upper, lower = np.ones((len(b), 1)), np.full((len(b), 1), -np.inf)
+        return f, upper, lower
+
+    def point(
+        self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(x, y) of samples, see `Reduced.point`."""
+        return self.reduced.point(u, multipliers[:, : self.size], q, b)
 
 
 def _model(
-    reductions: _Reductions, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
+    structure: Structure,
+    reductions: _Reductions,
+    settings: Mapping[str, Any],
+    P: np.ndarray,
+    A: np.ndarray,
 ) -> _Model:
     """The first model that DAQP does not refuse, else the first one."""
-    first = _reduced_model(reductions.first, settings, P, A)
+    varies = len(structure.varying.P) + len(structure.varying.A) > 0
+    of_constants = None if varies else _reduced_constants(structure, (reductions.first, P, A))
+    first = _reduced_model(of_constants or reductions.first.at(P, A), settings)
     wider = reductions.second if first.flag < 0 else None
     if wider is None or not A[wider.columns.pivots].all():
         return first
-    second = _reduced_model(wider, settings, P, A)
+    second = _reduced_model(wider.at(P, A), settings)
     return first if second.flag < 0 else second
 
 
-def _reduced_model(
-    reduction: Reduction, settings: Mapping[str, Any], P: np.ndarray, A: np.ndarray
-) -> _Model:
+Matrices = tuple[Reduction, np.ndarray, np.ndarray]
+
+
+def _are_same(one: Matrices, other: Matrices) -> bool:
+    return one[0] is other[0] and all(map(np.array_equal, one[1:], other[1:]))
+
+
+@latest_per_structure(_are_same)
+def _reduced_constants(structure: Structure, matrices: Matrices) -> Reduced:
+    """The reduced matrices of a structure whose matrices no parameter reaches."""
+    reduction, P, A = matrices
+    return reduction.at(P, A)
+
+
+def _reduced_model(reduced: Reduced, settings: Mapping[str, Any]) -> _Model:
     import daqp
 
-    reduced = reduction.at(P, A)
+    reduction = reduced.reduction
     size = reduction.bounded + len(reduction.columns.rows)
     # DAQP wants a row: 0 u <= 1
     cold = np.zeros(max(size, reduction.bounded + 1), dtype=np.intc)
@@ -189,13 +262,13 @@ class _Active:
     """An active set, by the signs of its multipliers."""
 
     multipliers: np.ndarray
-    cold: np.ndarray
+    model: _Model
 
     @cached_property
     def sense(self) -> np.ndarray:
         """As DAQP wants it."""
         active = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
-        sense = np.where(self.cold == EQUALITY, EQUALITY, active)
+        sense = np.where(self.model.cold == EQUALITY, EQUALITY, active)
         return np.asarray(sense, dtype=np.intc)
 
 

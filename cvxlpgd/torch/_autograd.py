@@ -7,6 +7,7 @@ order.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,10 @@ def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], lis
     call = run.solve([double(v) for v in values])
     dtype, device = promote(values), values[0].device if values else None
     outputs = [
-        torch.tensor(v.reshape(call.batch.shape + shape), device=device, dtype=dtype)
+        torch.from_numpy(v.reshape(call.batch.shape + shape).copy()).to(device=device, dtype=dtype)
         for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
     ]
-    z = call.record.solution.point
+    z = call.full.point
     point = [torch.as_tensor(v.reshape(*call.batch.shape, v.shape[1])) for v in (z.x, z.y, z.s)]
     return outputs, point
 
@@ -121,7 +122,10 @@ class Solve(torch.autograd.Function):
             torch.zeros(shape, dtype=dtype, device=device) if bar is None else bar
             for bar, (shape, dtype, device) in zip(bars, ctx.shapes, strict=False)
         ]
-        gradients = PullBack.apply(ctx.run, needed, ctx.count, *ctx.saved_tensors, *full)
+        inputs = ctx.run, needed, ctx.count, *ctx.saved_tensors, *full
+        # a function of its own where a transform, or a second backward pass, must see it
+        plain = not (torch._C._are_functorch_transforms_active() or torch.is_grad_enabled())
+        gradients = PullBack.forward(*inputs) if plain else PullBack.apply(*inputs)
         each = iter(gradients if isinstance(gradients, tuple) else (gradients,))
         return None, *(next(each) if need else None for need in needed)
 
@@ -189,6 +193,11 @@ class PushForward(torch.autograd.Function):
             run, count, *lead_with_mapped(tensors, in_dims[2:], ranks, info.batch_size)
         )
         return tangents, (0,) * len(tangents)
+
+
+_functions: tuple[Any, ...] = (Solve, PullBack, PushForward)
+for _function in _functions:  # torch asks for it in each call
+    _function.forward.__signature__ = signature(_function.forward)
 
 
 def lead_with_mapped(

@@ -12,12 +12,27 @@ from cvxlpgd.program import Array, ConeProgram, Data, Point
 
 def program_in(program: ConeProgram, kind: str) -> ConeProgram:
     """The program in "numpy" or "torch" arrays; what is of that kind is not copied."""
+    if kind == "numpy" and _is_numpy(program.data):
+        return program
     return replace(program, data=Data(*(array_in(v, kind) for _, v in program.data.items())))
 
 
 def point_in(point: Point, kind: str) -> Point:
-    """The point in "numpy" or "torch" arrays."""
+    """The point in "numpy" or "torch" arrays; what is of that kind is not copied."""
+    if kind == "numpy" and _is_numpy(point):
+        return point
     return Point(*(array_in(v, kind) for _, v in point.items()))
+
+
+def point_like(point: Point, like: Array) -> Point:
+    """The point in arrays of the kind, dtype and device of another array; NumPy's keep theirs."""
+    if isinstance(like, np.ndarray) and _is_numpy(point):
+        return point
+    return Point(*(array_like(v, like) for _, v in point.items()))
+
+
+def _is_numpy(vector: Point | Data) -> bool:
+    return all(isinstance(v, np.ndarray) for _, v in vector.items())
 
 
 def array_in(v: Array, kind: str) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Status, Structure
+from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Status
 from cvxlpgd.program.threads import share_out, workers
 from cvxlpgd.solvers.run.guard import is_failure, is_status, one_line, shape_fault
 
@@ -31,6 +31,9 @@ class Answer(NamedTuple):
     state: Any = None  # what the solver may start this sample's next solve from, such as a basis
     setups: int = 0  # how often it set matrices up again for this solve
     gap: float = float("nan")  # of a mixed-integer program, see `Solution`
+
+
+Gather = Callable[[Sequence[Answer]], Point]
 
 
 class Sample(NamedTuple):
@@ -70,21 +73,25 @@ def solve_each(
     one: Callable[[int], Answer],
     parallel: bool = True,
     groups: Sequence[Sequence[int]] | None = None,
+    gather: Gather | None = None,
 ) -> Solution:
     """Call `one` for each sample, in threads where `parallel` says that it releases the GIL.
 
     A sample that raises, or whose answer has wrong shapes, is a failed sample; the others are not
     touched. Samples of one of the `groups`, if given, one thread solves one after the other.
+    With `gather` answers hold vectors of the solver's own form, of which it makes the points of all
+    samples at once.
     """
     batch, structure = program.batch, program.structure
     answers: list[Answer] = [Answer(Status.FAILED)] * batch
-    seconds = np.zeros(batch)
+    seconds = [0.0] * batch
+    sizes = None if gather else (structure.n, structure.m)
 
     def run_group(group: Sequence[int]) -> None:
         for i in group:
             begin = perf_counter()
             try:
-                answers[i] = check(one(i), structure)
+                answers[i] = check(one(i), sizes)
             except BaseException as error:
                 if not is_failure(error):
                     raise
@@ -102,36 +109,44 @@ def solve_each(
             share_out(work, run_group)
     for group in work:
         run_group(group)
-
-    def stack(vectors: list[np.ndarray | None], size: int) -> np.ndarray:
-        out = np.full((batch, size), np.nan)
-        for i, vector in enumerate(vectors):
-            if vector is not None:
-                out[i] = vector
-        return out
-
+    status, x, y, s, iterations, messages, _, _, gap = zip(*answers, strict=True)
     return Solution(
-        point=Point(
-            x=stack([a.x for a in answers], structure.n),
-            y=stack([a.y for a in answers], structure.m),
-            s=stack([a.s for a in answers], structure.m),
+        point=gather(answers) if gather else Point(
+            stack(x, structure.n), stack(y, structure.m), stack(s, structure.m)
         ),
-        status=np.array([a.status for a in answers], dtype=object),
-        iterations=np.array([float(a.iterations) for a in answers]),
-        seconds=seconds,
-        messages=tuple(a.message for a in answers),
-        gap=np.array([a.gap for a in answers]) if structure.mixed_integer else None,
-    )
+        status=np.array(status, dtype=object),
+        iterations=np.array(iterations, dtype=float),
+        seconds=np.array(seconds),
+        messages=messages,
+        gap=np.array(gap) if structure.mixed_integer else None,
+    )  # fmt: skip
 
 
-def check(answer: Answer, structure: Structure) -> Answer:
-    """The answer, or a failure that says what is wrong with it."""
-    n, m = (structure.n,), (structure.m,)
-    arrays = (("x", answer.x, n), ("y", answer.y, m), ("s", answer.s, m))
-    faults = [shape_fault(k, v, wanted) for k, v, wanted in arrays if v is not None]
-    if not is_status(answer.status):
-        faults.append(f"the solver returned the status {answer.status!r}")
-    elif answer.status in USABLE and answer.x is None:
-        faults.append(f"the solver returned the status {answer.status} without a point")
-    fault = next(filter(None, faults), "")
-    return Answer(Status.FAILED, message=fault) if fault else answer
+def stack(vectors: Sequence[np.ndarray | None], size: int) -> np.ndarray:
+    """Vectors (size,) as rows, NaN where there is none."""
+    if all(v is not None for v in vectors):
+        return np.array(vectors, dtype=float).reshape(len(vectors), size)
+    out = np.full((len(vectors), size), np.nan)
+    for i, vector in enumerate(vectors):
+        if vector is not None:
+            out[i] = vector
+    return out
+
+
+def check(answer: Answer, sizes: tuple[int, int] | None) -> Answer:
+    """The answer, or a failure that says what is wrong with it; `sizes` are (n, m), if known."""
+    status, x, y, s = answer[:4]
+    if not is_status(status):
+        fault = f"the solver returned the status {status!r}"
+    elif status in USABLE and x is None:
+        fault = f"the solver returned the status {status} without a point"
+    elif sizes is None:
+        return answer
+    else:
+        n, m = (sizes[0],), (sizes[1],)
+        arrays = (("x", x, n), ("y", y, m), ("s", s, m))
+        wrong = [shape_fault(k, v, w) for k, v, w in arrays if v is not None and v.shape != w]
+        if not wrong:
+            return answer
+        fault = wrong[0]
+    return Answer(Status.FAILED, message=fault)

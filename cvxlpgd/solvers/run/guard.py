@@ -68,13 +68,16 @@ def is_status(status: Any) -> bool:
 def _check(solution: Solution, program: ConeProgram) -> Solution:
     """The solution itself; ValueError unless it is one of this batch."""
     batch, n, m = program.batch, program.structure.n, program.structure.m
-    sizes = {"x": n, "y": m, "s": m}
-    faults = [shape_fault(k, v, (batch, sizes[k])) for k, v in solution.point.items()]
-    names = ("status", "iterations", "seconds")
-    faults += [shape_fault(name, getattr(solution, name), (batch,)) for name in names]
+    point, columns = solution.point, ("status", "iterations", "seconds")
+    arrays: list[tuple[str, Any, tuple[int, ...]]] = [
+        (k, v, (batch, n if k == "x" else m)) for k, v in point.items()
+    ]
+    arrays += [(name, getattr(solution, name), (batch,)) for name in columns]
+    if any(v.shape != shape for _, v, shape in arrays):
+        raise ValueError(next(filter(None, (shape_fault(*array) for array in arrays))))
     if len(solution.messages) != batch:
-        faults.append(f"the solver returned {len(solution.messages)} messages, not {batch}")
-    faults += [f"the solver returned the status {s!r}" for s in solution.status if not is_status(s)]
-    for fault in filter(None, faults):
-        raise ValueError(fault)
+        raise ValueError(f"the solver returned {len(solution.messages)} messages, not {batch}")
+    for status in solution.status.tolist():
+        if not is_status(status):
+            raise ValueError(f"the solver returned the status {status!r}")
     return solution

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -43,7 +43,7 @@ def is_less_doubtful(new: Attempt, old: Attempt) -> np.ndarray:
 def solve_in_turn(
     program: ConeProgram,
     start: Solution | None,
-    ways: Sequence[Way],
+    ways: Iterable[Way],
     is_better: Callable[[Attempt, Attempt], np.ndarray] = is_less_doubtful,
     total_costs: bool = False,
 ) -> Solution:
@@ -58,11 +58,13 @@ def solve_in_turn(
         If True, a sample's seconds and set-ups are those of all its attempts, otherwise those of
         the attempt that its solution is from.
     """
-    best = ways[0](program, start)
-    for way in ways[1:]:
-        left = np.flatnonzero(~best.settled)
-        if not len(left):
+    each = iter(ways)
+    best = next(each)(program, start)
+    while not best.settled.all():
+        way = next(each, None)
+        if way is None:
             break
+        left = np.flatnonzero(~best.settled)
         rest = program if len(left) == program.batch else program.take(left)
         new = way(rest, start and start.take(left))
         better = is_better(new, best.take(left))
@@ -135,8 +137,8 @@ class FirstOf(Around):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve with the first one that takes the program, and what it leaves with the next."""
-        able = [s for s in self.solvers if not missing_cones(s, program.structure)]
-        return solve_in_turn(program, start, [partial(_attempt, solver) for solver in able])
+        able = (s for s in self.solvers if not missing_cones(s, program.structure))
+        return solve_in_turn(program, start, (partial(_attempt, solver) for solver in able))
 
 
 def _attempt(solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:
@@ -154,7 +156,10 @@ def _doubt(solution: Solution, solver: Solver) -> np.ndarray:
     assert solution.residuals is not None
     residual = array_in(solution.residuals.largest, "numpy")  # NaN with integers
     unsure = (residual > FINEST) & (solver.accuracy <= FINEST)
-    doubt = np.where((solution.status == Status.SOLVED) & unsure, np.minimum(residual, 1.0), 0.0)
+    solved = solution.status == Status.SOLVED
+    if not unsure.any() and solved.all():
+        return np.zeros(len(solved))
+    doubt = np.where(solved & unsure, np.minimum(residual, 1.0), 0.0)
     doubt[solution.status == Status.INACCURATE] = 2.0
     doubt[solution.status == Status.FAILED] = 3.0
     return doubt

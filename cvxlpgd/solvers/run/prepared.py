@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from cvxlpgd.program import USABLE, ConeProgram, Solution, Structure
+from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Structure
 from cvxlpgd.solvers.run.each import Answer, groups_of, of_sample, solve_each
 
 
@@ -31,8 +31,18 @@ class Start(NamedTuple):
 class Setup(Protocol):
     """One pair of matrices, set up in a solver."""
 
-    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
-        """Solve for these vectors (n,) and (m,)."""
+    def solve(self, *vectors: Any) -> Answer:
+        """Solve for q (n,) and b (m,), or the vectors of a form, from a Start or None, the last."""
+
+
+class Form(Protocol):
+    """A batch's vectors as a solver reads them, and its answers as points: all samples at once."""
+
+    def vectors(self, i: int, setup: Any) -> tuple[np.ndarray, ...]:
+        """The i-th sample's, which its set-up's `solve` gets."""
+
+    def point(self, answers: Sequence[Answer]) -> Point:
+        """The points (batch, ...) that the samples' answers stand for, NaN where there is none."""
 
 
 Prepare = Callable[[np.ndarray, np.ndarray], Setup]
@@ -79,6 +89,7 @@ def solve_prepared(
     prepare: Prepare,
     parallel: bool = True,
     lasting: bool = True,
+    form: Form | None = None,
 ) -> Solution:
     """Solve each sample with its matrices' set-up, one kept from `start` where it fits.
 
@@ -93,48 +104,56 @@ def solve_prepared(
     lasting : bool
         If False, set-ups are discarded after this call, are not shared with other threads' calls,
         and set their matrices up while they solve: their Answers say how often.
+    form : Form, optional
+        How a batch's vectors enter the solver, and its answers leave, for all samples at once.
     """
     w, structure, batch = program.data, program.structure, program.batch
     slots = _slots(start, batch)
     stocks = _stocks(solver, program, slots, lasting)
     states: list[Any] = [None] * batch
-    setups = np.zeros(batch)
-    usable = np.zeros(batch, dtype=bool) if start is None else start.ok
+    setups = [0.0] * batch
+    usable = [False] * batch if start is None else start.ok.tolist()
+    sizes = (structure.n, structure.m)
 
     def one(i: int) -> Answer:
         own_start = None
         if start is not None and usable[i]:
-            z, slot = start.point, slots[i]
-            own_start = Start(z.x[i], z.y[i], z.s[i], _state(slot, solver, structure))
+            z = start.point
+            own_start = Start(z.x[i], z.y[i], z.s[i], _state(slots[i], solver, structure))
         stock = stocks[i]
         setup = stock.take()
         if setup is None:
-            setups[i] = lasting
+            setups[i] = float(lasting)
             setup = prepare(stock.P, stock.A)
-        answer = setup.solve(of_sample(w.q, i), of_sample(w.b, i), own_start)
+        vectors = form.vectors(i, setup) if form else (of_sample(w.q, i), of_sample(w.b, i))
+        answer = setup.solve(*vectors, own_start)
         setups[i] += answer.setups
-        if _is_sound(answer, structure):  # what failed keeps nothing, and is given no other sample
+        # what failed keeps nothing, and is given no other sample
+        if _is_sound(answer, None if form else sizes):
             states[i] = answer.state
             stock.free.append(setup)
         return answer
 
-    solution = solve_each(program, one, parallel, groups_of(start, batch))
+    groups, gather = groups_of(start, batch), form.point if form else None
+    solution = solve_each(program, one, parallel, groups, gather)
     if not lasting:
         for stock in stocks:
             stock.free.clear()
     workspace = np.empty(batch, dtype=object)
     workspace[:] = [Slot(stock, state) for stock, state in zip(stocks, states, strict=True)]
-    return replace(solution, workspace=workspace, setups=setups)
+    return replace(solution, workspace=workspace, setups=np.array(setups))
 
 
-def _is_sound(answer: Answer, structure: Structure) -> bool:
-    """Whether there is a point of the right size, of numbers."""
-    sizes = ((answer.x, structure.n), (answer.y, structure.m), (answer.s, structure.m))
-    return (
-        answer.x is not None
-        and answer.status in USABLE
-        and all(v is None or (v.shape == (n,) and isfinite(v.sum())) for v, n in sizes)
-    )
+def _is_sound(answer: Answer, sizes: tuple[int, int] | None) -> bool:
+    """Whether there is a point of numbers, of the right sizes (n, m) where these are known."""
+    status, x, y, s = answer[:4]
+    if x is None or status not in USABLE:
+        return False
+    if sizes and (
+        x.shape != (sizes[0],) or any(v is not None and v.shape != (sizes[1],) for v in (y, s))
+    ):
+        return False
+    return all(v is None or isfinite(v.sum()) for v in (x, y, s))
 
 
 def _state(slot: Slot | None, solver: Hashable, structure: Structure) -> Any:
@@ -156,13 +175,17 @@ def _stocks(
     """Each sample's stock: one for all that share matrices, a lasting one where it fits."""
     w, structure = program.data, program.structure
     shared = len(w.P) == len(w.A) == 1
-    by_key: dict[int, Stock[Setup]] = {}  # for all, or by the solution that samples start from
+    if shared and slots:
+        old, P, A = slots[0] and slots[0].stock, w.P[0], w.A[0]
+        fits = lasting and old is not None and old.fits(solver, structure, P, A)
+        return [old if old and fits else Stock(solver, structure, P, A)] * len(slots)
+    by_key: dict[int, Stock[Setup]] = {}  # by the solution that samples start from
     stocks = []
     for i, slot in enumerate(slots):
         P, A = of_sample(w.P, i), of_sample(w.A, i)
         old = slot and slot.stock
-        key = 0 if shared else (id(slot) if slot else -1 - i)
-        if key not in by_key or not (shared or by_key[key].fits(solver, structure, P, A)):
+        key = id(slot) if slot else -1 - i
+        if key not in by_key or not by_key[key].fits(solver, structure, P, A):
             fits = lasting and old is not None and old.fits(solver, structure, P, A)
             by_key[key] = old if old and fits else Stock(solver, structure, P, A)
         stocks.append(by_key[key])

@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver
-from cvxlpgd.solvers.run.arrays import array_in, array_like, point_in, program_in
+from cvxlpgd.solvers.run.arrays import array_in, point_in, point_like, program_in
 from cvxlpgd.solvers.run.certify import certify
 from cvxlpgd.solvers.run.guard import failure, solve_guarded
 
@@ -50,12 +50,13 @@ def ask(solver: Solver, program: ConeProgram, start: Solution | None = None) -> 
     """
     own = program_in(program, solver.arrays)
     if start is not None:
-        start = replace(start, point=point_in(start.point, solver.arrays))
+        point = point_in(start.point, solver.arrays)
+        start = start if point is start.point else replace(start, point=point)
     solution = solve_guarded(solver, own, start)
     if solution.residuals is None:
         solution = certify(solution, own)
-    points = (array_like(v, program.data.q) for _, v in solution.point.items())
-    return replace(solution, point=Point(*points))
+    point = point_like(solution.point, program.data.q)
+    return solution if point is solution.point else replace(solution, point=point)
 
 
 def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
@@ -73,8 +74,11 @@ def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution
         gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
         residuals = replace(residuals, dual=none, gap=gap)
     worst, least = array_in(worst, "numpy"), JUDGED_AT * max(accuracy, FINEST)
-    stopped = integer & (solution.status == Status.INACCURATE)
-    solved = (worst <= least) & (own <= OWN * least) & ~stopped
+    stopped = solution.status == Status.INACCURATE if integer else False
+    solved = (worst <= least) & (own <= OWN * least) & np.logical_not(stopped)
+    if solved.all() and usable.all():
+        status = np.full(len(solved), Status.SOLVED, dtype=object)
+        return replace(solution, status=status, residuals=residuals)
     broken = usable & ~np.isfinite(worst)
     status, messages = solution.status.copy(), list(solution.messages)
     status[usable], status[usable & solved] = Status.INACCURATE, Status.SOLVED

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Pattern, Solution, Structure, product
+from cvxlpgd.program import ConeProgram, Pattern, Point, Solution, Structure, product
 from cvxlpgd.program.rows import unknown_cone
 from cvxlpgd.program.structure import latest_per_structure, per_structure
 
@@ -47,21 +47,24 @@ class Bounds:
         return _bounds(program.structure, program.data.A[0][_single(program.structure)])
 
     def limits(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(lower, upper) of the variables (n,) at b (m,), infinite where there is no bound."""
-        lower, upper = np.full(self.n, -np.inf), np.full(self.n, np.inf)
-        lower[self.lower_cols] = b[self.lower_rows] / self.lower_scale
-        upper[self.upper_cols] = b[self.upper_rows] / self.upper_scale
+        """(lower, upper) of the variables (..., n) at b (..., m), infinite where there is no
+        bound.
+        """
+        shape = (*b.shape[:-1], self.n)
+        lower, upper = np.full(shape, -np.inf), np.full(shape, np.inf)
+        lower[..., self.lower_cols] = b[..., self.lower_rows] / self.lower_scale
+        upper[..., self.upper_cols] = b[..., self.upper_rows] / self.upper_scale
         return lower, upper
 
     def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """The rows' y (m,) from that of `rows`, and from multipliers of the bounds.
+        """The rows' y (..., m) from that of `rows`, and from multipliers of the bounds.
 
-        These are `lower` and `upper` (n,), >= 0, where Px + q + A'y - lower + upper = 0.
+        These are `lower` and `upper` (..., n), >= 0, where Px + q + A'y - lower + upper = 0.
         """
-        y = np.zeros(self.m)
-        y[self.rows] = row_duals
-        y[self.lower_rows] = -lower[self.lower_cols] / self.lower_scale
-        y[self.upper_rows] = upper[self.upper_cols] / self.upper_scale
+        y = np.zeros((*row_duals.shape[:-1], self.m))
+        y[..., self.rows] = row_duals
+        y[..., self.lower_rows] = -lower[..., self.lower_cols] / self.lower_scale
+        y[..., self.upper_rows] = upper[..., self.upper_cols] / self.upper_scale
         return y
 
     def with_slack(self, solution: Solution, program: ConeProgram) -> Solution:
@@ -70,7 +73,7 @@ class Bounds:
         with np.errstate(invalid="ignore"):
             s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
         s[:, : self.equalities] *= 0.0  # NaN where there is no point
-        return replace(solution, point=replace(solution.point, s=s))
+        return replace(solution, point=Point(x, solution.point.y, s))
 
 
 @per_structure

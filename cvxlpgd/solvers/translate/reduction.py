@@ -94,46 +94,54 @@ class Reduced:
     heights: np.ndarray  # what each row of A, and its b, is divided by
 
     def vectors(self, q: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(f, upper, lower) for a sample's q (n,) and b (m,): arrays (kept,), (bounded + rows,)."""
+        """(f, upper, lower) of samples: q (batch or 1, n), b (batch or 1, m) -> arrays
+        (batch or 1, kept), (batch or 1, bounded + rows).
+        """
         reduction, columns = self.reduction, self.reduction.columns
-        f = q[columns.kept]
+        f = np.take(q, columns.kept, axis=1)
         if len(self.pivots):
-            x0 = b[columns.defining] / self.pivots
-            f = f + self.P_FC.T @ x0 - self.T.T @ (q[columns.defined] + self.P_FF @ x0)
+            x0 = b[:, columns.defining] / self.pivots
+            of_rows = q[:, columns.defined] + times(x0, self.P_FF)
+            f = f + times(x0, self.P_FC) - times(of_rows, self.T)
         first, equalities = reduction.bounded, reduction.equalities
-        upper = np.empty(first + len(columns.rows))
-        lower = np.full(len(upper), -np.inf)
+        upper = np.empty((len(b), first + len(columns.rows)))
+        lower = np.full(upper.shape, -np.inf)
         if first:
             low, high = reduction.bounds.limits(b)
             bounded = columns.kept[:first]
-            lower[:first], upper[:first] = low[bounded], high[bounded]
-        upper[first:] = b[columns.rows] / self.heights
-        lower[first : first + equalities] = upper[first : first + equalities]
+            lower[:, :first], upper[:, :first] = low[:, bounded], high[:, bounded]
+        upper[:, first:] = b[:, columns.rows] / self.heights
+        lower[:, first : first + equalities] = upper[:, first : first + equalities]
         return f / self.scale, upper, lower
 
     def point(
         self, u: np.ndarray, multipliers: np.ndarray, q: np.ndarray, b: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(x, y) of the whole program (n,), (m,), from the reduced one's solution u (kept,).
+        """(x, y) of whole programs (batch, n), (batch, m), from solutions u (batch, kept).
 
-        The multipliers (bounded + rows,) of its limits are positive at the upper one, negative at
-        the lower one.
+        The multipliers (batch, bounded + rows) of the reduced programs' limits are positive at the
+        upper one, negative at the lower one; q and b are (batch or 1, n) and (batch or 1, m).
         """
         columns, bounds = self.reduction.columns, self.reduction.bounds
         first, multipliers = self.reduction.bounded, multipliers * self.scale
-        x = np.empty(len(q))
-        x[columns.kept] = u
-        y = np.zeros(len(b))
-        y[columns.rows] = multipliers[first:] / self.heights
+        x = np.empty((len(u), q.shape[1]))
+        x[:, columns.kept] = u
+        y = np.zeros((len(u), b.shape[1]))
+        y[:, columns.rows] = multipliers[:, first:] / self.heights
         if first:
-            of_bounds = np.zeros(len(q))
-            of_bounds[columns.kept[:first]] = multipliers[:first]
-            lower, upper = np.maximum(-of_bounds, 0.0), np.maximum(of_bounds, 0.0)
-            y[bounds.lower_rows] = -lower[bounds.lower_cols] / bounds.lower_scale
-            y[bounds.upper_rows] = upper[bounds.upper_cols] / bounds.upper_scale
+            of_bounds = np.zeros_like(x)
+            of_bounds[:, columns.kept[:first]] = multipliers[:, :first]
+            lower, upper = of_bounds[:, bounds.lower_cols], of_bounds[:, bounds.upper_cols]
+            y[:, bounds.lower_rows] = np.minimum(lower, 0.0) / bounds.lower_scale
+            y[:, bounds.upper_rows] = np.maximum(upper, 0.0) / bounds.upper_scale
         if len(self.pivots):
-            x_F = b[columns.defining] / self.pivots - self.T @ u
-            x[columns.defined] = x_F
-            gradient = self.P_FC @ u + self.P_FF @ x_F + q[columns.defined]
-            y[columns.defining] = -gradient / self.pivots
+            x_F = b[:, columns.defining] / self.pivots - times(u, self.T.T)
+            x[:, columns.defined] = x_F
+            gradient = times(u, self.P_FC.T) + times(x_F, self.P_FF) + q[:, columns.defined]
+            y[:, columns.defining] = -gradient / self.pivots
         return x, y
+
+
+def times(v: np.ndarray, M: np.ndarray) -> np.ndarray:
+    """V M for each row v of (batch, k): one product a row, whose bits no other row decides."""
+    return (v[:, None] @ M)[:, 0]
