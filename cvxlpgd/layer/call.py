@@ -56,7 +56,7 @@ class Call:
             program, _ = self.compiled.program(flat, count)
         status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
         nothing = np.zeros(count)
-        residuals = Residuals(nothing, nothing, nothing, nothing, nothing)
+        residuals = Residuals(nothing, nothing, nothing, nothing)
         solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
         return replace(
             self,

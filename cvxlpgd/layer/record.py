@@ -181,7 +181,7 @@ class Record:
         """
         return cls(
             solver,
-            replace(solution, workspace=None),
+            solution.change(workspace=None),
             (lambda: solution) if lasting else weakref.ref(solution),
             objective,
             shape,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -31,9 +32,6 @@ class Residuals:
     primal: Array  # max(|Ax + s - b|, distance of s to K) / (1 + |b|)
     dual: Array  # max(|Px + q + A'y|, distance of y to K*) / (1 + |q|)
     gap: Array  # |x'Px + q'x + b'y| / (1 + |objective|)
-    # the largest of the three in the data's own units, without the 1; of inactive rows' data, which
-    # say nothing of the solution's size, none counts
-    own: Array
     objective: Array  # ½x'Px + q'x
 
     @cached_property
@@ -41,6 +39,20 @@ class Residuals:
         """The relative KKT residual (batch,)."""
         xp = namespace_of(self.primal)
         return xp.maximum(xp.maximum(self.primal, self.dual), self.gap)
+
+
+class Terms(NamedTuple):
+    """What residuals are made of, (batch,): the three numerators, and the sizes of their terms."""
+
+    primal: Array
+    dual: Array
+    gap: Array
+    q: Array  # largest entries
+    b: Array
+    Px: Array
+    Aty: Array
+    qx: Array  # |q'x|
+    by: Array  # |b'y|
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +89,10 @@ class ConeProgram:
 
     def residuals(self, z: Point) -> Residuals:
         """The relative KKT residuals of a point."""
+        return self.measure(z)[0]
+
+    def measure(self, z: Point) -> tuple[Residuals, Terms]:
+        """The relative KKT residuals of a point, and what they are made of."""
         structure, w, xp = self.structure, self.data, namespace_of(z.x)
         Px = product(structure.P, w.P, z.x)
         Aty = transposed_product(structure.A, w.A, z.y)
@@ -84,26 +100,42 @@ class ConeProgram:
         linear, square, of_b = _sum(z.x * w.q), _sum(z.x * Px), _sum(w.b * z.y)
         objective, gap = square / 2 + linear, xp.abs(square + linear + of_b)
         outside, dual_outside = self._cone_distances(z)
-        primal = xp.maximum(norm(rows), outside)
-        dual = xp.maximum(norm(Px + w.q + Aty), dual_outside)
-        size_q, size_b = norm(w.q), norm(w.b)
-        # x is as large as active rows allow and costs ask for; costs are of the size of q and P x
+        terms = Terms(
+            xp.maximum(norm(rows), outside),
+            xp.maximum(norm(Px + w.q + Aty), dual_outside),
+            gap, norm(w.q), norm(w.b), norm(Px), norm(Aty), xp.abs(linear), xp.abs(of_b),
+        )  # fmt: skip
+        primal, dual = terms.primal / (1 + terms.b), terms.dual / (1 + terms.q)
+        return Residuals(primal, dual, gap / (1 + xp.abs(objective)), objective), terms
+
+    def own_residual(self, z: Point, terms: Terms) -> Array:
+        """The largest of the three residuals in the data's own units, without the 1, (batch,).
+
+        x is as large as active rows allow and costs ask for; costs are of the size of q and P x. Of
+        inactive rows' data, which say nothing of the solution's size, none counts.
+        """
+        w, xp = self.data, namespace_of(z.x)
         y, s = xp.abs(z.y) * norm(z.s)[:, None], xp.abs(z.s) * norm(z.y)[:, None]
         b = norm(xp.where((y > s) | (z.s == 0), w.b, w.b * 0.0))
         A, P = norm(w.A), norm(w.P)
-        x = xp.maximum(_over(b, A), _over(size_q, P))
-        asked = xp.maximum(size_q, P * x)  # 0 for a constant objective: f and the gap have no size
-        f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, norm(Px)), norm(Aty)), 0.0 * asked)
-        terms = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
-        terms = xp.where((asked > 0) & (x > 0), xp.maximum(terms, f * x), 0.0 * x)
-        own = xp.maximum(_over(primal, xp.maximum(b, A * x)), _over(dual, f))
-        return Residuals(
-            primal=primal / (1 + size_b),
-            dual=dual / (1 + size_q),
-            gap=gap / (1 + xp.abs(objective)),
-            own=xp.maximum(own, _over(gap, terms)),
-            objective=objective,
-        )
+        x = xp.maximum(_over(b, A), _over(terms.q, P))
+        asked = xp.maximum(terms.q, P * x)  # 0 for a constant objective: f and the gap have no size
+        f = xp.where(asked > 0, xp.maximum(xp.maximum(asked, terms.Px), terms.Aty), 0.0 * asked)
+        size = xp.maximum(_sum(xp.abs(z.x * w.q)), _sum(xp.abs(w.b * z.y)))
+        size = xp.where((asked > 0) & (x > 0), xp.maximum(size, f * x), 0.0 * x)
+        own = xp.maximum(_over(terms.primal, xp.maximum(b, A * x)), _over(terms.dual, f))
+        return xp.maximum(own, _over(terms.gap, size))
+
+    def is_small_in_own_units(self, z: Point, terms: Terms, limit: float) -> Array:
+        """Where the residual in the data's own units is at most the limit, bool (batch,).
+
+        Mostly bounds from below of the units, |q|, |q'x| and |b'y|, and |A| |q| / |P|, settle it.
+        """
+        w, xp = self.data, namespace_of(z.x)
+        x = _over(terms.q, norm(w.P))
+        small = (terms.dual <= limit * terms.q) & (terms.primal <= limit * (norm(w.A) * x))
+        small = small & (terms.gap <= limit * xp.maximum(terms.qx, terms.by))
+        return small if bool(xp.all(small)) else self.own_residual(z, terms) <= limit
 
     def _cone_distances(self, z: Point) -> tuple[Array, Array]:
         xp = namespace_of(z.x)

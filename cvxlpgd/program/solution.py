@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -26,7 +26,7 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-RESIDUALS = ("primal", "dual", "gap", "own", "objective")
+RESIDUALS = ("primal", "dual", "gap", "objective")
 # The arrays of one entry for each sample, and what stands there where a sample has failed.
 COLUMNS = {
     "status": Status.FAILED, "iterations": np.nan, "seconds": np.nan, "workspace": None,
@@ -78,6 +78,13 @@ class Solution:
         """Which samples have a usable point, bool (batch,)."""
         return np.fromiter((s in _USABLE for s in self.status.tolist()), bool, len(self.status))
 
+    def change(self, **fields: Any) -> Solution:
+        """The same with other fields, in a fifth of the time of `dataclasses.replace`."""
+        changed = object.__new__(Solution)
+        changed.__dict__.update(self.__dict__ | fields)
+        changed.__dict__.pop("ok", None)  # it follows from the status
+        return changed
+
     def take(self, index: np.ndarray) -> Solution:
         """These samples' solutions, as starts for another batch."""
         columns: dict[str, Any] = {k: v if v is None else v[index] for k, v in self._columns()}
@@ -125,8 +132,7 @@ class Solution:
 
         messages = self.messages + other.messages
         r, t = self.residuals, other.residuals
-        return replace(
-            self,
+        return self.change(
             point=Point(*(join(v, getattr(other.point, k)) for k, v in self.point.items())),
             messages=tuple(messages[i] for i in source),
             residuals=r and t and Residuals(*(
@@ -150,8 +156,7 @@ class Solution:
 
         texts = dict(enumerate(messages)) | dict(zip(index.tolist(), self.messages, strict=True))
         r = self.residuals
-        return replace(
-            self,
+        return self.change(
             point=Point(*(spread(v) for _, v in self.point.items())),
             messages=tuple(texts.values()),
             residuals=r and Residuals(*(spread(getattr(r, k)) for k in RESIDUALS)),

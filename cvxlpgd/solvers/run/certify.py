@@ -67,7 +67,7 @@ def certify(solution: Solution, program: ConeProgram) -> Solution:
         words = f" ({messages[i]})" if messages[i] else ""
         messages[i] = f"called {statuses[i]}{words}, which no certificate confirms"
     statuses[claimed] = status
-    return replace(solution, status=statuses, messages=tuple(messages), point=point)
+    return solution.change(status=statuses, messages=tuple(messages), point=point)
 
 
 def _place(point: Point, index: np.ndarray, rays: Point) -> Point:

@@ -73,7 +73,7 @@ def solve_in_turn(
             seconds, setups = np.array(best.solution.seconds), np.array(best.solution.setups)
             seconds[left] += new.solution.seconds
             setups[left] += np.asarray(new.solution.setups)
-            solution = replace(solution, seconds=seconds, setups=setups)
+            solution = solution.change(seconds=seconds, setups=setups)
         doubt, settled = best.doubt.copy(), best.settled.copy()
         doubt[left[better]], settled[left] = new.doubt[better], new.settled
         best = Attempt(solution, doubt, settled)
@@ -145,7 +145,7 @@ def _attempt(solver: Solver, program: ConeProgram, start: Solution | None) -> At
     solution = solve(solver, program, start)
     names = np.full(len(solution.status), solver.name, dtype=object)
     doubt = _doubt(solution, solver)
-    return Attempt(replace(solution, solvers=names), doubt, doubt == 0)
+    return Attempt(solution.change(solvers=names), doubt, doubt == 0)
 
 
 def _doubt(solution: Solution, solver: Solver) -> np.ndarray:

@@ -9,7 +9,7 @@ from one that solved others before and from a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -141,7 +141,7 @@ def solve_prepared(
             stock.free.clear()
     workspace = np.empty(batch, dtype=object)
     workspace[:] = [Slot(stock, state) for stock, state in zip(stocks, states, strict=True)]
-    return replace(solution, workspace=workspace, setups=np.array(setups))
+    return solution.change(workspace=workspace, setups=np.array(setups))
 
 
 def _is_sound(answer: Answer, sizes: tuple[int, int] | None) -> bool:

@@ -51,12 +51,12 @@ def ask(solver: Solver, program: ConeProgram, start: Solution | None = None) -> 
     own = program_in(program, solver.arrays)
     if start is not None:
         point = point_in(start.point, solver.arrays)
-        start = start if point is start.point else replace(start, point=point)
+        start = start if point is start.point else start.change(point=point)
     solution = solve_guarded(solver, own, start)
     if solution.residuals is None:
         solution = certify(solution, own)
     point = point_like(solution.point, program.data.q)
-    return solution if point is solution.point else replace(solution, point=point)
+    return solution if point is solution.point else solution.change(point=point)
 
 
 def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
@@ -65,28 +65,30 @@ def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution
     A mixed-integer program has no duals: its primal residual counts, and that its solver was not
     stopped before it had proved the point to be the best.
     """
-    integer, usable = program.structure.mixed_integer, solution.ok
+    least, usable = JUDGED_AT * max(accuracy, FINEST), solution.ok
     with np.errstate(all="ignore"):
-        residuals = program.residuals(solution.point)
-    worst, own = residuals.largest, array_in(residuals.own, "numpy")
-    if integer:
-        worst, none, own = residuals.primal, residuals.primal * np.nan, own * 0.0
-        gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
-        residuals = replace(residuals, dual=none, gap=gap)
-    worst, least = array_in(worst, "numpy"), JUDGED_AT * max(accuracy, FINEST)
-    stopped = solution.status == Status.INACCURATE if integer else False
-    solved = (worst <= least) & (own <= OWN * least) & np.logical_not(stopped)
+        residuals, terms = program.measure(solution.point)
+        if program.structure.mixed_integer:
+            worst, none = residuals.primal, residuals.primal * np.nan
+            gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
+            residuals = replace(residuals, dual=none, gap=gap)
+            small = solution.status != Status.INACCURATE
+        else:
+            worst = residuals.largest
+            small = program.is_small_in_own_units(solution.point, terms, OWN * least)
+    worst, small = array_in(worst, "numpy"), array_in(small, "numpy")
+    solved = (worst <= least) & small
     if solved.all() and usable.all():
         status = np.full(len(solved), Status.SOLVED, dtype=object)
-        return replace(solution, status=status, residuals=residuals)
+        return solution.change(status=status, residuals=residuals)
     broken = usable & ~np.isfinite(worst)
     status, messages = solution.status.copy(), list(solution.messages)
     status[usable], status[usable & solved] = Status.INACCURATE, Status.SOLVED
     status[broken] = Status.FAILED
     for i in np.flatnonzero(broken):
         messages[i] = "the solver returned NaN or infinite values"
-    solution = replace(solution, status=status, residuals=residuals, messages=tuple(messages))
-    return replace(solution, point=_points(solution))
+    solution = solution.change(status=status, residuals=residuals, messages=tuple(messages))
+    return solution.change(point=_points(solution))
 
 
 def _points(solution: Solution) -> Point:

@@ -9,7 +9,7 @@ inequalities, whose order their b decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Bounds:
         with np.errstate(invalid="ignore"):
             s = np.maximum(program.data.b - product(program.structure.A, program.data.A, x), 0.0)
         s[:, : self.equalities] *= 0.0  # NaN where there is no point
-        return replace(solution, point=Point(x, solution.point.y, s))
+        return solution.change(point=Point(x, solution.point.y, s))
 
 
 @per_structure
