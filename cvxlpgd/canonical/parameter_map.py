@@ -37,6 +37,23 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
+class Single:
+    """A parameter's entries in one matrix, each in one place."""
+
+    name: str  # of the field, P or A
+    entries: np.ndarray
+    factors: np.ndarray  # > 0: what an entry of the field's cotangent is multiplied by, its size
+
+    def sample(self, most: int) -> Single:
+        """At most so many of the entries, spread over all of them, the same each time."""
+        if len(self.entries) <= most:
+            return self
+        rng = np.random.default_rng(len(self.entries))
+        chosen = np.sort(rng.choice(len(self.entries), most, replace=False))
+        return Single(self.name, self.entries[chosen], self.factors[chosen])
+
+
+@dataclass(frozen=True, eq=False)
 class ParameterMap:
     """theta -> data, affine; theta holds the parameters' values, then logarithms of some."""
 
@@ -155,6 +172,31 @@ class ParameterMap:
             reached = {name: self.blocks[name].entries_within(columns) for name in FIELDS}
             self._entries[key] = Data(**reached)
         return self._entries[key]
+
+    def single(self, parameter: int) -> Single | None:
+        """How a parameter reaches one of the matrices, if it reaches nothing else, and each of its
+        entries one entry at most.
+        """
+        if parameter not in self._singles:
+            self._singles[parameter] = self._single(parameter)
+        return self._singles[parameter]
+
+    def _single(self, parameter: int) -> Single | None:
+        name = self.fields(parameter)
+        parts = [k for k, (i, _) in enumerate(self.sources) if i == parameter]
+        if name not in ("P", "A") or len(parts) != 1 or self.sources[parts[0]][1]:
+            return None
+        block, (k,) = self.blocks[name], parts
+        matrix = sp.csc_array(block.matrix[:, self.starts[k] : self.starts[k + 1]])
+        if (np.diff(matrix.indptr) > 1).any():
+            return None
+        order = np.argsort(matrix.indices)
+        return Single(name, block.varying[matrix.indices[order]], np.abs(matrix.data[order]))
+
+    @cached_property
+    def _singles(self) -> dict[int, Single | None]:
+        """Those that were asked for; adding one is atomic."""
+        return {}
 
     def fields(self, parameter: int) -> str:
         """The names of the data's fields that a parameter reaches, one after the other."""

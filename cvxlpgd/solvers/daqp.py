@@ -200,7 +200,8 @@ class _Model(NamedTuple):
         """(f, upper, lower) of samples, see `Reduced.vectors`."""
         f, upper, lower = self.reduced.vectors(q, b)
         if self.size < len(self.cold):
-            upper, lower = np.ones((len(b), 1)), np.full((len(b), 1), -np.inf)
+            one = np.ones((len(upper), 1))
+            upper, lower = np.hstack([upper, one]), np.hstack([lower, -np.inf * one])
         return f, upper, lower
 
     def point(

@@ -67,7 +67,7 @@ def test_residuals_are_those_of_the_formulas(shared):
 
 def test_the_largest_residual_is_any_of_them():
     parts = np.array([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [2.0, 1.0, 3.0]]).T
-    assert Residuals(*parts, 0.0).largest.tolist() == [3.0, 3.0, 3.0]
+    assert Residuals(*parts, np.zeros(3)).largest.tolist() == [3.0, 3.0, 3.0]
 
 
 @pytest.mark.parametrize("shared", [False, True])
