@@ -11,6 +11,7 @@ from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.errors import DerivativeFailed, InvalidOption
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
 
 
@@ -37,6 +38,14 @@ class Bound(Protocol):
         """The data's cotangent at these entries, each field (batch, entries), for the point's,
         whose fields are (batch, n), (batch, m) and (batch, m).
         """
+
+    def pull(
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
+    ) -> tuple[Data | Motion, Info]:
+        """As `vjp`, or a motion whose pull-back at the entries that cotangent is: gradients of what
+        samples share are then summed without every sample's own.
+        """
+        return self.vjp(program, solution, point_bar, entries)
 
     @abstractmethod
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:

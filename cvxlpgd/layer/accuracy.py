@@ -105,6 +105,16 @@ def assess(
     return values, info, np.where(info.settled, error, np.nan)
 
 
+def assess_fields(values: Values, fields: Any, info: Info, mapping: Mapping) -> np.ndarray | None:
+    """The values' errors (batch,), NaN where they are not known; None where a sample's values must
+    be looked at entry by entry.
+    """
+    if info.evidence is None:
+        return np.full(len(info.ok), np.nan)
+    clear, error = _assess_fields(values, fields, info.evidence, mapping)
+    return np.where(info.settled, error, np.nan) if (clear | ~info.settled).all() else None
+
+
 def _are_unique(evidence: Any, mapping: Mapping) -> np.ndarray:
     """Where the values do not move with motions that their systems do not see, bool (batch,)."""
     unique = np.ones(len(evidence.exists), dtype=bool)
@@ -127,8 +137,8 @@ def _kinks(evidence: Any, mapping: Mapping) -> np.ndarray:
         pairs = zip(mapping.values(half, every), mapping.values(size, every, True), strict=True)
         for apart, whole in pairs:
             if apart is not None:
-                share = _share(norm(apart), norm(whole))
-                kink = np.maximum(kink, np.where(share > SEEN, share, 0.0))
+                part = share(norm(apart), norm(whole))
+                kink = np.maximum(kink, np.where(part > SEEN, part, 0.0))
     return kink
 
 
@@ -145,9 +155,8 @@ def _assess_fields(
     for value, off, rounding in triples:
         if value is not None and off is not None:
             size = norm(value)
-            known = (size > NEAR_ZERO * rounding) & (off <= EXACT * size)
-            clear &= known | (size == 0)
-            error = np.maximum(error, _share(off, size) * (size > 0))
+            clear &= is_known(size, off, rounding)
+            error = np.maximum(error, share(off, size) * (size > 0))
     return clear, error
 
 
@@ -179,9 +188,15 @@ def _assess_entries(
         value[samples[zero]] = 0.0
         kept.append(value)
         off = norm(moved) + rounding + norm(limit)
-        error = np.maximum(error, np.where(zero, 0.0, _share(off, size)))
+        error = np.maximum(error, np.where(zero, 0.0, share(off, size)))
     return kept, error
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def is_known(size: np.ndarray, off: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Where values of this size, that may be off by so much, need no closer look, bool (batch,)."""
+    return ((size > NEAR_ZERO * rounding) & (off <= EXACT * size)) | (size == 0)
+
+
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Part / whole, the part itself where the whole is 0."""
     return part / np.where(whole > 0, whole, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,12 +12,15 @@ import numpy as np
 from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.derivatives.protocol import Bound
 from cvxlpgd.layer import failure
-from cvxlpgd.layer.accuracy import Gradients, Tangents, assess
+from cvxlpgd.layer import totals as shared_totals
+from cvxlpgd.layer.accuracy import Gradients, Tangents, assess, assess_fields
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
+from cvxlpgd.layer.totals import Total
 from cvxlpgd.program import ConeProgram, Data, Point, Residuals, Solution, Status
+from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of
@@ -89,12 +93,13 @@ class Call:
         finite = _are_finite(bars, self.batch.samples)[self.handed.places]
         active, lost = (self.handed.where(self.solution.ok & keep) for keep in (finite, ~finite))
         point_bar = self.compiled.canonical.variables.cotangent(
-            [output[active.places] for output in self.outputs],
-            [bar[active.places] for bar in bars],
+            [active.rows_of_batch(output) for output in self.outputs],
+            [active.rows_of_batch(bar) for bar in bars],
             self.solution.point.pick(active.rows),
         )
         moving = point_bar.any()
-        active, point_bar = active.where(moving), point_bar.pick(np.flatnonzero(moving))
+        if not moving.all():
+            active, point_bar = active.where(moving), point_bar.pick(np.flatnonzero(moving))
         gradients: list[Any] = [None] * len(needed)
         reports: list[Info] = []
         errors = np.zeros(len(active))
@@ -105,7 +110,11 @@ class Call:
             errors = np.maximum(errors, error)  # NaN where one is not known
         if reports:
             info = Info.merge(reports)
-            present = [v.any(axis=1) for v in gradients if v is not None]
+            present = [
+                v.present if isinstance(v, Total) else v.any(axis=1)
+                for v in gradients
+                if v is not None
+            ]
             zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
             self.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
             self._say_zeros(zero, active)
@@ -129,10 +138,15 @@ class Call:
     ) -> tuple[list[Any], Info, np.ndarray]:
         """Some parameters' cotangents, the report, and how far they may be off, (active,)."""
         parameters, entries = self.compiled.canonical.parameters, self.entries(needed)
-        w_bar, info = self.bound.take(active.places).vjp(
-            active.of_programs(self.program), self.solution.take(active.rows), point_bar, entries
+        w_bar, info = self.bound.take(active.places).pull(
+            active.of_programs(self.program), self._starts(active), point_bar, entries
         )
         flat = [active.of_handed(v) for v in self.flat]
+        if isinstance(w_bar, Motion):
+            totals = self._of_totals(w_bar, info, flat, needed)
+            if totals is not None:
+                return totals
+            w_bar = w_bar.pull_back(self.program.structure, entries)
         gradients = parameters.cotangents(flat, w_bar, entries, needed)
         mapping = Gradients(parameters, flat, entries, needed, len(active))
         gradients, info, error = assess(gradients, w_bar, info, mapping)
@@ -140,6 +154,39 @@ class Call:
             ok = info.ok[:, None]
             gradients = [None if v is None else np.where(ok, v, 0.0) for v in gradients]
         return gradients, info, error
+
+    def _of_totals(
+        self, motion: Motion, info: Info, flat: list[np.ndarray], needed: Sequence[bool]
+    ) -> tuple[list[Any], Info, np.ndarray] | None:
+        """As `_differentiate`, with one product for parameters that the samples share; None where
+        there are none, or where a sample's own gradients must be looked at.
+        """
+        own, structure = self.batch.own, self.program.structure
+        shared = [k for k, need in enumerate(needed) if need and math.prod(own[k]) == 1]
+        if not shared or not info.ok.all() or len(info.ok) == 1:
+            return None
+        parameters = self.compiled.canonical.parameters
+        outcome = shared_totals.differentiate(parameters, structure, motion, flat, shared, info)
+        if outcome is None:
+            return None
+        sums, error = outcome
+        rest = [need and k not in sums for k, need in enumerate(needed)]
+        gradients: list[Any] = [None] * len(needed)
+        if any(rest):
+            entries = parameters.entries(rest)
+            w_bar = motion.pull_back(structure, entries)
+            gradients = parameters.cotangents(flat, w_bar, entries, rest)
+            mapping = Gradients(parameters, flat, entries, rest, len(info.ok))
+            own_error = assess_fields(gradients, w_bar, info, mapping)
+            if own_error is None:
+                return None
+            error = np.maximum(error, own_error)
+        return [sums.get(k, v) for k, v in enumerate(gradients)], info, error
+
+    def _starts(self, active: Selection) -> Solution:
+        """The solutions of these samples, to start others from."""
+        whole = len(active) == len(self.solution.status)
+        return self.solution if whole else self.solution.take(active.rows)
 
     def entries(self, needed: Sequence[bool]) -> Data:
         """The entries of the data that get a cotangent; raises where the derivative has none."""
@@ -190,8 +237,11 @@ class Call:
         ]
 
     def _gather(
-        self, k: int, gradient: np.ndarray | None, active: Selection, lost: Selection
+        self, k: int, gradient: np.ndarray | Total | None, active: Selection, lost: Selection
     ) -> np.ndarray:
+        if isinstance(gradient, Total):
+            value = gradient.value * np.nan if len(lost) else gradient.value
+            return self.compiled.gather_total(k, value, self.batch)
         if gradient is None:
             gradient = np.zeros((len(active), self.compiled.domains[k].size))
         whole = active.into_batch(gradient, 0.0)

@@ -55,3 +55,8 @@ class Compiled:
         domain = self.domains[k]
         shaped = domain.symmetrize(full.reshape(batch.samples, *domain.shape))
         return batch.gather(k, shaped, domain.shape)
+
+    def gather_total(self, k: int, total: np.ndarray, batch: Batch) -> np.ndarray:
+        """The cotangent of a parameter that all samples share in its own shape, from their sum."""
+        domain = self.domains[k]
+        return domain.symmetrize(total.reshape(domain.shape)).reshape(batch.own[k] + domain.shape)

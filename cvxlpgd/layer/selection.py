@@ -33,12 +33,18 @@ class Selection:
 
     def where(self, keep: np.ndarray) -> Selection:
         """The samples among these that `keep`, bool (selection,), has."""
+        if keep.all():
+            return self
         index = np.flatnonzero(keep)
         return replace(self, places=self.places[index], rows=self.rows[index])
 
     def of_batch(self, values: np.ndarray) -> np.ndarray:
         """These samples' rows of (batch or 1, ...); values that all samples share stay as is."""
         return pick(values, self.places, self.batch)
+
+    def rows_of_batch(self, values: np.ndarray) -> np.ndarray:
+        """These samples' rows of (batch, ...)."""
+        return values if len(self) == self.batch else values[self.places]
 
     def of_handed(self, values: np.ndarray) -> np.ndarray:
         """These samples' rows of (handed or 1, ...); values that all samples share stay as is."""

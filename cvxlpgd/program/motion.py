@@ -9,7 +9,9 @@ Differences of the Lagrangian's gradient are such, too, at the point in the midd
 
 from __future__ import annotations
 
+from collections.abc import ItemsView
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,37 +25,51 @@ FULL = 8.0  # cells of a full product for each entry wanted, up to which it is f
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """How a batch's solutions move, (x_dot, y_dot), and where they are; slacks do not count."""
+    """How a batch's solutions move, and where they are: arrays (batch, n), (batch, m); no slack."""
 
-    dot: Point
-    at: Point
+    x_dot: Array
+    y_dot: Array
+    x: Array
+    y: Array
 
-    def pick(self, samples: np.ndarray) -> Motion:
+    @classmethod
+    def of(cls, dot: Point, at: Point, factor: Array = 1.0) -> Motion:
+        """The motion `factor` dot, (batch, 1), at these points."""
+        return cls(factor * dot.x, factor * dot.y, at.x, at.y)
+
+    def items(self) -> ItemsView[str, Any]:
+        """(name, array) of each field, in order."""
+        return vars(self).items()
+
+    def take(self, samples: np.ndarray) -> Motion:
         """The motions of these samples."""
-        return Motion(self.dot.pick(samples), self.at.pick(samples))
+        return Motion(*(v[samples] for _, v in self.items()))
 
     def pull_back(self, structure: Structure, entries: Data) -> Data:
         """w_bar at these entries of the data, each (batch, entries)."""
-        dot, at, P, A = self.dot, self.at, structure.P, structure.A
-        across = outer(dot.x, at.x, P, entries.P) + outer(at.x, dot.x, P, entries.P)
+        x, y, x_dot, y_dot, P, A = *self._fields, structure.P, structure.A
+        across = outer(x_dot, x, P, entries.P) + outer(x, x_dot, P, entries.P)
         return Data(
             P=across / 2,
-            q=pick_columns(dot.x, entries.q),
-            A=outer(dot.y, at.x, A, entries.A) + outer(at.y, dot.x, A, entries.A),
-            b=-pick_columns(dot.y, entries.b),
+            q=pick_columns(x_dot, entries.q),
+            A=outer(y_dot, x, A, entries.A) + outer(y, x_dot, A, entries.A),
+            b=-pick_columns(y_dot, entries.b),
         )
 
     def total(self, structure: Structure, entries: Data) -> Data:
         """The sums of w_bar over the batch at these entries, each (1, entries): one product."""
-        dot, at = self.dot, self.at
-        x, x_dot = np.concatenate([at.x, dot.x]), np.concatenate([dot.x, at.x])
-        y = np.concatenate([dot.y, at.y])
+        x, y, x_dot, y_dot = self._fields
+        right, left = np.concatenate([x, x_dot]), np.concatenate([x_dot, x])
         return Data(
-            P=_sum_of_products(x_dot, x, structure.P, entries.P) / 2,
-            q=pick_columns(dot.x, entries.q).sum(axis=0)[None],
-            A=_sum_of_products(y, x, structure.A, entries.A),
-            b=-pick_columns(dot.y, entries.b).sum(axis=0)[None],
+            P=_sum_of_products(left, right, structure.P, entries.P) / 2,
+            q=pick_columns(x_dot, entries.q).sum(axis=0)[None],
+            A=_sum_of_products(np.concatenate([y_dot, y]), right, structure.A, entries.A),
+            b=-pick_columns(y_dot, entries.b).sum(axis=0)[None],
         )
+
+    @property
+    def _fields(self) -> tuple[Array, ...]:
+        return self.x, self.y, self.x_dot, self.y_dot
 
 
 def _sum_of_products(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
