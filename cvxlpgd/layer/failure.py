@@ -49,6 +49,8 @@ def say_solutions(
 
     Warn of inaccurate ones. `faults` are those of `raise_faults`.
     """
+    if set(solution.status.tolist()) <= {Status.SOLVED}:
+        return
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
         _warn(

@@ -99,13 +99,13 @@ def solve_each(
             seconds[i] = perf_counter() - begin
 
     work = deque([(i,) for i in range(batch)] if groups is None else groups)
-    if parallel and len(work) > 1 and workers() > 1:
+    if parallel and len(work) > 1:
         run_group(work.popleft())
         first = work.popleft()
         begin = perf_counter()
         run_group(first)  # the very first one sets up
         each = (perf_counter() - begin) / len(first)
-        if each > WORTH_EACH and each * len(work) > WORTH:
+        if each > WORTH_EACH and each * len(work) > WORTH and workers() > 1:
             share_out(work, run_group)
     for group in work:
         run_group(group)
