@@ -138,7 +138,11 @@ class ConeProgram:
         return small if bool(xp.all(small)) else self.own_residual(z, terms) <= limit
 
     def _cone_distances(self, z: Point) -> tuple[Array, Array]:
-        xp = namespace_of(z.x)
+        """How far s is from its cones, and y from their duals, (batch,)."""
+        xp, inequalities = namespace_of(z.x), self.structure.inequalities
+        if xp is np and self.structure.polyhedral:  # all rows at once
+            outside = np.where(inequalities, -z.s, np.abs(z.s)).max(axis=1, initial=0.0)
+            return outside, (-z.y * inequalities).max(axis=1, initial=0.0)
         outside = dual_outside = z.x[:, 0] * 0.0
         for cone, _, s, y in self.structure.split(z.s, z.y):
             outside = xp.maximum(outside, norm(distance(cone, s)))
