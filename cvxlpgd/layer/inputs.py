@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import cvxpy as cp
@@ -13,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from cvxlpgd.errors import InvalidInput
+from cvxlpgd.program.threads import share_out, workers
 
 _ATTRIBUTES = {  # of CVXPY's parameters
     "bounds": "nonneg pos nonpos neg boolean bounds",
@@ -20,6 +23,7 @@ _ATTRIBUTES = {  # of CVXPY's parameters
     "integral": "boolean integer",
     "matrix": "PSD NSD symmetric",
 }
+WORTH = 4e6  # multiplications from which a second thread pays
 ACCEPTED = 1e-5  # a domain may be violated by this much of a value's largest entry
 
 
@@ -120,17 +124,22 @@ class Domain:
             whole = np.abs(values - np.rint(values)) <= slack
             note(~whole.all(axis=axes), f"must be integer, as {declared['integral']} says")
         if self.symmetric:
-            skew = (values - np.swapaxes(values, -1, -2)).max(axis=axes, initial=0.0)
-            note(skew > ACCEPTED * size, f"must be symmetric, as {declared['matrix']} says")
-        if self.definite:
-            sign = "positive" if self.definite > 0 else "negative"
-            definite = _semidefinite(self.definite * values, ACCEPTED * size)
-            note(~definite, f"must be {sign} semidefinite, as {declared['matrix']} says")
+            symmetric = self.symmetrize(values)
+            if symmetric is not values:
+                skew = 2 * np.abs(values - symmetric).max(axis=axes, initial=0.0)
+                note(skew > ACCEPTED * size, f"must be symmetric, as {declared['matrix']} says")
+            if self.definite:
+                sign = "positive" if self.definite > 0 else "negative"
+                definite = _semidefinite(self.definite * symmetric, ACCEPTED * size)
+                note(~definite, f"must be {sign} semidefinite, as {declared['matrix']} says")
         return faults
 
     def symmetrize(self, values: np.ndarray) -> np.ndarray:
         """(S + S')/2 for a symmetric parameter; its own adjoint, so gradients pass here too."""
-        return (values + np.swapaxes(values, -1, -2)) / 2 if self.symmetric else values
+        if not self.symmetric:
+            return values
+        transposed = np.swapaxes(values, -1, -2)
+        return values if np.array_equal(values, transposed) else (values + transposed) / 2
 
 
 def _bound(bound: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -141,15 +150,22 @@ def _bound(bound: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """Whether each matrix has no eigenvalue below -slack; a Cholesky factor mostly settles it."""
-    symmetric = (values + np.swapaxes(values, -1, -2)) / 2
-    shifted = symmetric.copy()
-    shifted[:, *[np.arange(values.shape[-1])] * 2] += slack[:, None]
-    try:
-        np.linalg.cholesky(shifted)
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.eigvalsh(symmetric)[:, 0] >= -slack)
-    return np.ones(len(values), dtype=bool)
+    """Whether each symmetric matrix has no eigenvalue below -slack; a Cholesky factor mostly settles
+    it.
+    """
+    n, definite = values.shape[-1], np.ones(len(values), dtype=bool)
+
+    def settle(rows: slice) -> None:
+        shifted = values[rows] + slack[rows, None, None] * np.eye(n)
+        try:
+            np.linalg.cholesky(shifted)
+        except np.linalg.LinAlgError:
+            definite[rows] = np.linalg.eigvalsh(values[rows])[:, 0] >= -slack[rows]
+
+    parts = min(workers(), len(values)) if values.size * n > WORTH else 1
+    cuts = [round(len(values) * k / parts) for k in range(parts + 1)]
+    share_out(deque(slice(i, j) for i, j in pairwise(cuts)), settle)
+    return definite
 
 
 def real(values: Any, what: str) -> np.ndarray:
