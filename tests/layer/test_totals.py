@@ -102,7 +102,8 @@ def test_one_product_makes_them(family, monkeypatch):
     monkeypatch.setattr(totals, "differentiate", watched)
     call = layer.forward(values)
     call.vjp([rng.normal(size=(BATCH, N))], [True] * len(values))
-    assert len(outcomes) == 1 and outcomes[0] is not None
+    assert len(outcomes) == 1
+    assert outcomes[0] is not None
     assert np.nanmax(call.record.gradient_error) < 1e-9
 
 
