@@ -150,9 +150,7 @@ def _bound(bound: Any, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """Whether each symmetric matrix has no eigenvalue below -slack; a Cholesky factor mostly settles
-    it.
-    """
+    """Whether symmetric matrices have no eigenvalue below -slack; Cholesky mostly settles it."""
     n, definite = values.shape[-1], np.ones(len(values), dtype=bool)
 
     def settle(rows: slice) -> None:
