@@ -46,9 +46,9 @@ from cvxlpgd.solvers.refine.matrices import DenseFactors, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.run.each import of_sample
 
-CLOSE = 1e-14  # the next step, relative to the point, that is not worth taking
+CLOSE = 2e-15  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
-ROUNDING = 5e-15  # of the terms that add up to f and g: their sums get no smaller
+ROUNDING = 2e-15  # of the terms that add up to f and g: their sums get no smaller
 CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
 CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
