@@ -1,7 +1,9 @@
 """The exponential cone cl{(x, y, z) : y > 0, y exp(x/y) <= z}."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +67,20 @@ class Exp:
             directions.reshape(*shape, 3), compliance.reshape(shape),
         )  # fmt: skip
 
+    def pair(self, y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The complementary pair nearest to a pair that has moved: by coordinates where it is
+        near to both boundaries, which takes no root; elsewhere by projection of y - s.
+        """
+        flat_y, flat_s = y.reshape(-1, 3), s.reshape(-1, 3)
+        with np.errstate(all="ignore"):
+            at = _Coordinates.of(flat_y, flat_s)
+            rest = ~at.holds(flat_y, flat_s, REACHED)
+        if rest.any():
+            v = flat_y[rest] - flat_s[rest]
+            at.s[rest] = kept = _project(-v)
+            at.y[rest] = v + kept
+        return at.y.reshape(y.shape), at.s.reshape(s.shape)
+
     def reach(
         self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
     ) -> np.ndarray:
@@ -81,36 +97,71 @@ class Exp:
 
 
 NEAR = 1e-2  # of a pair's size: this near to both boundaries its coordinates can be read
+REACHED = 0.5  # of its size: this near it can be moved to both boundaries
+
+
+class _Coordinates(NamedTuple):
+    """The pair s = p a, y = d c nearest to pairs (k, 3), by p, d and r; see `Exp.linearize`.
+
+    `up` and `down` are the factors of a and c that keep them from overflowing: s = (p up) a / up.
+    """
+
+    r: np.ndarray
+    p: np.ndarray  # of a times `up`
+    d: np.ndarray  # of c times `down`
+    up: np.ndarray
+    down: np.ndarray
+    c: np.ndarray
+    y: np.ndarray
+    s: np.ndarray
+
+    @classmethod
+    def of(cls, y: np.ndarray, s: np.ndarray) -> _Coordinates:
+        """The coordinates; NaN, or not positive, where a pair is not near to both boundaries."""
+        # r from the one of s and y that knows it better
+        by_s = s[:, 1] * -_size(y) <= y[:, 0] * _size(s)
+        r = np.where(by_s, s[:, 0] / s[:, 1], 1 - y[:, 1] / y[:, 0])
+        up, down = np.exp(np.minimum(-r, 0.0)), np.exp(np.minimum(r, 0.0))
+        a = np.stack([r * up, up, np.where(r > 0, 1.0, down)], axis=1)
+        c = np.stack([-down, (r - 1) * down, np.where(r > 0, up, 1.0)], axis=1)
+        p, d = _sum(s * a) / _sum(a * a), _sum(y * c) / _sum(c * c)
+        return cls(r, p, d, up, down, c, d[:, None] * c, p[:, None] * a)
+
+    def holds(self, y: np.ndarray, s: np.ndarray, near: float) -> np.ndarray:
+        """Where they are the coordinates of these pairs, up to a share `near` of their sizes."""
+        size_y, size_s = _size(y), _size(s)
+        holds = (self.p > 0) & (self.d > 0) & (size_s > 0) & (size_y > 0) & np.isfinite(self.r)
+        holds &= _size(s - self.s) <= near * size_s
+        return np.asarray(holds & (_size(y - self.y) <= near * size_y))
 
 
 def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
     """The linearization (k, ...) by coordinates, and where it holds, bool (k,)."""
     with np.errstate(all="ignore"):
-        size_s, size_y = np.abs(s).max(axis=1), np.abs(y).max(axis=1)
-        # r from the one of s and y that knows it better
-        by_s = s[:, 1] / size_s >= -y[:, 0] / size_y
-        r = np.where(by_s, s[:, 0] / s[:, 1], 1 - y[:, 1] / y[:, 0])
-        up, down = np.exp(np.minimum(-r, 0.0)), np.exp(np.minimum(r, 0.0))
-        small = np.exp(-np.abs(r))
-        # a up and c down; and e, for r < 0 with c added, which is active: none of them overflows
-        a = np.stack([r * up, up, np.where(r > 0, 1.0, small)], axis=1)
-        c = np.stack([-down, (r - 1) * down, np.where(r > 0, small, 1.0)], axis=1)
-        above = r > 0
+        at = _Coordinates.of(y, s)
+        r, above, zero = at.r, at.r > 0, np.zeros_like(at.r)
+        small = np.where(above, at.up, at.down)
+        # for r < 0 with c added, which is active: it does not overflow
         e = np.stack(
             [np.where(above, 0.0, -1.0), np.where(above, 1.0, r), np.where(above, -small, 0.0)],
             axis=1,
         )
-        p, length = np.sum(s * a, axis=1) / np.sum(a * a, axis=1), np.sum(c * c, axis=1)
-        d = np.sum(y * c, axis=1) / length
-        s_new, y_new = p[:, None] * a, d[:, None] * c
-        curved = (p > 0) & (d > 0) & (size_s > 0) & (size_y > 0) & np.isfinite(r)
-        curved &= np.abs(s - s_new).max(axis=1) <= NEAR * size_s
-        curved &= np.abs(y - y_new).max(axis=1) <= NEAR * size_y
-        width = np.sqrt(np.sum(e * e, axis=1))
-        between = (p * up) / (d * down) / width**2
-        directions = np.stack([c / np.sqrt(length)[:, None], e / width[:, None], 0 * e], axis=1)
-        compliance = np.stack([0 * r, between, np.inf + 0 * r], axis=1)
-    return y_new, s_new, directions, compliance, curved
+        width, length = np.sqrt(_sum(e * e)), np.sqrt(_sum(at.c * at.c))
+        between = (at.p * at.up) / (at.d * at.down) / width**2
+        directions = np.stack([at.c / length[:, None], e / width[:, None], 0 * e], axis=1)
+        compliance = np.stack([zero, between, zero + np.inf], axis=1)
+        return at.y, at.s, directions, compliance, at.holds(y, s, NEAR)
+
+
+def _size(v: np.ndarray) -> np.ndarray:
+    """The largest entry of triples (k, 3)."""
+    v = np.abs(v)
+    return np.maximum(np.maximum(v[:, 0], v[:, 1]), v[:, 2])
+
+
+def _sum(v: np.ndarray) -> np.ndarray:
+    """The sum of triples (k, 3)."""
+    return v[:, 0] + v[:, 1] + v[:, 2]
 
 
 def _cases(v: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -74,6 +74,29 @@ class SOC:
                 directions = np.where(side[..., None], identity, directions)
         return Linearization(y_new, s_new, directions, compliance)
 
+    def stiffness(self, y: np.ndarray, s: np.ndarray, e: np.ndarray) -> np.ndarray:
+        """B'(C + e)⁻¹B of the linearization, whose tangents B and compliance c add up to
+        (1 - ww') / (c + e): with h = 1 / (c + e) and g = 1 / 2e
+        it is [g, gw'; gw, h + (g - h) ww'].
+        """
+        v = y - s
+        t, u = v[..., :1], v[..., 1:]
+        norm = np.sqrt(np.sum(u * u, axis=-1, keepdims=True))
+        high, low, e = t + norm, t - norm, e[..., None]
+        w = np.where(norm > 0, u / np.where(norm > 0, norm, 1.0), np.eye(1, u.shape[-1])[0])
+        inside, outside = low >= 0, high <= 0
+        h = np.where(outside, 0.0, np.where(inside, 1 / e, 1 / (ratio(-low, high) + e)))
+        g = np.where(inside | outside, 0.0, 0.5 / e)
+        M = np.empty((*v.shape, v.shape[-1]))
+        M[..., 0, 0] = np.where(inside | outside, h, g)[..., 0]
+        M[..., 0, 1:] = M[..., 1:, 0] = g * w
+        M[..., 1:, 1:] = (np.where(inside | outside, 0.0, g - h) * w)[..., :, None] * w[
+            ..., None, :
+        ]
+        places = np.arange(1, v.shape[-1])
+        M[..., places, places] += h
+        return M
+
     def reach(
         self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
     ) -> np.ndarray:

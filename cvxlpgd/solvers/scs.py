@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf, log10
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,11 @@ _STATUS = {
 }
 
 
+# The scale that does not adapt, for data of size 1: from these most programs of the benchmarks, and
+# of other kinds and sizes, are within Newton's reach after 30 iterations
+FIXED, FIXED_EXP = 0.3, 3.0
+
+
 @dataclass(frozen=True, init=False)
 class SCS(Configured):
     """SCS with its own options, such as `SCS(eps_abs=1e-6, max_iters=5000)`.
@@ -36,7 +42,8 @@ class SCS(Configured):
     eps_rel together. By default both are 1e-9; scale is 3 with exponential cones, 0.1 with
     semidefinite ones and else 1, and there acceleration_lookback is 5 and acceleration_interval
     2 with second-order and power cones. With adaptive_scale=False and acceleration_lookback=0 SCS
-    remembers nothing but its factorization: samples with the same matrices then share one.
+    remembers nothing but its factorization: samples with the same matrices then share one, and the
+    scale follows the sizes of each sample's data.
     """
 
     name = "SCS"
@@ -57,7 +64,8 @@ class SCS(Configured):
         structure = program.structure
         cones = scs_cones(structure)
         settings = _measured(structure, dict(self.options)) | self.settings
-        form = _Form(structure, cones if structure.m else cones | {"l": 1}, settings)
+        cones = cones if structure.m else cones | {"l": 1}
+        form = _Form(structure, cones, settings, "scale" in self.settings)
         adaptive, accelerated = (
             settings.get(name, True) for name in ("adaptive_scale", "acceleration_lookback")
         )
@@ -74,6 +82,7 @@ class _Form:
     structure: Structure
     cones: dict[str, Any]
     settings: dict[str, Any]
+    scaled: bool  # whether the settings' scale is the user's, and to be obeyed
 
     def matrices(self, P: np.ndarray, A: np.ndarray) -> dict[str, sp.csc_matrix]:
         """P's upper triangle, and A."""
@@ -127,19 +136,42 @@ class _Setup:
 
 
 class _Factored:
-    """An SCS object that remembers nothing of its solves but the factorization."""
+    """SCS objects that remember nothing of their solves but the factorization, one for each scale.
+
+    A sample's scale follows the sizes of its own data, in decades: most of a batch have the same.
+    """
 
     def __init__(self, form: _Form, P: np.ndarray, A: np.ndarray) -> None:
-        import scs
-
-        self.rows = form.structure.m
-        # set up with vectors that are no sample's: the scaling depends on them
-        vectors = {"c": np.zeros(form.structure.n), "b": np.zeros(self.rows)}
-        self.solver = scs.SCS(form.matrices(P, A) | vectors, form.cones, **form.settings)
+        self.form, self.matrices = form, form.matrices(P, A)
+        self.curvature = _size(P) / _size(A) if A.any() else 0.0
+        self.solvers: dict[float, Any] = {}
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
-        self.solver.update(b=b, c=q)
-        return _answer(self.solver, start, self.rows)[0]
+        import scs
+
+        form, rows = self.form, self.form.structure.m
+        scale = form.settings["scale"] * (1.0 if form.scaled else self._decade(q, b))
+        solver, more = self.solvers.get(scale), 0
+        if solver is None:
+            more = int(bool(self.solvers))  # set-ups besides the first
+            # set up with vectors that are no sample's: SCS' scaling depends on them
+            vectors = {"c": np.zeros(form.structure.n), "b": np.zeros(rows)}
+            settings = form.settings | {"scale": scale}
+            solver = self.solvers[scale] = scs.SCS(self.matrices | vectors, form.cones, **settings)
+        solver.update(b=b, c=q)
+        return _answer(solver, start, rows)[0]._replace(setups=more)
+
+    def _decade(self, q: np.ndarray, b: np.ndarray) -> float:
+        """The power of ten nearest to max(|q| / |b|, |P| / |A|): how large y is beside s."""
+        pairs = ((_size(q), _size(b)), (self.curvature, 1.0))
+        ratio = max((over / under for over, under in pairs if under), default=0.0)
+        return float(10.0 ** round(log10(ratio))) if 0 < ratio < inf else 1.0
+
+
+def _size(v: np.ndarray) -> float:
+    """The root mean square of the entries that are not 0; 0 where all are."""
+    number = np.count_nonzero(v)
+    return float(np.sqrt(np.vdot(v, v) / number)) if number else 0.0
 
 
 def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,12 +179,12 @@ def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any
 
     Measured: the scale halves the iterations of most small programs. Shorter and more frequent
     accelerations take a third off the rest; with semidefinite and exponential cones they cost more
-    than that. A scale that does not adapt is best at 0.1 with second-order cones (58 iterations
-    instead of 120).
+    than that. A scale that does not adapt begins where Newton's method takes over soonest.
     """
-    kinds = {type(cone) for cone in structure.cones}
-    fixed = not options.get("adaptive_scale", True)
-    if PSD in kinds or (fixed and not structure.P.size and Exp not in kinds):
+    kinds = {type(cone) for cone in structure.cones} - {Zero, NonNeg}
+    if not options.get("adaptive_scale", True):
+        return {"scale": FIXED_EXP if kinds == {Exp} else FIXED}
+    if PSD in kinds:
         return {"scale": 0.1}  # SCS' own
     if Exp in kinds:
         return {"scale": 3.0}

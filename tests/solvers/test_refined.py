@@ -13,11 +13,11 @@ import cvxlpgd.numpy
 from cvxlpgd import LPGD
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point, norm
+from cvxlpgd.program import ConeProgram, Data, Point, norm, threads
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
-from cvxlpgd.solvers.refine import matrices, systems
 from cvxlpgd.solvers.refine import newton as refinement
+from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.run.solve import solve
@@ -137,9 +137,10 @@ def test_large_batches_are_cut_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     programs = disk(np.random.default_rng(0).normal(size=(11, 3)))
     start = solve(SCS(eps=1e-3), programs).point
+    monkeypatch.setattr(systems, "DENSE", 0)
+    monkeypatch.setattr(threads, "workers", lambda: 1)
     whole = refine(programs, start)
-    monkeypatch.setattr(matrices, "WORTH", 0)
-    monkeypatch.setattr(matrices, "workers", lambda: 3)
+    monkeypatch.setattr(threads, "workers", lambda: 3)
     np.testing.assert_array_equal(refine(programs, start).point.x, whole.point.x)
 
 

@@ -4,78 +4,126 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse.linalg as sla
+from scipy.linalg.lapack import dpotrf, dpotrs
 
-from cvxlpgd.program import ConeProgram, norm, product, transposed_product
-from cvxlpgd.program.threads import share_out, workers
-from cvxlpgd.solvers.refine.systems import FLAT, grams, layout
+from cvxlpgd.cones.refining import stiffness
+from cvxlpgd.program import ConeProgram, Point, norm, product, transposed_product
+from cvxlpgd.program.threads import share_out
+from cvxlpgd.solvers.refine.systems import FLAT, Run, dense, layout
 
-WORTH = 4e6  # multiplications from which a second thread pays
+SHORT = 4  # rows of a cone up to which sums of columns are faster than matrix products
+LEAST_FLAT = 1e-11  # d where a smaller one leaves a matrix singular
 ORDER = "MMD_AT_PLUS_A"  # of elimination: a quarter of COLAMD's time on portfolios
 
 
-class Inverses(NamedTuple):
-    """The inverses (k, n, n) of k samples' matrices, and what their steps need besides."""
+class Block(NamedTuple):
+    """What the steps of k samples need of a run of cones; in weighted units."""
+
+    M: np.ndarray  # (k, count, r, r), or its diagonal (k, rows) where rows are cones of their own
+    a: np.ndarray  # of local columns: their vectors (k or 1, c, r), Ma, and 1 / a'Ma
+    Ma: np.ndarray
+    over: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run, A: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray) -> Block:
+        """M = B'(C + e)⁻¹B at pairs (k, count, r) of curved cones, for A's weighted values."""
+        M = stiffness(run.cone, y, s, np.broadcast_to(e[:, None], y.shape[:2]))
+        a = run.local.vectors(A, run.size)
+        Ma = _apply(M[:, run.local.cones], a)
+        size = np.sum(a * Ma, axis=2)
+        return cls(M, a, Ma, np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0))
+
+    def without(self, run: Run) -> np.ndarray:
+        """M - Ma (Ma)' / a'Ma: what is left of M when the local columns are eliminated."""
+        if not len(run.local.cones):
+            return self.M
+        M, scaled = self.M.copy(), self.over[..., None] * self.Ma
+        M[:, run.local.cones] -= self.Ma[..., :, None] * scaled[..., None, :]
+        return M
+
+    def take(self, places: np.ndarray) -> Block:
+        """That of these samples."""
+        return Block(*(_pick(v, places) for v in self))
+
+
+class DenseFactors(NamedTuple):
+    """Cholesky factors of k samples' matrices in the kept columns, and what their steps need."""
 
     program: ConeProgram
     weights: np.ndarray
-    inverse: np.ndarray
-    blocks: list[tuple[slice, np.ndarray, np.ndarray]]  # rows, W, DW
+    factors: np.ndarray  # (k, n, n) of the matrices scaled by `scale` (k, n) on both sides
+    scale: np.ndarray
+    active: np.ndarray  # 1 / e of active rows, 0 of free ones
+    blocks: list[Block]  # of the curved cones
 
     @property
     def numbers(self) -> int:
         """How many it holds."""
-        return int(self.inverse.size) + sum(W.size + DW.size for _, W, DW in self.blocks)
+        return int(self.factors.size) + sum(block.M.size for block in self.blocks)
 
     @classmethod
-    def of(
-        cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
-    ) -> Inverses:
-        """The inverses at x (k, n) and v (k, m), for weights S (k, m) and e (k,)."""
-        structure, w, (k, n) = program.structure, program.data, x.shape
+    def of(cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray) -> DenseFactors:
+        """The factors at complementary z (k, ...), for weights t (k, m) and e (k,)."""
+        structure, w, k = program.structure, program.data, len(z.x)
+        layout = dense(structure)
+        A = weights[:, structure.A.rows] * w.A
+        y, s = z.y / weights, z.s * weights
+        n = len(layout.kept)
         H = np.zeros((k, n, n))
-        H[:, structure.P.rows, structure.P.cols] = w.P
+        H[:, *layout.P] = w.P
+        active = np.where(structure.inequalities & (y < s), 0.0, 1 / e[:, None])
         blocks = []
-        for (cone, rows, part), gram in zip(structure.split(v), grams(structure), strict=True):
-            D_K = cone.derivative(-part)
-            if D_K.ndim == 3:
-                W = 1 / (e[:, None, None] + D_K)
-                DW = (1 - D_K) * W
-                scaled = DW.reshape(k, -1, 1, 1)
+        for run in layout.runs:
+            if run.cone is None:
+                M = run.split(active)[..., None]
             else:
-                identity = np.eye(cone.rows)
-                own = e[:, None, None, None]
-                W = _invert(own * identity + D_K)
-                DW = scaled = (1 + own) * W - identity
-            S = weights[:, rows].reshape(*scaled.shape[:3], 1)
-            places, values = gram.entries(w.A, scaled * S)
+                block = Block.of(run, A, run.split(y), run.split(s), e)
+                M = block.without(run)
+                blocks.append(block)
+            places, values = run.gram.entries(A, M)
             H.reshape(k, -1)[:, places] += values
-            blocks.append((rows, W, DW))
         # of unit diagonal, so that d is in each column's own unit
         diagonal = H[:, range(n), range(n)]
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        scale = scale[:, :, None] * scale[:, None, :]
-        inverse = scale * _invert(scale * H + FLAT * (e**2)[:, None, None] * np.eye(n))
-        return cls(program, weights, inverse, blocks)
+        H *= scale[:, :, None]
+        H *= scale[:, None, :]
+        H[:, range(n), range(n)] += FLAT * (e**2)[:, None]
+        return cls(program, weights, _factor(H), scale, active, blocks)
 
     def steps(
         self, places: np.ndarray, f: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(dx, dv) for conditions f, g of samples at these places."""
-        A, values = self.program.structure.A, self.program.take(places).data.A
-        moved, dv = np.empty_like(g), np.empty_like(g)
-        for rows, _, DW in self.blocks:
-            moved[:, rows] = _apply(DW[places], g[:, rows])
-        rest = f + transposed_product(A, values, moved)
-        dx = -(self.inverse[places] @ rest[:, :, None])[:, :, 0]
-        g = g + self.weights[places] * product(A, values, dx)
-        for rows, W, _ in self.blocks:
-            dv[:, rows] = _apply(W[places], g[:, rows])
-        return dx, dv
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(dx, dy, ds) for conditions f, t g of samples at these places."""
+        structure, layout = self.program.structure, dense(self.program.structure)
+        A, values = structure.A, self.program.take(places).data.A
+        t, active = _pick(self.weights, places), _pick(self.active, places)
+        runs = [run for run in layout.runs if run.cone is not None]
+        blocks = [(run, block.take(places)) for run, block in zip(runs, self.blocks, strict=True)]
+        moved, rests = _times(active, blocks, g), []
+        for run, block in blocks:
+            own, cones = run.split(moved), run.local.cones
+            rest = -f[:, run.local.columns] - np.sum(block.a * own[:, cones], axis=2)
+            own[:, cones] += block.Ma * (rest * block.over)[..., None]
+            rests.append(rest)
+        rest = (-f - transposed_product(A, values, t * moved))[:, layout.kept]
+        dx = np.zeros_like(f)
+        scale = _pick(self.scale, places)
+        rest *= scale
+        for k, place in enumerate(places):
+            rest[k] = dpotrs(self.factors[place].T, rest[k], lower=True)[0]
+        dx[:, layout.kept] = scale * rest
+        across = t * product(A, values, dx)
+        for (run, block), rest in zip(blocks, rests, strict=True):
+            own, cones = run.split(across), run.local.cones
+            rest = (rest - np.sum(block.Ma * own[:, cones], axis=2)) * block.over
+            own[:, cones] += block.a * rest[..., None]
+            dx[:, run.local.columns] = rest
+        g = g + across
+        return dx, t * _times(active, blocks, g), -g / t
 
 
 class SparseFactors(NamedTuple):
@@ -93,10 +141,11 @@ class SparseFactors(NamedTuple):
 
     @classmethod
     def of(
-        cls, program: ConeProgram, x: np.ndarray, v: np.ndarray, weights: np.ndarray, e: np.ndarray
+        cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray
     ) -> SparseFactors:
-        """The factors at x (k, n) and v (k, m), for weights S (k, m) and e (k,)."""
-        structure, w, k = program.structure, program.data, len(x)
+        """The factors at complementary z (k, ...), for weights t (k, m) and e (k,)."""
+        structure, w, k = program.structure, program.data, len(z.x)
+        A_t, v = weights[:, structure.A.rows] * w.A, z.y / weights - weights * z.s
         where, diagonal = layout(structure), np.ones((k, structure.m))
         derivatives = []
         for cone, rows, part in structure.split(v):
@@ -110,11 +159,11 @@ class SparseFactors(NamedTuple):
         times_D = np.where(curved[A.rows], 1.0, diagonal[:, A.rows])
         ones = np.ones((k, int(curved.sum())))
         values = np.zeros((k, where.pattern.size))
-        parts = [times_D * w.A, weights[:, A.rows] * w.A, diagonal - 1 - e[:, None], ones, ones]
+        parts = [times_D * A_t, A_t, diagonal - 1 - e[:, None], ones, ones]
         for places, part in zip(where.places, [*parts, *derivatives], strict=True):
             values[:, places] = part
         values[:, where.P] += w.P
-        largest = norm(w.P) + norm(w.q) / np.where(norm(x) > 0, norm(x), 1.0)
+        largest = norm(w.P) + norm(w.q) / np.where(norm(z.x) > 0, norm(z.x), 1.0)
         values[:, where.diagonal] += (FLAT * e**2 * np.where(largest > 0, largest, 1.0))[:, None]
         factors: list[Any] = [None] * k
 
@@ -127,40 +176,48 @@ class SparseFactors(NamedTuple):
 
     def steps(
         self, places: np.ndarray, f: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(dx, dv) for conditions f, g of samples at these places."""
-        n, m = f.shape[1], g.shape[1]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(dx, dy, ds) for conditions f, t g of samples at these places."""
+        n, m, A, t = f.shape[1], g.shape[1], self.program.structure.A, self.weights[places]
         steps = np.full((len(f), self.size), np.nan)
         for k, place in enumerate(places):
             if self.factors[place] is not None:
                 rest = np.concatenate([-f[k], -g[k], np.zeros(self.size - n - m)])
                 steps[k] = self.factors[place].solve(rest)
-        return steps[:, :n], steps[:, n : n + m]
+        dx, dv = steps[:, :n], steps[:, n : n + m]
+        g = g + t * product(A, self.program.take(places).data.A, dx)
+        return dx, t * (dv - g), -g / t
 
 
-def _apply(block: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A block's diagonals (k, count, rows) or matrices (k, count, rows, rows) times v (k, all)."""
-    shaped = v.reshape(block.shape[:3])
-    result = block * shaped if block.ndim == 3 else (block @ shaped[..., None])[..., 0]
-    return np.asarray(result.reshape(v.shape))
+def _times(active: np.ndarray, blocks: list[tuple[Run, Block]], g: np.ndarray) -> np.ndarray:
+    """M g for vectors (k, m) in weighted units."""
+    out = active * g
+    for run, block in blocks:
+        out[:, run.rows] = _apply(block.M, run.split(g)).reshape(len(g), -1)
+    return out
 
 
-def _invert(H: np.ndarray) -> np.ndarray:
-    """The inverses (k, n, n), in threads; NaN for singular ones: no step is taken there."""
-    flat = H.reshape(-1, *H.shape[-2:])
-    out = np.empty_like(flat)
+def _apply(M: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Matrices (k, count, r, r) times vectors (k, count, r)."""
+    if M.shape[-1] > SHORT:
+        return np.asarray((M @ v[..., None])[..., 0])
+    return sum(M[..., j] * v[..., j : j + 1] for j in range(M.shape[-1]))
 
-    def invert(rows: slice) -> None:
-        try:
-            out[rows] = np.linalg.inv(flat[rows])
-        except np.linalg.LinAlgError:
-            for i in range(rows.start, rows.stop):
-                try:
-                    out[i] = np.linalg.inv(flat[i])
-                except np.linalg.LinAlgError:
-                    out[i] = np.nan
 
-    parts = min(workers(), len(flat)) if flat.size * flat.shape[-1] > WORTH else 1
-    cuts = [round(len(flat) * k / parts) for k in range(parts + 1)]
-    share_out(deque(slice(a, b) for a, b in pairwise(cuts)), invert)
-    return out.reshape(H.shape)
+def _pick(v: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The samples at these places; nothing is copied where that is all of them, or the only one."""
+    if len(v) == 1 or (len(places) == len(v) and (places == np.arange(len(v))).all()):
+        return v
+    return v[places]
+
+
+def _factor(H: np.ndarray) -> np.ndarray:
+    """The Cholesky factors of matrices (k, n, n), in their place; NaN where there is none."""
+    for matrix in H:
+        whole = matrix.copy()
+        if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
+            # singular up to rounding: more of d, which only slows the steps
+            matrix[:] = whole + LEAST_FLAT * np.eye(len(whole))
+            if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
+                matrix[:] = np.nan
+    return H

@@ -1,25 +1,28 @@
 """Solutions refined by Newton's method on the optimality conditions, from a point nearby.
 
-With v = y - S s, where S > 0 weighs the cones, Moreau's decomposition gives y = Π_K*(v) and
-S s = Π_K(-v), so that the conditions are the equations
+The points' pairs y, s are complementary in each cone, so that what is left are the equations
 
-    f = Px + q + A'y = 0,    g = S (Ax - b) + y - v = 0.
+    f = Px + q + A'y = 0,    g = Ax + s - b = 0.
 
-With D = DΠ_K*(v) = I - DΠ_K(-v), a Newton step (dx, dv) solves
+Along its cone a pair moves by y_dot = B'u, -B s_dot = C u (`cones/linearization.py`), so a Newton
+step (dx, dy, ds) with M = B'(C + e)⁻¹B solves
 
-    (P + d) dx + A'D dv = -f,    S A dx + (D - 1 - e) dv = -g,
+    (P + d + A'MA) dx = -f - A'M g,    dy = M (A dx + g),    ds = -(A dx + g),
 
 where the small d and e keep flat directions and redundant rows from making it singular; they slow
-the steps down a little and move no solution. So with W = (1 + e - D)⁻¹
+the steps down a little and move no solution. Afterwards the pair is the complementary one nearest
+to (y + dy, s + ds). All of it is in weighted units, y / t and t s, t g, t A with t > 0, in which y
+and s are of one size. That is one symmetric positive definite matrix for each sample, whose factor
+serves as long as its steps contract.
 
-    (P + d + A'DWS A) dx = -f - A'DW g,    dv = W (S A dx + g),
+A column a of A without curvature, all of whose entries are in one cone, is eliminated by itself:
+there M - Ma (Ma)'/(a'Ma) takes the place of M for the other columns.
 
-one symmetric positive definite matrix for each sample, whose inverse serves as long as its steps
-contract. In many variables that matrix is full, where the data are sparse: there the Newton system
-is factored as it stands, dy = D dv beside it for the curved cones,
+In many variables that matrix is full, where the data are sparse: there the Newton system is
+factored as it stands, in v = y - s with D = DΠ_K*(v), dy = D dv beside it for the curved cones,
 
     [ P + d   A_l'D_l        A_c' ] [dx  ]   [ -f ]
-    [ S A     D_l - 1 - e    I_c  ] [dv  ] = [ -g ]     (- 1 - e alone on the curved cones' rows)
+    [ A       D_l - 1 - e    I_c  ] [dv  ] = [ -g ]     (- 1 - e alone on the curved cones' rows)
     [         -D_c           1    ] [dy_c]   [  0 ].
 
 Busseti, Moursi, Boyd, "Solution refinement at regular points of conic problems", 2019, do this on
@@ -33,18 +36,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxlpgd.cones.refining import nearest_pair
 from cvxlpgd.program import ConeProgram, Point, Structure, norm
 from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import conditions, weigh
-from cvxlpgd.solvers.refine.matrices import Inverses, SparseFactors
+from cvxlpgd.solvers.refine.matrices import DenseFactors, SparseFactors
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.run.each import of_sample
 
-CLOSE = 1e-13  # the next step, relative to the point, that is not worth taking
+CLOSE = 2e-15  # the next step, relative to the point, that is not worth taking
 NEAR = 1e-6  # the last step, from which the next one's size can be told
-ROUNDING = 1e-14  # of the terms that add up to f and g: their sums get no smaller
+ROUNDING = 2e-15  # of the terms that add up to f and g: their sums get no smaller
 CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
 CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
@@ -142,38 +146,46 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
-    kind = Inverses if structure.n <= systems.DENSE else SparseFactors
+    kind = DenseFactors if structure.n <= systems.DENSE else SparseFactors
     inverses, which, place, contracting = _earlier_inverses(program, earlier)
-    for i in np.flatnonzero(contracting):
-        weights[i] = inverses[which[i]].weights[place[i]]
-    x, v = start.x.copy(), start.y - weights * start.s
-    y = v.copy()
-    left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(v).all(axis=1))
+    for k, one in enumerate(inverses):
+        mine = contracting & (which == k)
+        weights[mine] = one.weights[place[mine]]
+    x, (y, s) = start.x.copy(), nearest_pairs(structure, start.y, start.s, weights)
+    left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(y - s).all(axis=1))
     while len(left):
-        f, g, y[left], error = conditions(program.take(left), x[left], v[left], weights[left])
+        z, t = Point(x[left], y[left], s[left]), weights[left]
+        f, g, error = conditions(program.take(left), z, t)
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
         more = ~ok[left] & (steps[left] < STEPS)
         more &= contracting[left] | (tried[left] < FACTORIZATIONS)
-        left, f, g = left[more], f[more], g[more]
+        if not more.all():
+            left, f, g, z, t = left[more], f[more], g[more], z.pick(more), t[more]
         if not len(left):
             break
         stale = left[~contracting[left]]
         if len(stale):
-            first, place[stale] = _distinct(program, (x, v, weights), stale)
-            at = x[first], v[first], weights[first], e[first]
+            first, place[stale] = _distinct(program, (x, y, s, weights), stale)
+            at = Point(x[first], y[first], s[first]), weights[first], e[first]
             inverses.append(kind.of(program.take(first), *at))
             which[stale] = len(inverses) - 1
             tried[stale] += 1
             factored[first] += 1
-        dx, dv = np.empty_like(f), np.empty_like(g)
-        for k in np.unique(which[left]):
-            mine = which[left] == k
-            dx[mine], dv[mine] = inverses[k].steps(place[left[mine]], f[mine], g[mine])
+        if len(inverses) == 1:
+            dx, dy, ds = inverses[0].steps(place[left], f, g)
+        else:
+            dx, dy, ds = (np.empty_like(v) for v in (f, g, g))
+            for k in np.unique(which[left]):
+                mine = which[left] == k
+                step = inverses[k].steps(place[left[mine]], f[mine], g[mine])
+                dx[mine], dy[mine], ds[mine] = step
         x[left] += dx
-        v[left] += dv
+        moved = nearest_pairs(structure, z.y + dy, z.s + ds, t)
+        y[left], s[left] = moved
         steps[left] += 1
-        size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v[left]))
+        dv, v = dy / t - t * ds, moved[0] / t - t * moved[1]
+        size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v))
         shrunk = np.minimum(size / last[left], 1.0)
         done[left] = (size <= NEAR) & (size * shrunk <= CLOSE)
         slow = (shrunk > CONTRACTING) & (last[left] > 0)
@@ -182,19 +194,34 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
         last[left] = size
         left = left[np.isfinite(size)]
     newest = np.full(batch, None)
+    kept = [inverse.numbers <= KEPT for inverse in inverses]
     for sample in np.flatnonzero(ok & (steps > 0)):
-        if inverses[which[sample]].numbers <= KEPT:
+        if kept[which[sample]]:
             newest[sample] = SampleInverse(inverses[which[sample]], int(place[sample]))
-    return Refinement(Point(x, y, (y - v) / weights), ok, steps, factored, newest)
+    return Refinement(Point(x, y, s), ok, steps, factored, newest)
+
+
+def nearest_pairs(
+    structure: Structure, y: np.ndarray, s: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The complementary pairs nearest to y / t and t s, as y and s."""
+    y, s = y / weights, s * weights
+    free = structure.inequalities & (y < s)
+    y_new, s_new = np.where(free, 0.0, y - s), np.where(free, s - y, 0.0)
+    for cone, rows, y_own, s_own in structure.split(y, s):
+        if not is_diagonal(cone):
+            pair = nearest_pair(cone, y_own, s_own)
+            y_new[:, rows], s_new[:, rows] = (v.reshape(len(y), -1) for v in pair)
+    return y_new * weights, s_new / weights
 
 
 def _earlier_inverses(
     program: ConeProgram, earlier: np.ndarray
-) -> tuple[list[Inverses | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[list[DenseFactors | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
     """The inverses that fit; and (batch,) which one is a sample's, its place there, and whether."""
     which, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
-    inverses: list[Inverses | SparseFactors] = []
+    inverses: list[DenseFactors | SparseFactors] = []
     for i, inverse in enumerate(earlier):
         if inverse is not None and inverse.fits(program, i):
             same = [k for k, one in enumerate(inverses) if one is inverse.inverses]

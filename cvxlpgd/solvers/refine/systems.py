@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from cvxlpgd.program.structure import per_structure
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
-PAIRS = 2.0  # pairs of entries, for each of the n² sums, up to which pairs are formed
+PAIR = 100  # multiplications of full matrices that take as long as a pair of entries: measured
 
 
 class _Layout(NamedTuple):
@@ -56,6 +57,88 @@ def layout(structure: Structure) -> _Layout:
     return _Layout(pattern, curved, places[0], places[1], places[2:])
 
 
+class Local(NamedTuple):
+    """Columns of a run of cones that lie in one of these cones alone, without curvature.
+
+    One of a cone at most. Canonicalization's epigraph columns are such, as t of exp(x) <= t: they
+    are eliminated before anything full is inverted.
+    """
+
+    columns: np.ndarray  # (c,)
+    cones: np.ndarray  # whose they are, of the run's
+    entries: np.ndarray  # of A, all that these columns have
+    places: np.ndarray  # where those stand in vectors (c, rows of a cone), flat
+
+    def vectors(self, A: np.ndarray, rows: int) -> np.ndarray:
+        """The columns (k, c, rows) as vectors of their cones, from A's values (k, entries)."""
+        out = np.zeros((len(A), len(self.columns) * rows))
+        out[:, self.places] = A[:, self.entries]
+        return out.reshape(len(A), len(self.columns), rows)
+
+
+class Run(NamedTuple):
+    """A run of equal curved cones, or all rows that are cones of their own (`cone` is None)."""
+
+    cone: Any
+    rows: slice
+    size: int  # rows of one cone
+    local: Local
+    gram: _Gram | _DenseGram
+
+    def split(self, v: np.ndarray) -> np.ndarray:
+        """These rows of vectors (k, m): (k, count, size)."""
+        return v[:, self.rows].reshape(len(v), -1, self.size)
+
+
+class Dense(NamedTuple):
+    """How a structure's full matrices are made: in the columns `kept`, the others are local."""
+
+    kept: np.ndarray
+    P: tuple[np.ndarray, np.ndarray]  # where P's entries stand
+    runs: list[Run]
+
+
+@per_structure
+def dense(structure: Structure) -> Dense:
+    """The runs of a structure's cones, and which columns are kept."""
+    P, A, n = structure.P, structure.A, structure.n
+    spans: list[tuple[Any, slice, int]] = []
+    for alone, blocks in groupby(structure.blocks, lambda block: is_diagonal(block[0])):
+        run = [(cone, slice(first, first + cone.rows * count)) for cone, first, count in blocks]
+        if alone:
+            spans.append((None, slice(run[0][1].start, run[-1][1].stop), 1))
+        else:
+            spans.extend((cone, rows, cone.rows) for cone, rows in run)
+    free = np.ones(n, dtype=bool)
+    free[P.cols] = False
+    locals_ = [_local(A, free, rows, 0 if cone is None else size) for cone, rows, size in spans]
+    kept = np.setdiff1d(np.arange(n), np.concatenate([local.columns for local in locals_]))
+    new = np.full(n, -1)
+    new[kept] = np.arange(len(kept))
+    runs = [
+        Run(cone, rows, size, local, _gram(A, new, len(kept), rows, size))
+        for (cone, rows, size), local in zip(spans, locals_, strict=True)
+    ]
+    return Dense(kept, (new[P.rows], new[P.cols]), runs)
+
+
+def _local(A: Pattern, free: np.ndarray, rows: slice, size: int) -> Local:
+    """The local columns of the cones of `size` rows each in these rows; of single rows none."""
+    cone = (A.rows - rows.start) // max(size, 1)
+    inside = (A.rows >= rows.start) & (A.rows < rows.stop) & (size > 0)
+    lowest, highest = np.full(A.shape[1], len(A.rows)), np.full(A.shape[1], -1)
+    np.minimum.at(lowest, A.cols, np.where(inside, cone, -1))
+    np.maximum.at(highest, A.cols, np.where(inside, cone, -1))
+    able = np.flatnonzero(free & (lowest == highest) & (lowest >= 0))
+    cones, first = np.unique(lowest[able], return_index=True)
+    columns = able[first]
+    position = np.full(A.shape[1], -1)
+    position[columns] = np.arange(len(columns))
+    entries = np.flatnonzero(position[A.cols] >= 0)
+    places = position[A.cols[entries]] * size + (A.rows[entries] - rows.start) % max(size, 1)
+    return Local(columns, cones, entries, places)
+
+
 class _Gram(NamedTuple):
     """A'MA, M block diagonal, for a run of equal cones: by products of pairs of A's entries.
 
@@ -78,43 +161,42 @@ class _Gram(NamedTuple):
 class _DenseGram(NamedTuple):
     """A'MA by dense products, for cones that many of A's entries meet in."""
 
-    first: int
-    here: np.ndarray
-    pattern: Pattern
+    here: np.ndarray  # entries of A, and where they stand in a matrix of this shape
+    rows: np.ndarray
+    cols: np.ndarray
+    shape: tuple[int, int]
 
     def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
         """A'MA, flat: all places, and the values."""
-        (k, count, r, _), n = M.shape, self.pattern.shape[1]
-        rows, cols = self.pattern.rows[self.here] - self.first, self.pattern.cols[self.here]
-        full = np.zeros((len(A), count * r, n))
-        full[:, rows, cols] = A[:, self.here]
-        moved = (M @ full.reshape(-1, count, r, n)).reshape(k, count * r, n)
+        (k, count, r, _), (height, n) = M.shape, self.shape
+        full = np.zeros((len(A), height, n))
+        full[:, self.rows, self.cols] = A[:, self.here]
+        if r == 1:
+            moved = M.reshape(k, height, 1) * full
+        else:
+            moved = (M @ full.reshape(-1, count, r, n)).reshape(k, height, n)
         return slice(None), (full.swapaxes(1, 2) @ moved).reshape(k, -1)
 
 
-@per_structure
-def grams(structure: Structure) -> list[_Gram | _DenseGram]:
-    """How A'MA is made for each run of equal cones."""
-    runs: list[_Gram | _DenseGram] = []
-    A, n = structure.A, structure.n
-    for cone, rows in structure.split():
-        r, first = 1 if is_diagonal(cone) else cone.rows, rows.start
-        here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop))
-        here = here[np.argsort((A.rows[here] - first) // r, kind="stable")]
-        each = np.bincount((A.rows[here] - first) // r, minlength=(rows.stop - first) // r)
-        if (each**2).sum() > PAIRS * n * n:
-            runs.append(_DenseGram(first, here, A))
-            continue
-        # every entry beside every one of its cone's
-        times = np.repeat(each, each)
-        left = np.repeat(here, times)
-        begin = np.repeat(np.repeat(np.cumsum(each) - each, each), times)
-        within = np.arange(len(left)) - np.repeat(np.cumsum(times) - times, times)
-        right = here[begin + within]
-        i, j = A.rows[left] - first, A.rows[right] - first
-        between = i // r * r * r + i % r * r + j % r
-        places, position = np.unique(A.cols[left] * n + A.cols[right], return_inverse=True)
-        ones, pairs = np.ones(len(left)), np.arange(len(left))
-        sums = sp.csr_array((ones, (position, pairs)), shape=(len(places), len(left)))
-        runs.append(_Gram(left, right, between, places, sums))
-    return runs
+def _gram(A: Pattern, new: np.ndarray, n: int, rows: slice, r: int) -> _Gram | _DenseGram:
+    """How A'MA is made, in n columns numbered `new`, for cones of r rows each."""
+    here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop) & (new[A.cols] >= 0))
+    row = A.rows - rows.start
+    here = here[np.argsort(row[here] // r, kind="stable")]
+    each = np.bincount(row[here] // r, minlength=(rows.stop - rows.start) // r)
+    shape = rows.stop - rows.start, n
+    if PAIR * (each**2).sum() > shape[0] * n * (n + r):
+        return _DenseGram(here, row[here], new[A.cols[here]], shape)
+    # every entry beside every one of its cone's
+    times = np.repeat(each, each)
+    left = np.repeat(here, times)
+    begin = np.repeat(np.repeat(np.cumsum(each) - each, each), times)
+    within = np.arange(len(left)) - np.repeat(np.cumsum(times) - times, times)
+    right = here[begin + within]
+    i, j = row[left], row[right]
+    between = i // r * r * r + i % r * r + j % r
+    flat = new[A.cols[left]] * n + new[A.cols[right]]
+    places, position = np.unique(flat, return_inverse=True)
+    ones, pairs = np.ones(len(left)), np.arange(len(left))
+    sums = sp.csr_array((ones, (position, pairs)), shape=(len(places), len(left)))
+    return _Gram(left, right, between, places, sums)
