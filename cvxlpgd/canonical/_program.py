@@ -109,8 +109,8 @@ def canonicalize(
 
     P, P_block = _quadratic(program.P, n, theta)
     A, A_block, b_block = _rows(program.A, order, n, theta)
-    q = theta.split(program.q)
-    q_block, offset = _block(np.arange(n), *q), _block(np.array([n]), *q)
+    q = sp.csr_array(program.q)
+    q_block, offset = _block(q[:n], theta), _block(q[n:], theta)
     blocks = {"P": P_block, "q": q_block, "A": A_block, "b": b_block, "offset": offset}
     primal = {v.id: primal_recovery(v, program, chain) for v in problem.variables()}
     structure = Structure(
@@ -178,12 +178,12 @@ def _compile(problem: cp.Problem, gp: bool, backend: str | None) -> tuple[Any, A
         raise InvalidProblem(text) from e
 
 
-def _block(order: np.ndarray, base: np.ndarray, matrix: sp.csr_array) -> Block:
-    """The block of the entries base[order] and rows matrix[order]."""
-    matrix = sp.csr_array(matrix[order])
+def _block(tensor: Any, theta: _Theta) -> Block:
+    """The block of a field that is a map of CVXPY's parameter vector."""
+    base, matrix = theta.split(tensor)
     matrix.eliminate_zeros()
     varying = np.flatnonzero(np.diff(matrix.indptr))
-    return Block(np.asarray(base[order])[None], varying, sp.csr_array(matrix[varying]))
+    return Block(base[None], varying, matrix if len(varying) == len(base) else matrix[varying])
 
 
 def _quadratic(tensor: Any, n: int, theta: _Theta) -> tuple[Pattern, Block]:
@@ -197,27 +197,30 @@ def _quadratic(tensor: Any, n: int, theta: _Theta) -> tuple[Pattern, Block]:
     where = np.searchsorted(pattern.flat, cols.astype(np.int64) * n + rows)
     halves, columns = np.tile(entries.data / 2, 2), np.tile(entries.col, 2)
     folded = sp.csr_array((halves, (where, columns)), shape=(pattern.size, theta.columns))
-    return pattern, _block(np.arange(pattern.size), *theta.split(folded))
+    return pattern, _block(folded, theta)
 
 
 def _rows(tensor: Any, order: np.ndarray, n: int, theta: _Theta) -> tuple[Pattern, Block, Block]:
     """A and b from the tensor of (A, b), rows i + m j, put into `order` and A's sign flipped."""
+    pattern, A, b = _ordered(tensor, order, n)
+    b_block = _block(b, theta)
+    if not np.isfinite(b_block.base).all():
+        raise InvalidProblem("a constraint has an infinite constant; leave the constraint out")
+    return pattern, _block(A, theta), b_block
+
+
+def _ordered(tensor: Any, order: np.ndarray, n: int) -> tuple[Pattern, sp.csr_array, sp.csr_array]:
+    """The pattern of A, and the tensors of its entries and of b."""
     m = len(order)
     old = np.abs(order).astype(np.int64) - 1
     new, sign = np.argsort(old), np.sign(order)[np.argsort(old)]
     entries = sp.coo_array(tensor)
-    i, j = (entries.row % m, entries.row // m) if m else (entries.row, entries.row)
-    values = entries.data * sign[i] * np.where(j < n, -1.0, 1.0)
-    rows = new[i]
-    pattern = Pattern.of((m, n), rows[j < n], j[j < n])
-    where = np.where(
-        j < n,
-        np.searchsorted(pattern.flat, j.astype(np.int64) * m + rows),
-        pattern.size + rows,
-    )
-    ordered = sp.csr_array((values, (where, entries.col)), shape=(pattern.size + m, theta.columns))
-    base, matrix = theta.split(ordered)
-    b = _block(np.arange(pattern.size, pattern.size + m), base, matrix)
-    if not np.isfinite(b.base).all():
-        raise InvalidProblem("a constraint has an infinite constant; leave the constraint out")
-    return pattern, _block(np.arange(pattern.size), base, matrix), b
+    column, old_row = np.divmod(entries.row.astype(np.int64), max(m, 1))
+    row, values = new[old_row], entries.data * sign[old_row]
+    inside = column < n
+    pattern = Pattern.of((m, n), row[inside], column[inside])
+    A_row = np.searchsorted(pattern.flat, (column * m + row)[inside])
+    A = (-values[inside], (A_row, entries.col[inside]))
+    b = (values[~inside], (row[~inside], entries.col[~inside]))
+    shapes = (pattern.size, tensor.shape[1]), (m, tensor.shape[1])
+    return pattern, sp.csr_array(A, shape=shapes[0]), sp.csr_array(b, shape=shapes[1])

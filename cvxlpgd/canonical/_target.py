@@ -10,9 +10,11 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing
 from cvxpy.reductions.solvers.conic_solvers.conic_solver import ConicSolver
 from cvxpy.reductions.solvers.conic_solvers.scs_conif import SCS
 
+from cvxlpgd.canonical._stuffing import Stuffing
 from cvxlpgd.errors import InvalidProblem
 
 # What CVXPY may hand over in its cone program. Anything else could carry a constraint.
@@ -57,14 +59,22 @@ class Target(SCS):
 
 
 class Own(cp.Problem):
-    """A problem whose reductions look a solver up by a name that CVXPY knows.
+    """A problem that is reduced to matrices by `Stuffing`."""
 
-    They do so to compile a perspective's function.
-    """
+    def _construct_chain(self, **options: Any) -> Any:
+        chain = cp.Problem._construct_chain(self, **options)
+        chain.reductions = [
+            Stuffing(r.quad_obj, r.canon_backend) if isinstance(r, ConeMatrixStuffing) else r
+            for r in chain.reductions
+        ]
+        return chain
 
     @property
     def solver_context(self) -> Any:
-        """What CVXPY's reductions know of the solver."""
+        """What CVXPY's reductions know of the solver: its name, which must be one that they know.
+
+        They look it up to compile a perspective's function.
+        """
         return self._solver_context
 
     @solver_context.setter

@@ -37,7 +37,8 @@ class Pattern:
     def of(cls, shape: tuple[int, int], rows: Iterable[int], cols: Iterable[int]) -> Pattern:
         """The pattern of these positions, sorted, each once."""
         row, col = (np.asarray(v, dtype=np.int64) for v in (rows, cols))
-        flat, height = np.unique(col * shape[0] + row), max(shape[0], 1)
+        flat, height = np.sort(col * shape[0] + row), max(shape[0], 1)
+        flat = flat[np.diff(flat, prepend=-1) > 0]  # np.unique hashes them before it sorts them
         return cls(shape, flat % height, flat // height)
 
     @property
