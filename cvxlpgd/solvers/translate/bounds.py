@@ -54,14 +54,14 @@ class Bounds:
         return lower, upper
 
     def duals(self, row_duals: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
-        """The rows' y (m,) from that of `rows`, and from multipliers of the bounds.
+        """The rows' y (..., m) from that of `rows`, and from multipliers of the bounds.
 
-        These are `lower` and `upper` (n,), >= 0, where Px + q + A'y - lower + upper = 0.
+        These are `lower` and `upper` (..., n), >= 0, where Px + q + A'y - lower + upper = 0.
         """
-        y = np.zeros(self.m)
-        y[self.rows] = row_duals
-        y[self.lower_rows] = -lower[self.lower_cols] / self.lower_scale
-        y[self.upper_rows] = upper[self.upper_cols] / self.upper_scale
+        y = np.zeros((*row_duals.shape[:-1], self.m))
+        y[..., self.rows] = row_duals
+        y[..., self.lower_rows] = -lower[..., self.lower_cols] / self.lower_scale
+        y[..., self.upper_rows] = upper[..., self.upper_cols] / self.upper_scale
         return y
 
     def with_slack(self, solution: Solution, program: ConeProgram) -> Solution:
