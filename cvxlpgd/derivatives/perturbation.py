@@ -17,6 +17,7 @@ from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
 from cvxlpgd.derivatives.info import host
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, transposed_product
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.ends import follow_ends
 from cvxlpgd.solvers.run.solve import solve
 
 
@@ -74,8 +75,12 @@ def solve_ends(
     t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=solution.point.x.dtype)
     base = program.proximal(rho, solution.point.x).take(both)
     perturbed = along_cotangent(base, z_bar.take(both), t)
-    start = solution.take(both) if near else None
-    points = Ends.of(ends, perturbed, solve(solver, perturbed, start), tau)
+    if near and not rho:
+        taus = np.stack([tau * end for end in ends])
+        answer = follow_ends(solver, program, solution, z_bar, taus, perturbed)
+    else:
+        answer = solve(solver, perturbed, solution.take(both) if near else None)
+    points = Ends.of(ends, perturbed, answer, tau)
     return points._replace(info=with_redundant_rows(points.info, program, z_bar))
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Protocol, Self, runtime_checkable
 
+import numpy as np
+
 from cvxlpgd.errors import SolverNotInstalled, UnsuitableSolver
-from cvxlpgd.program import ConeProgram, Solution, Structure
+from cvxlpgd.program import ConeProgram, Point, Solution, Structure
 
 # A point counts as solved up to this multiple of the accuracy asked for: solvers measure in norms
 # of their own, which differ from the relative KKT residual by the sizes of Ax, s and A'y.
@@ -56,6 +58,21 @@ class Solver(Protocol):
         """Solve each sample, from `start` where that helps. Never raises on a bad status.
 
         One that raises all the same is called again with each sample alone.
+        """
+
+
+@runtime_checkable
+class WithEnds(Protocol):
+    """A solver that can follow a solution as its program moves, by what it kept of it."""
+
+    def ends(
+        self, program: ConeProgram, solution: Solution, direction: Point, taus: np.ndarray
+    ) -> Solution | None:
+        """The solutions of (P, q + t x_bar, A, b - t y_bar), each t one of `taus` (ends, batch).
+
+        `direction` is (x_bar, y_bar, 0). One batch for each end after the other; samples that it
+        cannot follow are failed ones, and None is a batch of these: they are solved. What it
+        returns is judged by its residuals, and solved where they are not small.
         """
 
 

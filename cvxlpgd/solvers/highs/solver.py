@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Solution
+from cvxlpgd.program import ConeProgram, Point, Solution
+from cvxlpgd.solvers.highs.ends import find_ends
 from cvxlpgd.solvers.highs.setup import Setup, check_options
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
+from cvxlpgd.solvers.translate.parametric import Tolerances
 
 
 @dataclass(frozen=True, init=False)
@@ -71,3 +75,11 @@ class HiGHS(Configured):
         check_options(tuple(sorted(settings.items())))
         prepare = partial(Setup, structure, bounds, settings)
         return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
+
+    def ends(
+        self, program: ConeProgram, solution: Solution, direction: Point, taus: np.ndarray
+    ) -> Solution | None:
+        """A linear program's by pivots from its basis in the solution, the others none."""
+        tolerances = (f"{side}_feasibility_tolerance" for side in ("primal", "dual"))
+        own = Tolerances(*(self.settings[name] for name in tolerances))
+        return find_ends(self, program, solution, direction, taus, own)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Solution, Status
-from cvxlpgd.solvers.protocol import FINEST, Solver, missing_cones
+from cvxlpgd.program import ConeProgram, Point, Solution, Status
+from cvxlpgd.solvers.protocol import FINEST, Solver, WithEnds, missing_cones
 from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve
 
@@ -137,8 +137,20 @@ class FirstOf(Around):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve with the first one that takes the program, and what it leaves with the next."""
-        able = (s for s in self.solvers if not missing_cones(s, program.structure))
-        return solve_in_turn(program, start, (partial(_attempt, solver) for solver in able))
+        return solve_in_turn(program, start, (partial(_attempt, s) for s in self._able(program)))
+
+    def ends(
+        self, program: ConeProgram, solution: Solution, direction: Point, taus: np.ndarray
+    ) -> Solution | None:
+        """What the first one that takes the program follows of its own solutions."""
+        first = next(self._able(program))
+        if not isinstance(first, WithEnds):
+            return None
+        return first.ends(program, solution, direction, taus)
+
+    def _able(self, program: ConeProgram) -> Iterator[Solver]:
+        """The solvers that take the program."""
+        return (s for s in self.solvers if not missing_cones(s, program.structure))
 
 
 def _attempt(solver: Solver, program: ConeProgram, start: Solution | None) -> Attempt:

@@ -59,13 +59,18 @@ def ask(solver: Solver, program: ConeProgram, start: Solution | None = None) -> 
     return solution if point is solution.point else solution.change(point=point)
 
 
-def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution:
+def judge(
+    solution: Solution, program: ConeProgram, accuracy: float, most: float | None = None
+) -> Solution:
     """The solution with its residuals, and each usable point called solved or inaccurate by them.
+
+    A point is solved up to a residual `most`, if given, else up to what solvers of this accuracy
+    may leave.
 
     A mixed-integer program has no duals: its primal residual counts, and that its solver was not
     stopped before it had proved the point to be the best.
     """
-    least, usable = JUDGED_AT * max(accuracy, FINEST), solution.ok
+    most, usable = most or JUDGED_AT * max(accuracy, FINEST), solution.ok
     with np.errstate(all="ignore"):
         residuals, terms = program.measure(solution.point)
         if program.structure.mixed_integer:
@@ -75,9 +80,9 @@ def judge(solution: Solution, program: ConeProgram, accuracy: float) -> Solution
             small = solution.status != Status.INACCURATE
         else:
             worst = residuals.largest
-            small = program.is_small_in_own_units(solution.point, terms, OWN * least)
+            small = program.is_small_in_own_units(solution.point, terms, OWN * most)
     worst, small = array_in(worst, "numpy"), array_in(small, "numpy")
-    solved = (worst <= least) & small
+    solved = (worst <= most) & small
     if solved.all() and usable.all():
         status = np.full(len(solved), Status.SOLVED, dtype=object)
         return solution.change(status=status, residuals=residuals)
