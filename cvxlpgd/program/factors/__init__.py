@@ -21,7 +21,7 @@ from cvxlpgd.program.factors.divided import Divided
 from cvxlpgd.program.matrices import Matrices
 from cvxlpgd.program.structure import Structure
 
-__all__ = ["Factors", "Mixed", "factor", "numbers"]
+__all__ = ["Factors", "Mixed", "factor", "is_condensed", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # columns, if at least this share of the entries is stored
@@ -47,12 +47,9 @@ class Factors(Protocol):
 def factor(K: Matrices) -> Factors:
     """The way that fits each sample, whatever the others are."""
     structure = K.program.structure
-    if not (structure.polyhedral and structure.P.size):
+    if not is_condensed(structure):
         return _general(K)
-    elimination = Elimination.of(structure)
-    if max(len(elimination.kept), len(elimination.rows) // 2) > CONDENSED:
-        return _general(K)
-    condensed = Condensed(K, elimination)
+    condensed = Condensed(K, Elimination.of(structure))
     rest = np.flatnonzero(~condensed.ok)
     if not len(rest):
         return condensed
@@ -65,6 +62,14 @@ def _general(K: Matrices) -> Factors:
     return Divided(K, full=_is_full(K.program.structure))
 
 
+def is_condensed(structure: Structure) -> bool:
+    """Whether H⁻¹ can be a full matrix."""
+    if not (structure.polyhedral and structure.P.size):
+        return False
+    elimination = Elimination.of(structure)
+    return max(len(elimination.kept), len(elimination.rows) // 2) <= CONDENSED
+
+
 def _is_full(structure: Structure) -> bool:
     """Whether H is a full matrix."""
     n, m = structure.n, structure.m
@@ -75,8 +80,8 @@ def _is_full(structure: Structure) -> bool:
 def numbers(structure: Structure) -> int:
     """About how many numbers a sample's factors hold."""
     n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
-    condensed = structure.polyhedral and structure.P.size
-    return n * (n + m) if condensed or _is_full(structure) else FILL * (n + m + entries)
+    whole = is_condensed(structure) or _is_full(structure)
+    return n * (n + m) if whole else FILL * (n + m + entries)
 
 
 class Mixed:
