@@ -146,7 +146,7 @@ def _split(
 ) -> tuple[Values, Values]:
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
     halves, sizes = {}, {}
-    least = meaning.linear(magnitude(sides[0].least), magnitude(sides[0].at), samples)
+    least = meaning.linear(magnitude(sides[0].hidden.least), magnitude(sides[0].at), samples)
     for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
         rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
         seen = both & (np.abs(a - b) > rounding)

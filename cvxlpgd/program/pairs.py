@@ -33,6 +33,11 @@ class Pairs(NamedTuple):
     compliance: np.ndarray  # of each direction: 0 where it is active, infinite where it is free
     directions: list[np.ndarray | None]
 
+    @property
+    def are_straight(self) -> bool:
+        """Whether all directions are the rows."""
+        return all(B is None for B in self.directions)
+
     @classmethod
     def of(
         cls, structure: Structure, z: Point, weights: np.ndarray, shift: np.ndarray | None = None
@@ -92,7 +97,7 @@ class Pairs(NamedTuple):
         magnitudes: bool = False,
     ) -> np.ndarray:
         """B v, or B'v, or |B|v, for vectors (batch, columns, m) in weighted units."""
-        if all(B is None for B in self.directions):
+        if self.are_straight:
             return v
         out, (batch, columns, _) = v.copy(), v.shape
         for (cone, first, count), B in zip(structure.blocks, self.directions, strict=True):

@@ -18,7 +18,7 @@ import numpy as np
 from cvxlpgd.program.elimination import Elimination
 from cvxlpgd.program.factors.condensed import Condensed
 from cvxlpgd.program.factors.divided import Divided
-from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure
 
 __all__ = ["Factors", "Mixed", "factor", "is_condensed", "numbers"]
@@ -40,8 +40,8 @@ class Factors(Protocol):
     scale_u: np.ndarray
     regular: np.ndarray
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) for stacks (batch, columns, n) and (batch, columns, m)."""
+    def apply(self, right: Stack) -> Stack:
+        """(x, u) for stacks (batch, columns, n + m) of (f, g)."""
 
 
 def factor(K: Matrices) -> Factors:
@@ -94,8 +94,8 @@ class Mixed:
         self.regular = one.regular.copy()
         self.regular[index] = other.regular
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def apply(self, right: Stack) -> Stack:
         """(x, u)."""
-        x, u = self.one.apply(f, g)
-        x[self.index], u[self.index] = self.other.apply(f[self.index], g[self.index])
-        return x, u
+        both = self.one.apply(right)
+        both[self.index] = self.other.apply(right[self.index])
+        return both

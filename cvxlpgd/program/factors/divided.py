@@ -6,7 +6,7 @@ import numpy as np
 
 from cvxlpgd.program.factors.division import Division, Remainder
 from cvxlpgd.program.factors.entries import Layout, entries
-from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.matrices import Matrices, Stack
 
 
 class Divided:
@@ -121,10 +121,11 @@ class Divided:
         entry = division.bound_entry[sample, row]
         self.scale_u[sample, row] = 1 / (values[sample, entry] * scale[sample, layout.cols[entry]])
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) for stacks."""
-        K, curved = self.K, self.curved[:, None]
-        x, u = np.zeros_like(f), np.zeros_like(g)
+    def apply(self, right: Stack) -> Stack:
+        """(x, u) for stacks of (f, g)."""
+        K, curved, n = self.K, self.curved[:, None], self.scale_x.shape[1]
+        f, g, out = right[..., :n], right[..., n:], np.zeros(right.shape)
+        x, u = out[..., :n], out[..., n:]
         top = f + K.back(np.where(curved, g, 0.0)) if self.bent else f
         low, bounds, owners = g, self.division.bounds, self.division.owners
         if bounds.any():
@@ -144,13 +145,13 @@ class Divided:
             x[owned, :, owned_column] += rest / own_pivot[:, None]
             Gx = K.across(x)
         if self.bent:
-            u = np.where(curved, Gx - g, u)
+            np.copyto(u, Gx - g, where=curved)
         if bounds.any():
             rest = f - K.back(u)
             rest = rest if self.linear else rest - K.curvature(x)
             u[sample, :, row] = rest[sample, :, column] / pivot[:, None]
         x[self.faulty] = np.nan
-        return x, u
+        return out
 
     def _pivots(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
         """Samples, rows, columns and pivots of these rows, bool (batch, m)."""
