@@ -32,15 +32,13 @@ from cvxlpgd.program import (
     product,
     transposed_product,
 )
-from cvxlpgd.program.factors import is_condensed, numbers
+from cvxlpgd.program.factors import numbers
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, weights
 from cvxlpgd.program.threads import one_thread_each
 
-NUMBERS = 30_000_000  # of factors that are held at once
-STEPS = 3  # Newton steps at most, where rows become active or inactive; none for programs that are
-# full matrices: there a solver's active-set method is ahead, projection QP, n = 64, every other end
-# beyond a breakpoint: 2.3 ms for 3.3; sparse ones: portfolio, n = 2000: 100 ms for 20
+NUMBERS = 15_000_000  # of factors that are held at once, twice where rows change at both ends
+STEPS = 3  # Newton steps at most, where rows become active or inactive
 NEAR = 1e-5  # of the solution: what may be left at z*, of which solvers were asked no more
 FINE = 1e-13  # of a motion: what may be left of its right-hand side without refinement
 ROUNDED = 1e-12  # of the solution: what may be left of the conditions, both in the system's scale
@@ -100,38 +98,33 @@ def _follow(
     samples, base = places[: len(z.x)], perturbed.base
     if len(samples) < len(perturbed.z_bar.x):
         base = base.take(samples)
-    units = weights(base, z)
-    point, rounded = _straight(base, z, perturbed.z_bar.pick(samples), units,
-                               perturbed.t[places])  # fmt: skip
+    start = _Active(base, z, weights(base, z))
+    point, rounded = _straight(start, perturbed.z_bar.pick(samples), perturbed.t[places])
     solved, steps = rounded & _is_feasible(base.structure, point), np.zeros(len(places))
     going = np.flatnonzero(rounded & ~solved)
-    for k in range(1, 1 if is_condensed(base.structure) else STEPS + 1):
+    for k in range(1, STEPS + 1):
         if not len(going):
             break
-        program = perturbed.take(places[going])
-        near, rounded = _newton(program, point.pick(going), units[going % len(z.x)])
+        near, rounded = _newton(perturbed.take(places[going]), point.pick(going), start, going)
         fine = _is_feasible(base.structure, near)
         solved[going], steps[going] = rounded & fine, k
         point, going = put(point, going, near), going[rounded & ~fine]
     return point, solved, steps
 
 
-def _straight(
-    base: ConeProgram, z: Point, z_bar: Point, units: np.ndarray, t: np.ndarray
-) -> tuple[Point, np.ndarray]:
+def _straight(start: _Active, z_bar: Point, t: np.ndarray) -> tuple[Point, np.ndarray]:
     """The points z + t z_dot of all ends, and where nothing is left of the conditions but rounding.
 
-    z is one Newton step better first where more than that is left of its own.
+    The z are those of `start`, one Newton step better where more than that is left of their own.
     """
-    rows = _Active(base, z, units)
-    at, left, size = rows.at, rows.left, rows.size
+    at, left, size = start.at, start.left, start.size
     off = left > ROUNDED * size
     if off.any():
-        step, rest, length = rows.solve(rows.f, rows.g)
+        step, rest, length = start.solve(start.f, start.g)
         at = at + step * off[:, None]
         near = left <= NEAR * size
         left, size = np.where(off & near, rest, left), size + off * length
-    dot, rate, speed = rows.solve(-z_bar.x, -z_bar.y)
+    dot, rate, speed = start.solve(-z_bar.x, -z_bar.y)
     far = t.reshape(-1, len(size))
     x, y, s = (v + far[:, :, None] * getattr(dot, name) for name, v in at.items())
     moved = left + np.abs(far) * rate <= ROUNDED * (size + np.abs(far) * speed)
@@ -139,9 +132,15 @@ def _straight(
     return Point(*(v.reshape(len(t), -1) for v in (x, y, s))), rounded.ravel()
 
 
-def _newton(program: ConeProgram, z: Point, units: np.ndarray) -> tuple[Point, np.ndarray]:
-    """The points after a Newton step from z with the rows active there, and where it is solved."""
-    rows = _Active(program, z, units)
+def _newton(
+    program: ConeProgram, z: Point, start: _Active, places: np.ndarray
+) -> tuple[Point, np.ndarray]:
+    """The points after a Newton step from z with the rows active there, and where it is solved.
+
+    `places` of the programs are those among all ends of the samples of `start`.
+    """
+    samples = places % len(start.units)
+    rows = _Active(program, z, start.units[samples], (start.systems, samples))
     step, left, size = rows.solve(rows.f, rows.g)
     return rows.at + step, left <= ROUNDED * (rows.size + size)
 
@@ -154,11 +153,17 @@ class _Active:
     points, (batch,), in the system's scale.
     """
 
-    def __init__(self, program: ConeProgram, z: Point, units: np.ndarray) -> None:
+    def __init__(
+        self,
+        program: ConeProgram,
+        z: Point,
+        units: np.ndarray,
+        same: tuple[Systems, np.ndarray] | None = None,
+    ) -> None:
         structure, w = program.structure, program.data
         pairs = Pairs.of(structure, z, units)
         self.program, self.units = program, units
-        self.systems = systems = Systems(program, pairs)
+        self.systems = systems = Systems(program, pairs, same=same)
         rest = w.b - product(structure.A, w.A, z.x)
         self.at = Point(z.x, pairs.y, np.where(systems.held, 0.0, rest))
         curved = product(structure.P, w.P, z.x)
@@ -177,10 +182,10 @@ class _Active:
         x, u, left = motions.x[:, 0], motions.u[:, 0], motions.residual[:, 0]
         rough = left > FINE * self._size(x, u)
         if rough.any():
-            better = systems.solve(*sides)
-            x = np.where(rough[:, None], better.x[:, 0], x)
-            u = np.where(rough[:, None], better.u[:, 0], u)
-            left = np.where(rough, better.residual[:, 0], left)
+            motions = systems.solve(*sides, start=(motions.both, np.ones_like(rough)))
+            x = np.where(rough[:, None], motions.x[:, 0], x)
+            u = np.where(rough[:, None], motions.u[:, 0], u)
+            left = np.where(rough, motions.residual[:, 0], left)
         s = np.where(systems.held, 0.0, g - product(structure.A, w.A, x))
         return Point(x, systems.dual(u[:, None])[:, 0], s), left, self._size(x, u)
 

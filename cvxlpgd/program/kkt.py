@@ -62,11 +62,18 @@ Start = tuple[Stack, np.ndarray]
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
-    The factors of systems `near`, at a point nearby, may serve.
+    The factors of systems `near`, at a point nearby, may serve, and what `same` systems, of the
+    same program data, know of these, for some of their samples.
     """
 
-    def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
-        self.matrices, self.near = Matrices(program, pairs), near
+    def __init__(
+        self,
+        program: ConeProgram,
+        pairs: Pairs,
+        near: Systems | None = None,
+        same: tuple[Systems, np.ndarray] | None = None,
+    ) -> None:
+        self.matrices, self.near, self.same = Matrices(program, pairs), near, same
         self.program, self.pairs, self.held = program, pairs, self.matrices.held
         # y_dot of u, also in the rows' units, and the right-hand side of rows that are off by g
         self.dual, self.turned_back, self.side = (
@@ -80,7 +87,8 @@ class Systems:
         """What solves them, nearly: those of systems nearby, where their directions are these."""
         own = np.flatnonzero(~self.is_near)
         if self.near is None or len(own) == len(self.held):
-            return factor(self.matrices)
+            same = None if self.same is None else (self.same[0].factors, self.same[1])
+            return factor(self.matrices, same)
         if not len(own):
             return self.near.factors
         return Mixed(self.near.factors, factor(self.matrices.take(own)), own)

@@ -127,7 +127,7 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
     nothing but noise it counts as a small part of what the data would allow.
     """
     structure, w = program.structure, program.data
-    rows = np.sqrt(product(structure.A, w.A**2, np.ones_like(z.x)))
+    rows = np.sqrt(product(structure.A, w.A**2, np.ones((len(w.A), structure.n))))
     rows = np.where((rows > 0) & np.isfinite(rows), rows, 1.0)
     with np.errstate(all="ignore"):
         q = norm(w.q) + norm(w.P) * (norm(z.x) + norm(w.b / rows))

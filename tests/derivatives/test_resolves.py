@@ -96,13 +96,14 @@ def test_what_the_path_solves_is_solved(name: str, tau: float) -> None:
         assert ok.sum() >= wanted
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-def test_newton_steps_go_on_where_rows_change(sparse: bool, monkeypatch) -> None:
-    """With factors that are no full matrices; else these are left to the solver."""
-    monkeypatch.setattr(resolves, "is_condensed", lambda structure: not sparse)
-    _, path, expected = both_ends(program(), 1.0)
-    assert path.ok.all() == sparse
-    if sparse:
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_newton_steps_go_on_where_rows_change(steps: int, own: bool, monkeypatch) -> None:
+    """Without steps these ends are left to the solver."""
+    monkeypatch.setattr(resolves, "STEPS", steps)
+    _, path, expected = both_ends(program(own=own), 1.0)
+    assert path.ok.all() == (steps > 0)
+    if steps:
         assert path.iterations.max() > 0
         np.testing.assert_allclose(path.point.x, expected.point.x, atol=1e-9)
         np.testing.assert_allclose(path.point.y, expected.point.y, atol=1e-9)
@@ -138,7 +139,6 @@ def test_a_sample_is_solved_alone_as_among_others(name: str, monkeypatch) -> Non
     """Bit by bit, and in pieces of the batch; also where others need Newton steps."""
     of = PROGRAMS[name]()
     z, z_bar = solve(DAQP(), of).point, cotangent(of)
-    monkeypatch.setattr(resolves, "is_condensed", lambda structure: False)
 
     def follow(samples: np.ndarray) -> Solution:
         t = np.concatenate([np.full(len(samples), 1e-2), np.full(len(samples), -1e-2)])

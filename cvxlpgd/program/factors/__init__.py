@@ -21,7 +21,7 @@ from cvxlpgd.program.factors.divided import Divided
 from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure
 
-__all__ = ["Factors", "Mixed", "factor", "is_condensed", "numbers"]
+__all__ = ["Factors", "Mixed", "factor", "numbers"]
 
 SMALL = 150  # columns up to which systems are full matrices
 DENSE, FILLED = 400, 0.01  # columns, if at least this share of the entries is stored
@@ -44,12 +44,19 @@ class Factors(Protocol):
         """(x, u) for stacks (batch, columns, n + m) of (f, g)."""
 
 
-def factor(K: Matrices) -> Factors:
-    """The way that fits each sample, whatever the others are."""
+def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Factors:
+    """The way that fits each sample, whatever the others are.
+
+    `same` are factors of the same matrices with other active rows, and which of their samples.
+    """
     structure = K.program.structure
-    if not is_condensed(structure):
+    if not _is_condensed(structure):
         return _general(K)
-    condensed = Condensed(K, Elimination.of(structure))
+    inverses = None
+    if same is not None:
+        one = same[0].one if isinstance(same[0], Mixed) else same[0]
+        inverses = one.inverses.take(same[1]) if isinstance(one, Condensed) else None
+    condensed = Condensed(K, Elimination.of(structure), inverses)
     rest = np.flatnonzero(~condensed.ok)
     if not len(rest):
         return condensed
@@ -62,7 +69,7 @@ def _general(K: Matrices) -> Factors:
     return Divided(K, full=_is_full(K.program.structure))
 
 
-def is_condensed(structure: Structure) -> bool:
+def _is_condensed(structure: Structure) -> bool:
     """Whether H⁻¹ can be a full matrix."""
     if not (structure.polyhedral and structure.P.size):
         return False
@@ -80,7 +87,7 @@ def _is_full(structure: Structure) -> bool:
 def numbers(structure: Structure) -> int:
     """About how many numbers a sample's factors hold."""
     n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
-    whole = is_condensed(structure) or _is_full(structure)
+    whole = _is_condensed(structure) or _is_full(structure)
     return n * (n + m) if whole else FILL * (n + m + entries)
 
 

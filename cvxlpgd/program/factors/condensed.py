@@ -21,14 +21,18 @@ class Condensed:
         H x_C + G'u = h = f_C - P_CF x0 - T'(f_F - P_FF x0),   x0 = D⁻¹g_R
         (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x_C = H⁻¹(h - G'y),    a the active rows
 
-    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent.
+    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent. The
+    `inverses` may be known from systems with other active rows.
     """
 
-    def __init__(self, K: Matrices, elimination: Elimination) -> None:
+    def __init__(
+        self, K: Matrices, elimination: Elimination, inverses: Inverses | None = None
+    ) -> None:
         structure, w, e = K.program.structure, K.program.data, elimination
         self.e, self.n, self.t = e, structure.n, K.pairs.weights
         batch = len(self.t)
-        self.inverses = inverses = _inverses(structure, e, w.P, w.A)
+        inverses = _inverses(structure, e, w.P, w.A) if inverses is None else inverses
+        self.inverses = inverses
         self.scale_x, self.scale_u = np.empty((batch, self.n)), np.empty((batch, structure.m))
         self.scale_x[:, e.kept], self.scale_x[:, e.defined] = inverses.scale, inverses.defined_scale
         self.scale_u[:, e.rows] = inverses.height / self.t[:, e.rows]
@@ -87,7 +91,7 @@ class Condensed:
         return (half - y @ V.swapaxes(1, 2)) @ L, y * height
 
 
-class _Inverses(NamedTuple):
+class Inverses(NamedTuple):
     """What follows from matrices alone, `count` of them: 1 if the samples share them.
 
         H = P_CC - P_CF T - T'P_FC + T'P_FF T,    T = D⁻¹A_RC,    D = A_RF, diagonal
@@ -114,8 +118,12 @@ class _Inverses(NamedTuple):
         """How many numbers they are."""
         return int(sum(v.size for v in self))
 
+    def take(self, samples: np.ndarray) -> Inverses:
+        """Those of some samples."""
+        return Inverses(*(v if len(v) == 1 else v[samples] for v in self))
 
-def _inverses(structure: Structure, e: Elimination, P: np.ndarray, A: np.ndarray) -> _Inverses:
+
+def _inverses(structure: Structure, e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
     """The inverses of these values; the last shared ones are kept, unless they are large."""
     numbers = structure.n**2 + (structure.n + structure.m) * structure.m
     if len(P) > 1 or len(A) > 1 or numbers > KEPT:
@@ -124,12 +132,12 @@ def _inverses(structure: Structure, e: Elimination, P: np.ndarray, A: np.ndarray
 
 
 @latest_per_structure(lambda one, other: all(map(np.array_equal, one, other)))
-def _latest_inverses(structure: Structure, values: tuple[np.ndarray, np.ndarray]) -> _Inverses:
+def _latest_inverses(structure: Structure, values: tuple[np.ndarray, np.ndarray]) -> Inverses:
     """The inverses of values (P, A) that a batch shares."""
     return _invert(Elimination.of(structure), *values)
 
 
-def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> _Inverses:
+def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
     """The inverses of values (1 or count, entries)."""
     parts = e.parts
     H, G = parts["P_CC"].full(P), parts["A_C"].full(A)
@@ -160,7 +168,7 @@ def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> _Inverses:
         S[k] *= height[k][:, None] * height[k]
         V[k] *= height[k]
     defining_height = 1 / (np.abs(D) * defined_scale)
-    return _Inverses(
+    return Inverses(
         definite, L, V, S, scale, height, D, T, P_FC, P_FF, defined_scale, defining_height
     )
 
