@@ -154,6 +154,12 @@ def is_silent(
     return noise
 
 
+def between(high: Point, low: Point) -> tuple[Point, Point]:
+    """(high - low, the middle of both)."""
+    pairs = ((high.x, low.x), (high.y, low.y), (high.s, low.s))
+    return Point(*(a - b for a, b in pairs)), Point(*((a + b) / 2 for a, b in pairs))
+
+
 def bend(
     apart: Point, middle: Point, center: Point, accuracy: float, residual: np.ndarray
 ) -> np.ndarray:

@@ -17,7 +17,7 @@ from cvxlpgd.checks import check_flag
 from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives.ends import bend, is_silent
+from cvxlpgd.derivatives.ends import bend, between, is_silent
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
 from cvxlpgd.derivatives.path.velocity import pull_back
@@ -61,7 +61,8 @@ class LPGD(Derivative):
     side : "average", "lower" or "upper"
         Average solves two programs, the others one.
     solver : Solver or str, optional
-        Another solver for the perturbed programs.
+        Another solver for the perturbed programs. None is asked for quadratic ones of linear rows
+        where following the path leads to their solutions, to rounding.
     integer_constraints : bool
         Whether an integer program's constraint parameters get gradients, by the multipliers of the
         program with its integers fixed where they are. That is a heuristic: those multipliers know
@@ -168,9 +169,10 @@ class Resolves(Bound):
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
                 z, points = with_multipliers(base, z, points)
             z_hi, z_lo, width, info = points.span(hi, lo, z)
-            apart, middle = z_hi - z_lo, (z_hi + z_lo) * 0.5
+            apart, middle = between(z_hi, z_lo)
+            over = xp.asarray(1.0 / (tau * width))[:, None]
             # yx' at hi less that at lo is apart.y middle.x' + middle.y apart.x'
-            motion = apart * (1.0 / xp.asarray(tau * width))[:, None]
+            motion = Point(apart.x * over, apart.y * over, apart.s)
             w_bar = pull_back(motion, middle, base.structure, entries)
             bent = bend(apart, middle, z, accuracy, points.residual) * (info.side == "average")
             unresolved = is_silent(base, z_hi, z_lo, entries, accuracy) & info.ok

@@ -13,7 +13,6 @@ left of Px + q + A'y = 0 and Ax + s = b is rounding. Those that do not are left 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from cvxlpgd.derivatives.path.velocity import is_followed
 from cvxlpgd.program import (
     Array,
     ConeProgram,
+    Data,
     Point,
     Residuals,
     Solution,
@@ -34,12 +34,14 @@ from cvxlpgd.program import (
 )
 from cvxlpgd.program.factors import numbers
 from cvxlpgd.program.kkt import Systems
+from cvxlpgd.program.matrices import rounding
 from cvxlpgd.program.pairs import Pairs, weights
 from cvxlpgd.program.threads import one_thread_each
 
 NUMBERS = 15_000_000  # of factors that are held at once, twice where rows change at both ends
 STEPS = 3  # Newton steps at most, where rows become active or inactive
 NEAR = 1e-5  # of the solution: what may be left at z*, of which solvers were asked no more
+TERMS = 100.0  # times the unit of rounding of its terms: a y or s below 0 may be 0
 FINE = 1e-13  # of a motion: what may be left of its right-hand side without refinement
 ROUNDED = 1e-12  # of the solution: what may be left of the conditions, both in the system's scale
 
@@ -54,9 +56,9 @@ class Perturbed(NamedTuple):
     def take(self, places: np.ndarray) -> ConeProgram:
         """The programs at these places among those of all ends."""
         samples, t = places % len(self.z_bar.x), self.t[places][:, None]
-        program, z_bar = self.base.take(samples), self.z_bar.pick(samples)
-        w = program.data
-        return replace(program, data=replace(w, q=w.q + t * z_bar.x, b=w.b - t * z_bar.y))
+        w, z_bar = self.base.data.take(samples), self.z_bar.pick(samples)
+        moved = Data(w.P, w.q + t * z_bar.x, w.A, w.b - t * z_bar.y)
+        return ConeProgram(self.base.structure, moved)
 
     def programs(self) -> ConeProgram:
         """All of them."""
@@ -100,15 +102,19 @@ def _follow(
         base = base.take(samples)
     start = _Active(base, z, weights(base, z))
     point, rounded = _straight(start, perturbed.z_bar.pick(samples), perturbed.t[places])
-    solved, steps = rounded & _is_feasible(base.structure, point), np.zeros(len(places))
+    solved, steps = rounded & _is_inside(base.structure, point), np.zeros(len(places))
     going = np.flatnonzero(rounded & ~solved)
-    for k in range(1, STEPS + 1):
+    for k in range(STEPS + 1):
         if not len(going):
             break
-        near, rounded = _newton(perturbed.take(places[going]), point.pick(going), start, going)
-        fine = _is_feasible(base.structure, near)
-        solved[going], steps[going] = rounded & fine, k
-        point, going = put(point, going, near), going[rounded & ~fine]
+        program, near = perturbed.take(places[going]), point.pick(going)
+        rounded = np.ones(len(going), dtype=bool)
+        if k:
+            near, rounded = _newton(program, near, start, going)
+            steps[going] = k
+        near, inside = _clip(program, near)
+        solved[going] = rounded & inside
+        point, going = put(point, going, near), going[rounded & ~inside]
     return point, solved, steps
 
 
@@ -141,8 +147,27 @@ def _newton(
     """
     samples = places % len(start.units)
     rows = _Active(program, z, start.units[samples], (start.systems, samples))
-    step, left, size = rows.solve(rows.f, rows.g)
-    return rows.at + step, left <= ROUNDED * (rows.size + size)
+    step, left, length = rows.solve(rows.f, rows.g)
+    return rows.at + step, left <= ROUNDED * (rows.size + length)
+
+
+def _is_inside(structure: Structure, z: Point) -> np.ndarray:
+    """Whether y >= 0 and s >= 0 in all inequalities, bool (batch,)."""
+    return np.asarray((((z.y >= 0) & (z.s >= 0)) | ~structure.inequalities).all(axis=1))
+
+
+def _clip(program: ConeProgram, z: Point) -> tuple[Point, np.ndarray]:
+    """The points without what is negative in y and s, where that is rounding of the terms that it
+    is added to; and where nothing is negative then, bool (batch,).
+    """
+    structure, A = program.structure, np.abs(program.data.A)
+    y = np.where(structure.inequalities, np.maximum(z.y, 0.0), z.y)
+    s = np.where(structure.inequalities, np.maximum(z.s, 0.0), z.s)
+    f, g = rounding(program, z)
+    inside = (transposed_product(structure.A, A, y - z.y) <= TERMS * f).all(axis=1)
+    inside &= (s - z.s <= TERMS * g).all(axis=1)
+    moved = inside[:, None]
+    return Point(z.x, np.where(moved, y, z.y), np.where(moved, s, z.s)), inside
 
 
 class _Active:
@@ -192,9 +217,3 @@ class _Active:
     def _size(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
         factors = self.systems.factors
         return np.asarray(np.maximum(norm(x / factors.scale_x), norm(u / factors.scale_u)))
-
-
-def _is_feasible(structure: Structure, z: Point) -> np.ndarray:
-    """Whether y >= 0 and s >= 0 in all inequalities, bool (batch,)."""
-    inside = (z.y >= 0) & (z.s >= 0)
-    return np.asarray((inside | ~structure.inequalities).all(axis=1))

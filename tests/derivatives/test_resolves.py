@@ -121,6 +121,32 @@ def test_a_solution_that_is_not_quite_one_is_improved_first() -> None:
     assert not far.ok.any()
 
 
+def test_rows_that_others_imply_are_in_nobodys_way() -> None:
+    """x_0 + x_1 = 1 and <= 1: the second is always weakly active."""
+    A = np.array([[[1.0, 1.0], [1.0, 1.0], [3.0, 3.0]]])
+    b = np.broadcast_to([[1.0, 1.0, 3.0]], (BATCH, 3))
+    of = dense(generator().standard_normal((BATCH, 2)), A, b, (Zero(1), NonNeg(2)), np.eye(2)[None])
+    x_bar = generator().standard_normal((BATCH, 2))
+    nothing = np.zeros((BATCH, 3))
+    perturbed = Perturbed(of, Point(x_bar, nothing, nothing), np.repeat([1e-3, -1e-3], BATCH))
+    path = follow_path(perturbed, solve(DAQP(), of).point)
+    assert path.ok.all()
+    assert (perturbed.programs().residuals(path.point).largest < 1e-14).all()
+
+
+def test_a_small_variable_beside_a_large_one_has_its_own_sign() -> None:
+    """x_1(t) = max(1e-6 - t, 0), beside x_0 = 1e6."""
+    nothing, q = np.zeros((1, 1)), np.array([[-1e6, -1e-6]])
+    of = dense(q, np.array([[[0.0, -1.0]]]), nothing, (NonNeg(1),), np.eye(2)[None])
+    z = Point(-q, nothing, -q[:, 1:])
+    perturbed = Perturbed(of, Point(np.array([[0.0, 1.0]]), nothing, nothing), np.array([2e-6]))
+    path = follow_path(perturbed, z)
+    assert path.ok.all()
+    assert path.iterations == 1
+    np.testing.assert_allclose(path.point.x, [[1e6, 0.0]], atol=1e-20)
+    np.testing.assert_allclose(path.point.y, [[1e-6]], rtol=1e-9)
+
+
 def test_what_has_no_solution_is_not_solved() -> None:
     """Infeasible rows, costs without a lower bound."""
     none = np.zeros((1, 0))
