@@ -22,7 +22,7 @@ from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sp
 from cvxlpgd.program.threads import share_out
 
 WORTH = 2e7  # multiplications from which a second thread pays
-SAFE = 1e-6  # a square core is regular if none of its scaled pivots is smaller
+SAFE = 1e-6  # a core is regular if none of its scaled pivots is smaller
 ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
 
@@ -76,7 +76,7 @@ class Dense:
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
         self.factors = _lu_factors(M)
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
-        self.regular = np.zeros(len(M), dtype=bool)
+        self.regular = _pivots(self.factors) > SAFE
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
         """Solve by LU factors."""
@@ -101,8 +101,7 @@ class Square:
         self.scale_x, self.scale_u = self.cols.ravel(), self.rows.ravel()
         G = G * self.rows[:, :, None] * self.cols[:, None]
         self.factors = _lu_factors(G)
-        pivots = np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in self.factors])
-        self.regular = pivots > SAFE
+        self.regular = _pivots(self.factors) > SAFE
         self.faulty = ~self.regular
 
     def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
@@ -235,3 +234,8 @@ def _lu_factors(M: np.ndarray) -> list[Any]:
         for i in range(len(M)):
             factor(i)
     return factors
+
+
+def _pivots(factors: list[Any]) -> np.ndarray:
+    """The smallest pivots of LU factors, (samples,)."""
+    return np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in factors])
