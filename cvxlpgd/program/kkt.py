@@ -132,7 +132,9 @@ class Systems:
         random, regular = self.random, self.factors.regular[:, None, None]
         if regular.all():
             return random * 0.0
-        return np.where(regular, 0.0, random - self._solve(self.matrices.product(random), proof=False).both)
+        return np.where(
+            regular, 0.0, random - self._solve(self.matrices.product(random), proof=False).both
+        )
 
     def size(self, f: Stack, g: Stack) -> np.ndarray:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
