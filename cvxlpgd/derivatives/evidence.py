@@ -17,12 +17,13 @@ from cvxlpgd.derivatives.path.velocity import Velocity
 from cvxlpgd.program import Point, norm
 
 Values = Any  # Data or Point
+Factor = np.ndarray | float  # (samples, 1)
 
 
 class Meaning(NamedTuple):
     """What is made of velocities: gradients at some entries of the data, or tangents."""
 
-    of: Callable[[Point, Point, np.ndarray], Values]  # (velocity, at, samples) -> values
+    of: Callable[..., Values]  # (velocity, at, samples, times=1.0) -> values, so often
     linear: Callable[[Point, Point, np.ndarray], Values]  # without what no velocity is in
 
 

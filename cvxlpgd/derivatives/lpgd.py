@@ -20,7 +20,7 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.ends import bend, between, is_silent
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
-from cvxlpgd.derivatives.path.velocity import pull_back
+from cvxlpgd.derivatives.path.pull_back import pull_back
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller

@@ -33,7 +33,7 @@ from cvxlpgd.program import (
     transposed_product,
 )
 from cvxlpgd.program.factors import numbers
-from cvxlpgd.program.kkt import Systems
+from cvxlpgd.program.kkt import Start, Systems
 from cvxlpgd.program.matrices import rounding
 from cvxlpgd.program.pairs import Pairs, weights
 from cvxlpgd.program.threads import one_thread_each
@@ -207,7 +207,8 @@ class _Active:
         x, u, left = motions.x[:, 0], motions.u[:, 0], motions.residual[:, 0]
         rough = left > FINE * self._size(x, u)
         if rough.any():
-            motions = systems.solve(*sides, start=(motions.both, np.ones_like(rough)))
+            every = np.ones_like(rough)
+            motions = systems.solve(*sides, start=Start(motions.both, every, ~every))
             x = np.where(rough[:, None], motions.x[:, 0], x)
             u = np.where(rough[:, None], motions.u[:, 0], u)
             left = np.where(rough, motions.residual[:, 0], left)

@@ -37,6 +37,7 @@ class Motions(NamedTuple):
     size: np.ndarray  # how large they were there; these are (batch, columns)
     length: np.ndarray  # how large the solutions are there
     drifts: np.ndarray  # where refinement moves on and on, along what K does not reach; bool
+    quick: np.ndarray  # where a second correction leaves rounding; bool
     n: int
 
     @property
@@ -56,7 +57,12 @@ class Motions(NamedTuple):
         return np.asarray(solved | (residual <= floor))
 
 
-Start = tuple[Stack, np.ndarray]
+class Start(NamedTuple):
+    """Motions to begin with."""
+
+    both: Stack  # (x, u), (batch, columns, n + m)
+    near: np.ndarray  # where they are near, bool (batch,)
+    quick: np.ndarray  # where a correction of them leaves rounding, bool (batch,)
 
 
 class Systems:
@@ -140,7 +146,9 @@ class Systems:
         random, regular = self.random, self.factors.regular[:, None, None]
         if regular.all():
             return random * 0.0
-        return np.where(regular, 0.0, random - self._solve(self.matrices.product(random)).both)
+        return np.where(
+            regular, 0.0, random - self._solve(self.matrices.product(random), proof=False).both
+        )
 
     def size(self, f: Stack, g: Stack) -> np.ndarray:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
@@ -152,9 +160,8 @@ class Systems:
         """The solutions for right-hand sides (batch, columns, n or m), g as `side` makes it.
 
         What K cannot reach of one is left: that is the least squares' solution. The last `rough`
-        columns are solved nearly, without refinement. `start` is motions (x, u) to begin with and
-        where they are near, bool (batch,). Without `proof` the last correction is trusted where
-        those before say that it leaves rounding: the residual is that before it.
+        columns are solved nearly, without refinement. Without `proof` the last correction is
+        trusted where those before say that it leaves rounding: the residual is that before it.
         """
         return self._solve(np.concatenate([f, g], axis=-1), rough, start, proof)
 
@@ -165,18 +172,15 @@ class Systems:
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
         if not beyond.any():
             return motions
-        fine = beyond.copy()
-        fine[:, fine.shape[1] - rough :] = False
-        both, nearly = motions.both, beyond & ~fine
-        for k in range(REACHES):
-            reached = self.matrices.product(both)
-            if nearly.any() and k < ROUGH:
-                both = _where(nearly, self.factors.apply(reached), both)
-            if fine.any():
-                closer = self._refine(np.where(fine[:, :, None], reached, 0.0))
-                both = _where(fine, closer.both, both)
-            elif k + 1 == ROUGH:
-                break
+        both, fine = motions.both.copy(), slice(beyond.shape[1] - rough)
+        nearly = slice(fine.stop, None)
+        for _ in range(REACHES if beyond[:, fine].any() else 0):
+            reached = self.matrices.product(both[:, fine])
+            closer = self._refine(np.where(beyond[:, fine, None], reached, 0.0))
+            both[:, fine] = _where(beyond[:, fine], closer.both, both[:, fine])
+        for _ in range(ROUGH if beyond[:, nearly].any() else 0):
+            closer_by = self.factors.apply(self.matrices.product(both[:, nearly]))
+            both[:, nearly] = _where(beyond[:, nearly], closer_by, both[:, nearly])
         return motions._replace(both=both)
 
     def _refine(
@@ -190,17 +194,21 @@ class Systems:
         going = size > 0
         if start is None:
             begun = np.zeros_like(going)
-            both = _where(going, apply(right), 0.0 * right)
+            both = apply(right)
         else:
-            begun = np.broadcast_to(start[1][:, None], going.shape)
-            both = start[0] if begun.all() else _where(begun, start[0], apply(right))
-            both = _where(going, both, 0.0 * right)
+            begun = np.broadcast_to(start.near[:, None], going.shape)
+            both = start.both if begun.all() else _where(begun, start.both, apply(right))
+        if not going.all():
+            both = np.where(going[:, :, None], both, 0.0)
         rest = right - product(both)
         least, length, last = self._size(rest), self._length(both), both
         going[:, going.shape[1] - rough :] = False
         going &= ~(begun & (least <= ROUNDING * (length + size)))
         best, drifts = both, np.zeros_like(going)
-        trusted = np.zeros_like(going) if proof else ~begun & _ends(least, size, size)
+        quick = _ends(least, size, size)
+        if start is not None:
+            quick &= ~begun | start.quick[:, None]
+        trusted = np.zeros_like(going) if proof else quick
         for _ in range(PRODUCTS - 1):
             if not going.any():
                 break
@@ -220,7 +228,7 @@ class Systems:
             trusted = trusted if proof else _ends(now, least, size)
             least = np.where(better, now, least)
         least = np.where(np.isfinite(least), least, np.inf)
-        return Motions(best, last, least, size, length, drifts, self.program.structure.n)
+        return Motions(best, last, least, size, length, drifts, quick, self.program.structure.n)
 
     def _size(self, right: Stack) -> np.ndarray:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""

@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from cvxlpgd.program.data import Point
+from cvxlpgd.program.data import Data, Point
 from cvxlpgd.program.pairs import Pairs, is_diagonal
 from cvxlpgd.program.pattern import product, products, transposed_product
 from cvxlpgd.program.programs import ConeProgram
@@ -31,6 +31,7 @@ from cvxlpgd.program.structure import Structure, per_structure
 
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
+CACHED = 100_000  # numbers of temporary arrays, where a batch can be taken in pieces
 ROUNDING = 8 * np.finfo(float).eps  # a sum below this share of its terms is nothing but rounding
 
 Stack = np.ndarray  # (batch, columns, n or m)
@@ -46,10 +47,22 @@ def conditions(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
 def rounding(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
     """The size of the terms that add up to the conditions, times the unit of rounding."""
     structure, w = program.structure, program.data
+    pieces = _pieces(w, len(z.x))
+    if len(pieces) > 1:
+        parts = [rounding(program.take(piece), z.pick(piece)) for piece in pieces]
+        top, low = zip(*parts, strict=True)
+        return np.concatenate(top), np.concatenate(low)
     P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(z.x), np.abs(z.y)
     f = product(structure.P, P, x) + np.abs(w.q) + transposed_product(structure.A, A, y)
     g = product(structure.A, A, x) + np.abs(z.s) + np.abs(w.b)
     return np.finfo(float).eps * f, np.finfo(float).eps * g
+
+
+def _pieces(w: Data, batch: int) -> list[np.ndarray]:
+    """The samples in pieces whose matrices fit a processor's cache."""
+    own = max([v.shape[1] for v in (w.P, w.A) if len(v) > 1], default=0)
+    together = max(1, CACHED // max(1, own))
+    return [np.arange(k, min(k + together, batch)) for k in range(0, max(1, batch), together)]
 
 
 class Matrices:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxlpgd.program import Point, products
-from cvxlpgd.program.kkt import Motions, Systems
+from cvxlpgd.program.kkt import Motions, Start, Systems
 from cvxlpgd.program.matrices import Stack, conditions, random_signs, rounding
 
 MARGIN = 10.0  # times the rounding that random signs show
@@ -81,8 +81,8 @@ class PathMotions:
             solved = self.stack.is_solved(self.dot)
             return Along(systems, start, self.stack.length[:, self.dot], self.first, solved)
         near = np.ones(batch, dtype=bool) if systems is self.systems else systems.is_near
-        low = new[1][:, None]
-        stack = systems.solve(new[0][:, None], systems.side(low), start=(start, near), proof=False)
+        low, begin = new[1][:, None], Start(start, near, self.stack.quick[:, self.dot])
+        stack = systems.solve(new[0][:, None], systems.side(low), start=begin, proof=False)
         # not once more because of the others
         both = np.where(same[:, None, None], start, stack.both)
         length = np.where(same, self.stack.length[:, self.dot], stack.length[:, 0])

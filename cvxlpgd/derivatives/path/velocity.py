@@ -26,10 +26,9 @@ from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path.direction import Direction
 from cvxlpgd.derivatives.path.motions import MARGIN, Along, Hidden, PathMotions, Sizes
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, outer
+from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
-from cvxlpgd.program.pattern import pick_columns
 from cvxlpgd.program.threads import one_thread_each
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
@@ -169,18 +168,6 @@ def _settle(
     flipped = np.isfinite(after.compliance) != systems.held
     flipped |= (after.compliance == 0) != (pairs.compliance == 0)
     return after, ~(flipped & ~unknown).any(axis=1)
-
-
-def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
-    """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
-    P, A = structure.P, structure.A
-    across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)
-    return Data(
-        P=across / 2,
-        q=pick_columns(velocity.x, entries.q),
-        A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
-        b=-pick_columns(velocity.y, entries.b),
-    )
 
 
 def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:

@@ -45,17 +45,22 @@ class Condensed:
 
     def _factor(self) -> tuple[list[np.ndarray | None], np.ndarray]:
         """Each sample's Cholesky factor of (G H⁻¹G')_aa, and which are safe."""
-        definite, count = self.inverses.definite.tolist(), len(self.inverses.S)
+        definite, V, places = (
+            self.inverses.definite.tolist(),
+            self.inverses.V,
+            np.nonzero(self.active)[1],
+        )
         ok = np.zeros(len(self.spans), dtype=bool)
         factors: list[np.ndarray | None] = [None] * len(ok)
-        places = np.nonzero(self.active)[1]
         for i, span in enumerate(self.spans):
-            rows = places[span]
-            if not definite[i % count] or not len(rows):
-                ok[i] = definite[i % count]
+            k = i % len(V)
+            if span.stop == span.start or not definite[k]:
+                ok[i] = definite[k]
                 continue
-            part = self.inverses.S[i % count][rows][:, rows]  # symmetric: as LAPACK has it
-            factor, fault = lapack.dpotrf(part.T, lower=True, clean=False, overwrite_a=True)
+            own = V[k][places[span]]
+            factor, fault = lapack.dpotrf(
+                (own @ own.T).T, lower=True, clean=False, overwrite_a=True
+            )
             if not fault and factor.diagonal().min() > PIVOT:
                 factors[i], ok[i] = factor, True
         return factors, ok
@@ -82,28 +87,27 @@ class Condensed:
         """(x_C, y); y is 0 on rows that are not active."""
         L, V, height = self.inverses.L, self.inverses.V, self.inverses.height[:, None]
         half = h @ L.swapaxes(1, 2)
-        rest = (half @ V - g * height).swapaxes(1, 2)[self.active]  # one after the other
+        rest = (half @ V.swapaxes(1, 2) - g * height).swapaxes(1, 2)[
+            self.active
+        ]  # one after the other
         for span, factor in zip(self.spans, self.factors, strict=True):
             rest[span] = 0.0 if factor is None else lapack.dpotrs(factor, rest[span], lower=True)[0]
         y = np.zeros((len(g), g.shape[2], g.shape[1]))
         y[self.active] = rest
         y = y.swapaxes(1, 2)
-        return (half - y @ V.swapaxes(1, 2)) @ L, y * height
+        return (half - y @ V) @ L, y * height
 
 
 class Inverses(NamedTuple):
     """What follows from matrices alone, `count` of them: 1 if the samples share them.
 
-        H = P_CC - P_CF T - T'P_FC + T'P_FF T,    T = D⁻¹A_RC,    D = A_RF, diagonal
-        H⁻¹ = L'L,    V = L G' of rows of unit length,    S = V'V
-
-    S is of all rows, whether samples share it or not: a sample's bits are the same either way.
+    H = P_CC - P_CF T - T'P_FC + T'P_FF T,    T = D⁻¹A_RC,    D = A_RF, diagonal
+    H⁻¹ = L'L,    V = G L' of rows of unit length
     """
 
     definite: np.ndarray  # bool (count,): where H is safely definite
     L: np.ndarray  # (count, n, n)
-    V: np.ndarray  # (count, n, rows)
-    S: np.ndarray  # (count, rows, rows)
+    V: np.ndarray  # (count, rows, n)
     scale: np.ndarray  # units of the kept columns
     height: np.ndarray  # of the rows
     D: np.ndarray
@@ -113,11 +117,6 @@ class Inverses(NamedTuple):
     defined_scale: np.ndarray  # units of the defined columns
     defining_height: np.ndarray  # and of their rows
 
-    @property
-    def numbers(self) -> int:
-        """How many numbers they are."""
-        return int(sum(v.size for v in self))
-
     def take(self, samples: np.ndarray) -> Inverses:
         """Those of some samples."""
         return Inverses(*(v if len(v) == 1 else v[samples] for v in self))
@@ -125,7 +124,7 @@ class Inverses(NamedTuple):
 
 def _inverses(structure: Structure, e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
     """The inverses of these values; the last shared ones are kept, unless they are large."""
-    numbers = structure.n**2 + (structure.n + structure.m) * structure.m
+    numbers = structure.n * (structure.n + structure.m)
     if len(P) > 1 or len(A) > 1 or numbers > KEPT:
         return _invert(e, P, A)
     return _latest_inverses(structure, (P.copy(), A.copy()))
@@ -155,22 +154,18 @@ def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
         np.ones((count, n)),
         np.ones((count, rows)),
     )
-    L, V, S = np.zeros((count, n, n)), np.zeros((count, n, rows)), np.zeros((count, rows, rows))
+    L, V = np.zeros((count, n, n)), np.zeros((count, rows, n))
     for k in range(count):
         root = _inverse_root(H[k % len(H)])
         if root is None:
             continue
         definite[k], (scale[k], L[k]) = True, root
-        V[k] = L[k] @ G[k % len(G)].T
-        S[k] = V[k].T @ V[k]
-        own = S[k].diagonal()
-        height[k] = 1 / np.sqrt(np.where(own > 0, own, 1.0))
-        S[k] *= height[k][:, None] * height[k]
-        V[k] *= height[k]
+        np.matmul(G[k % len(G)], L[k].T, out=V[k])
+        own = np.sqrt(np.einsum("ij,ij->i", V[k], V[k]))
+        height[k] = 1 / np.where(own > 0, own, 1.0)
+        V[k] *= height[k][:, None]
     defining_height = 1 / (np.abs(D) * defined_scale)
-    return Inverses(
-        definite, L, V, S, scale, height, D, T, P_FC, P_FF, defined_scale, defining_height
-    )
+    return Inverses(definite, L, V, scale, height, D, T, P_FC, P_FF, defined_scale, defining_height)
 
 
 def _inverse_root(H: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
