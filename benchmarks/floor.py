@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.engines import relative_tau
 from benchmarks.families import Instance
-from cvxlpgd.derivatives.perturbation import along_cotangent, without_slack
+from cvxlpgd.derivatives.perturbation import without_slack
+from cvxlpgd.derivatives.resolves import Perturbed
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.rows import scs_cones, upper_triangle
 from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS
@@ -45,7 +46,7 @@ def floor(instance: Instance) -> Callable[[], tuple[float, float]] | None:
     bar = layer._compiled.canonical.variables.cotangent(call.outputs, bars, point)
     z_bar = without_slack(call.program, bar)
     tau = relative_tau(instance)
-    ends = [along_cotangent(call.program, z_bar, sign * tau) for sign in (1.0, -1.0)]
+    ends = [Perturbed(call.program, z_bar, sign * tau).programs() for sign in (1.0, -1.0)]
     return _LOOPS[solver](call.program, ends, call.solution)
 
 

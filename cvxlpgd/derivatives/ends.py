@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Ends(NamedTuple):
     """Perturbed programs, solved in one batch, one end after the other."""
 
     ends: Sequence[float]
-    program: ConeProgram
+    programs: Callable[[], ConeProgram]  # the perturbed ones
     point: Point
     usable: np.ndarray  # bool (ends, batch): which have a point
     info: Info  # good where all have one
@@ -31,12 +31,16 @@ class Ends(NamedTuple):
 
     @classmethod
     def of(
-        cls, ends: Sequence[float], program: ConeProgram, solution: Solution, tau: np.ndarray
+        cls,
+        ends: Sequence[float],
+        programs: Callable[[], ConeProgram],
+        solution: Solution,
+        tau: np.ndarray,
     ) -> Ends:
         """The ends in a solution of the perturbed programs, tau (batch,)."""
         assert solution.residuals is not None
         residual = host(solution.residuals.largest).reshape(len(ends), -1).max(axis=0)
-        return cls(ends, program, solution.point, *report(solution, ends, tau), residual)
+        return cls(ends, programs, solution.point, *report(solution, ends, tau), residual)
 
     def at(self, values: Array) -> dict[float, Array]:
         """The part of `values` (ends * batch, ...) that belongs to each end."""
@@ -45,10 +49,11 @@ class Ends(NamedTuple):
 
     def optimal(self, center: Point, rho: float) -> Array:
         """The optimal values V(end tau), (ends * batch,), with the proximal term at `center`."""
-        values = self.program.objective(self.point.x)
+        program = self.programs()
+        values = program.objective(self.point.x)
         if not rho:
             return values
-        user = array_namespace(values).asarray(self.program.structure.user, dtype=values.dtype)
+        user = array_namespace(values).asarray(program.structure.user, dtype=values.dtype)
         constant = rho / 2 * (user * center.x**2).sum(axis=-1)  # of (rho/2) |x - x*|²
         return values + constant[np.tile(np.arange(len(constant)), len(self.ends))]
 
@@ -135,21 +140,41 @@ def is_noise(high: Data, low: Data, accuracy: float) -> np.ndarray:
     return noise
 
 
+def is_silent(
+    program: ConeProgram, high: Point, low: Point, entries: Data, accuracy: float
+) -> np.ndarray:
+    """Whether ∇L(high) - ∇L(low) is noise in each field at these entries, bool (batch,)."""
+    none = entries.q[:0]
+    vectors, matrices = replace(entries, P=none, A=none), replace(entries, q=none, b=none)
+    noise = np.ones(len(high.x), dtype=bool)
+    for part in (vectors, matrices):  # the small fields first: they mostly settle it
+        if noise.any() and any(len(v) for _, v in part.items()):
+            g_high, g_low = (program.lagrangian_gradient(z, part) for z in (high, low))
+            noise &= is_noise(g_high, g_low, accuracy)
+    return noise
+
+
+def between(high: Point, low: Point) -> tuple[Point, Point]:
+    """(high - low, the middle of both)."""
+    pairs = ((high.x, low.x), (high.y, low.y), (high.s, low.s))
+    return Point(*(a - b for a, b in pairs)), Point(*((a + b) / 2 for a, b in pairs))
+
+
 def bend(
-    high: Point, low: Point, center: Point, accuracy: float, residual: np.ndarray
+    apart: Point, middle: Point, center: Point, accuracy: float, residual: np.ndarray
 ) -> np.ndarray:
     """How far the center is from the middle of both ends, (batch,).
 
-    |v+ + v- - 2 v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b. One
-    that moves by less than 10,000 times the accuracy says nothing: NaN where neither does. That is
-    the solver's, or what the ends' residual shows it to be where it is better.
+    2 |(v+ + v-)/2 - v| / |v+ - v-|, the larger one of x and y, which are the gradients of q and b.
+    One that moves by less than 10,000 times the accuracy says nothing: NaN where neither does. That
+    is the solver's, or what the ends' residual shows it to be where it is better.
     """
     ratios = []
     accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
     for name in ("x", "y"):
-        hi, lo, at = (host(getattr(z, name)) for z in (high, low, center))
-        moved, seen = norm(hi - lo), RESOLVED * accuracy * (1 + norm(at))
-        ratio = norm(hi + lo - 2 * at) / np.where(moved > 0, moved, 1.0)
+        across, between, at = (host(getattr(z, name)) for z in (apart, middle, center))
+        moved, seen = norm(across), RESOLVED * accuracy * (1 + norm(at))
+        ratio = 2 * norm(between - at) / np.where(moved > 0, moved, 1.0)
         ratios.append(np.where(moved > seen, ratio, np.nan))
     return np.asarray(np.fmax(*ratios))
 

@@ -17,12 +17,13 @@ from cvxlpgd.derivatives.path.velocity import Velocity
 from cvxlpgd.program import Point, norm
 
 Values = Any  # Data or Point
+Factor = np.ndarray | float  # (samples, 1)
 
 
 class Meaning(NamedTuple):
     """What is made of velocities: gradients at some entries of the data, or tangents."""
 
-    of: Callable[[Point, Point, np.ndarray], Values]  # (velocity, at, samples) -> values
+    of: Callable[..., Values]  # (velocity, at, samples, times=1.0) -> values, so often
     linear: Callable[[Point, Point, np.ndarray], Values]  # without what no velocity is in
 
 
@@ -79,11 +80,11 @@ class Limit:
         total, floor = ({k: np.zeros((len(self.exists), 1)) for k in names} for _ in range(2))
         for piece in self.pieces:
             v = piece.velocity
-            doubt, least, dot, at = (_largest(of) for of in (v.doubt, v.least, v.dot, v.at))
+            doubt, dot, at = (_largest(of) for of in (v.doubt, v.dot, v.at))
             moved = doubt if v.dot is v.earlier else _sum(_largest(v.dot - v.earlier), doubt)
             shifted, nothing = _largest(v.at - v.before), (0.0, 0.0)
             total_parts = _terms(names, moved, shifted, dot, at)
-            floor_parts = _terms(names, _sum(doubt, least), nothing, dot, at)
+            floor_parts = _terms(names, _sum(doubt, v.least_sizes), nothing, dot, at)
             share = piece.share * self.unit[piece.samples, 0]
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
@@ -99,7 +100,7 @@ class Limit:
             lambda v, where: of(v.dot, v.at, where) - of(v.earlier, v.before, where),
             lambda v, where: linear(v.doubt, v.at, where),
             lambda v, where: linear(magnitude(v.dot), magnitude(v.at), where),
-            lambda v, where: linear(magnitude(v.least), magnitude(v.at), where),
+            lambda v, where: linear(magnitude(v.hidden.least), magnitude(v.at), where),
         ]
         return [self._over_pieces(part, samples) for part in parts]
 
@@ -108,16 +109,19 @@ class Limit:
         """Where no motion is hidden from the systems, bool (batch,)."""
         sees = np.ones(len(self.exists), dtype=bool)
         for piece in self.pieces:
-            null = piece.velocity.null
-            hidden = ((null.x != 0).any(axis=1) | (null.y != 0).any(axis=1)) & (piece.share > 0)
-            sees[piece.samples[hidden]] = False
+            if not piece.velocity.sees.all():
+                null = piece.velocity.hidden.null
+                hidden = ((null.x != 0).any(axis=1) | (null.y != 0).any(axis=1)) & (piece.share > 0)
+                sees[piece.samples[hidden]] = False
         return sees
 
     def unseen(self, samples: np.ndarray) -> tuple[Values, Values]:
         """A motion of some samples' value that no system sees, and a random one to compare with."""
         linear = self.meaning.linear
-        null = self._over_pieces(lambda v, where: linear(v.null, v.at, where), samples)
-        return null, self._over_pieces(lambda v, where: linear(v.random, v.at, where), samples)
+        null = self._over_pieces(lambda v, where: linear(v.hidden.null, v.at, where), samples)
+        return null, self._over_pieces(
+            lambda v, where: linear(v.hidden.random, v.at, where), samples
+        )
 
     def _over_pieces(
         self, of: Callable[[Velocity, np.ndarray], Values], samples: np.ndarray

@@ -36,7 +36,7 @@ def with_multipliers(program: ConeProgram, z: Point, ends: Ends) -> tuple[Point,
     whole = np.union1d(structure.integer, structure.boolean)
     restriction = Restriction.of(structure, whole)
     y, known = _multipliers(restriction, program, z)
-    y_ends, known_ends = _multipliers(restriction, ends.program, ends.point)
+    y_ends, known_ends = _multipliers(restriction, ends.programs(), ends.point)
     known = known & known_ends.reshape(ends.usable.shape)
     messages = [
         text if has else "the program with its integers fixed has no solution"

@@ -13,10 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives.evidence import Limit, Meaning, Piece, Values, magnitude
+from cvxlpgd.derivatives.evidence import Factor, Limit, Meaning, Piece, Values, magnitude
 from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
+from cvxlpgd.derivatives.path.pull_back import pull_back
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
 
@@ -39,13 +40,13 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
     bar = Point(*(v / unit for _, v in point_bar.items()))
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
-    def of(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        w_bar = path.pull_back(velocity, at, structure, entries)
-        s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
+    def of(velocity: Point, at: Point, samples: np.ndarray, times: Factor = 1.0) -> Data:
+        w_bar = pull_back(velocity * times, at, structure, entries)
+        s_bar = times * (bar.s if len(samples) == len(bar.s) else bar.s[samples])
         return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
 
     def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        return path.pull_back(velocity, at, structure, entries)
+        return pull_back(velocity, at, structure, entries)
 
     return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
 
@@ -62,8 +63,8 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
     unit = _power_of_two(largest)[:, None]
     dot = Data(*(np.broadcast_to(v, (batch, v.shape[1])) / unit for _, v in w_dot.items()))
 
-    def of(velocity: Point, at: Point, samples: np.ndarray) -> Point:
-        return velocity
+    def of(velocity: Point, at: Point, samples: np.ndarray, times: Factor = 1.0) -> Point:
+        return velocity * times
 
     return _limit(program, z, AlongData(dot), Meaning(of, of), unit)
 
@@ -114,10 +115,10 @@ def _of_samples(
     share = np.ones(len(samples))
     share[kinked] = 0.0
     pieces = [Piece(velocity, samples, share)]
-    value = meaning.of(velocity.dot, velocity.at, samples)
     if not len(kinked):
-        value, far = value * unit if (unit != 1).any() else value, _over(reach, unit)
+        value, far = meaning.of(velocity.dot, velocity.at, samples, unit), _over(reach, unit)
         return Limit(value, exists, settled, None, far, tuple(pieces), meaning, unit)
+    value = meaning.of(velocity.dot, velocity.at, samples)
     part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
     sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
     one, other = (side.consistent for side in sides)
@@ -146,7 +147,7 @@ def _split(
 ) -> tuple[Values, Values]:
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
     halves, sizes = {}, {}
-    least = meaning.linear(magnitude(sides[0].least), magnitude(sides[0].at), samples)
+    least = meaning.linear(magnitude(sides[0].hidden.least), magnitude(sides[0].at), samples)
     for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
         rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
         seen = both & (np.abs(a - b) > rounding)

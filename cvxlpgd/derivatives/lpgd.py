@@ -17,9 +17,10 @@ from cvxlpgd.checks import check_flag
 from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
-from cvxlpgd.derivatives.ends import bend, is_noise
+from cvxlpgd.derivatives.ends import bend, between, is_silent
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
+from cvxlpgd.derivatives.path.pull_back import pull_back
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
@@ -60,7 +61,8 @@ class LPGD(Derivative):
     side : "average", "lower" or "upper"
         Average solves two programs, the others one.
     solver : Solver or str, optional
-        Another solver for the perturbed programs.
+        Another solver for the perturbed programs. None is asked for quadratic ones of linear rows
+        where following the path leads to their solutions, to rounding.
     integer_constraints : bool
         Whether an integer program's constraint parameters get gradients, by the multipliers of the
         program with its integers fixed where they are. That is a heuristic: those multipliers know
@@ -156,21 +158,26 @@ class Resolves(Bound):
         is_near = not (settings.is_automatic(self.tau) and settings.is_linear(self.structure))
 
         def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
-            base, start = program.take(samples), solution.take(samples)
+            base, start, bar, s_bar = program, solution, z_bar, point_bar.s
+            if len(samples) < len(s_bar):
+                base, start = program.take(samples), solution.take(samples)
+                bar, s_bar = z_bar.take(samples), s_bar[samples]
             z, ends = start.point, [t for t in (hi, lo) if t]
             points = perturb.solve_ends(
-                base, start, z_bar.take(samples), tau, ends, self.lpgd.rho, self.solver, is_near
+                base, start, bar, tau, ends, self.lpgd.rho, self.solver, is_near
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
                 z, points = with_multipliers(base, z, points)
             z_hi, z_lo, width, info = points.span(hi, lo, z)
-            g_hi, g_lo = (base.lagrangian_gradient(end, entries) for end in (z_hi, z_lo))
-            w_bar = (g_hi - g_lo) * (1.0 / xp.asarray(tau * width))[:, None]
-            bent = bend(z_hi, z_lo, z, accuracy, points.residual) * (info.side == "average")
-            unresolved = is_noise(g_hi, g_lo, accuracy) & info.ok
+            apart, middle = between(z_hi, z_lo)
+            over = xp.asarray(1.0 / (tau * width))[:, None]
+            # yx' at hi less that at lo is apart.y middle.x' + middle.y apart.x'
+            motion = Point(apart.x * over, apart.y * over, apart.s)
+            w_bar = pull_back(motion, middle, base.structure, entries)
+            bent = bend(apart, middle, z, accuracy, points.residual) * (info.side == "average")
+            unresolved = is_silent(base, z_hi, z_lo, entries, accuracy) & info.ok
             info = replace(info, unresolved=unresolved, bend=bent)
-            middle, s_bar = (z_hi.x + z_lo.x) / 2, point_bar.s[samples]
-            return perturb.with_slack(w_bar, base, s_bar, middle, entries), info
+            return perturb.with_slack(w_bar, base, s_bar, middle.x, entries), info
 
         return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
 

@@ -15,6 +15,7 @@ from array_api_compat import array_namespace
 
 from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
 from cvxlpgd.derivatives.info import host
+from cvxlpgd.derivatives.resolves import Perturbed, follow_path, serves
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, transposed_product
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.ends import follow_ends
@@ -34,12 +35,6 @@ def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, ent
     A = program.structure.A
     outer = s_bar[:, A.rows[entries.A]] * x[:, A.cols[entries.A]]
     return replace(data_bar, A=data_bar.A - outer, b=data_bar.b + s_bar[:, entries.b])
-
-
-def along_cotangent(program: ConeProgram, z_bar: Point, t: Array) -> ConeProgram:
-    """L + t (x_bar'x + y_bar'y): the programs (P, q + t x_bar, A, b - t y_bar), t (batch,)."""
-    w, t = program.data, t[:, None]
-    return replace(program, data=replace(w, q=w.q + t * z_bar.x, b=w.b - t * z_bar.y))
 
 
 def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:
@@ -70,17 +65,23 @@ def solve_ends(
     The fields of `z_bar` are (batch, n) and (batch, m), the slack's folded. If the ends are not
     `near`, solvers begin anew: simplex pivots back from a far basis take longer.
     """
-    xp = array_namespace(solution.point.x)
-    both = np.tile(np.arange(program.batch), len(ends))
-    t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=solution.point.x.dtype)
-    base = program.proximal(rho, solution.point.x).take(both)
-    perturbed = along_cotangent(base, z_bar.take(both), t)
-    if near and not rho:
-        taus = np.stack([tau * end for end in ends])
-        answer = follow_ends(solver, program, solution, z_bar, taus, perturbed)
-    else:
-        answer = solve(solver, perturbed, solution.take(both) if near else None)
-    points = Ends.of(ends, perturbed, answer, tau)
+    z = solution.point
+    t = array_namespace(z.x).asarray(np.concatenate([tau * k for k in ends]), dtype=z.x.dtype)
+    perturbed, answer = Perturbed(program.proximal(rho, z.x), z_bar, t), None
+    if isinstance(z.x, np.ndarray) and serves(perturbed.base.structure):
+        answer = follow_path(perturbed, z)
+    elif near and not rho:
+        taus = np.stack([tau * k for k in ends])
+        answer = follow_ends(solver, program, solution, z_bar, taus, perturbed.programs)
+    unsolved = np.ones(len(t), dtype=bool) if answer is None else answer.status != Status.SOLVED
+    rest = np.flatnonzero(unsolved)
+    if len(rest):
+        start = solution.take(rest % len(tau)) if near else None
+        solved = solve(solver, perturbed.take(rest), start)
+        every = np.ones(len(rest), dtype=bool)
+        answer = solved if answer is None else answer.replace_samples(rest, solved, every)
+    assert answer is not None
+    points = Ends.of(ends, perturbed.programs, answer, tau)
     return points._replace(info=with_redundant_rows(points.info, program, z_bar))
 
 
@@ -102,7 +103,7 @@ def solve_along(
     answer = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
         answer = _without(answer, _is_indefinite(perturbed), "its P is indefinite")
-    return Ends.of(ends, perturbed, answer, tau)
+    return Ends.of(ends, lambda: perturbed, answer, tau)
 
 
 def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:

@@ -147,7 +147,8 @@ class Record:
         How often matrices were set up (factored, scaled, ...) for the sample, by the forward pass
         and all of its backward passes.
     resolve_iterations : array
-        The iterations of the newest backward pass, over all of its re-solves.
+        The iterations of the newest backward pass, over all of its re-solves; Newton steps where
+        the path led to them.
     solution : Solution
         To start another call from, as `warm_start=`. What the solver keeps for that, such as
         factorizations, is in it as long as the call's graph exists, or the call was warm-started.

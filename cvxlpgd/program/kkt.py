@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program.data import norm
 from cvxlpgd.program.factors import Factors, Mixed, factor
-from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack
+from cvxlpgd.program.matrices import ROUNDING, Matrices, Parts, Stack, random_signs
 from cvxlpgd.program.pairs import Pairs
 from cvxlpgd.program.programs import ConeProgram
 
@@ -32,13 +31,24 @@ STAGNANT = 0.5  # a residual that shrinks by less has stagnated
 class Motions(NamedTuple):
     """Solutions of a batch's systems, one for each right-hand side."""
 
-    x: Stack
-    u: Stack
-    last_x: Stack  # the last correction: what rounding of its terms does to x, or more
-    last_u: Stack
+    both: Stack  # (x, u), (batch, columns, n + m)
+    last: Stack  # the last correction: what rounding of its terms does to `both`, or more
     residual: np.ndarray  # what is left of the right-hand sides in the scaled systems
     size: np.ndarray  # how large they were there; these are (batch, columns)
+    length: np.ndarray  # how large the solutions are there
     drifts: np.ndarray  # where refinement moves on and on, along what K does not reach; bool
+    quick: np.ndarray  # where a second correction leaves rounding; bool
+    n: int
+
+    @property
+    def x(self) -> Stack:
+        """(batch, columns, n)."""
+        return self.both[..., : self.n]
+
+    @property
+    def u(self) -> Stack:
+        """(batch, columns, m)."""
+        return self.both[..., self.n :]
 
     def is_solved(self, column: int, floor: np.ndarray | float = 0.0) -> np.ndarray:
         """Where what is left is a small share of the right-hand side, or of `floor`, (batch,)."""
@@ -47,22 +57,34 @@ class Motions(NamedTuple):
         return np.asarray(solved | (residual <= floor))
 
 
-Start = tuple[Motions, np.ndarray]
+class Start(NamedTuple):
+    """Motions to begin with."""
+
+    both: Stack  # (x, u), (batch, columns, n + m)
+    near: np.ndarray  # where they are near, bool (batch,)
+    quick: np.ndarray  # where a correction of them leaves rounding, bool (batch,)
 
 
 class Systems:
     """A batch's systems K at some pairs: factored when first needed, solved by refinement.
 
-    The factors of systems `near`, at a point nearby, may serve.
+    The factors of systems `near`, at a point nearby, may serve, and what `same` systems, of the
+    same program data, know of these, for some of their samples.
     """
 
-    def __init__(self, program: ConeProgram, pairs: Pairs, near: Systems | None = None) -> None:
-        self.matrices, self.near = Matrices(program, pairs), near
+    def __init__(
+        self,
+        program: ConeProgram,
+        pairs: Pairs,
+        near: Systems | None = None,
+        same: tuple[Systems, np.ndarray] | None = None,
+    ) -> None:
+        self.matrices, self.near, self.same = Matrices(program, pairs), near, same
         self.program, self.pairs, self.held = program, pairs, self.matrices.held
-        # K (x, u), y_dot of u, and the right-hand side of rows that are off by g
-        self.product, self.dual, self.side = (
-            self.matrices.product,
+        # y_dot of u, also in the rows' units, and the right-hand side of rows that are off by g
+        self.dual, self.turned_back, self.side = (
             self.matrices.dual,
+            self.matrices.turned_back,
             self.matrices.side,
         )
 
@@ -71,10 +93,17 @@ class Systems:
         """What solves them, nearly: those of systems nearby, where their directions are these."""
         own = np.flatnonzero(~self.is_near)
         if self.near is None or len(own) == len(self.held):
-            return factor(self.matrices)
+            same = None if self.same is None else (self.same[0].factors, self.same[1])
+            return factor(self.matrices, same)
         if not len(own):
             return self.near.factors
         return Mixed(self.near.factors, factor(self.matrices.take(own)), own)
+
+    @cached_property
+    def scale(self) -> np.ndarray:
+        """E, such that EKE has entries of about 1, (batch, 1, n + m)."""
+        both = np.concatenate([self.factors.scale_x, self.factors.scale_u], axis=1)
+        return np.asarray(both[:, None])
 
     @cached_property
     def is_near(self) -> np.ndarray:
@@ -94,119 +123,144 @@ class Systems:
         """Where other pairs, of the same program, make the same system, bool (batch,)."""
         if other is self:
             return np.ones(len(self.held), dtype=bool)
-        straight = all(B is None for B in self.pairs.directions)
-        return np.asarray((self.held == other.held).all(axis=1) & straight)
+        same = (self.held == other.held).all(axis=1)
+        return np.asarray(same & self.pairs.are_straight)
 
     def like(self, pairs: Pairs) -> Systems:
         """The systems at other pairs; these if no cone is curved and the same rows are active."""
-        straight = all(B is None for B in pairs.directions)
-        if straight and np.array_equal(np.isfinite(pairs.compliance), self.held):
+        if pairs.are_straight and np.array_equal(np.isfinite(pairs.compliance), self.held):
             return self
         return Systems(self.program, pairs, self)
 
-    def random(self) -> tuple[Stack, Stack]:
+    @cached_property
+    def random(self) -> Stack:
         """A motion (x, u) of every column and every held row, of about one size each."""
-        n, m = self.program.structure.n, self.program.structure.m
-        rng = np.random.default_rng(n + m)
-        signs = rng.uniform(0.5, 1.5, n + m) * rng.choice([-1.0, 1.0], n + m)
-        u = np.where(self.held, signs[n:] * self.factors.scale_u, 0.0)
-        return (signs[:n] * self.factors.scale_x)[:, None], u[:, None]
+        both = random_signs(self.program.structure).motion * self.scale
+        n = self.program.structure.n
+        both[..., n:] = np.where(self.held[:, None], both[..., n:], 0.0)
+        return both
 
-    def size(self, top: Stack, low: Stack) -> np.ndarray:
+    @cached_property
+    def unseen(self) -> Stack:
+        """The random motion's part that the systems do not see, 0 where they are regular."""
+        random, regular = self.random, self.factors.regular[:, None, None]
+        if regular.all():
+            return random * 0.0
+        return np.where(
+            regular, 0.0, random - self._solve(self.matrices.product(random), proof=False).both
+        )
+
+    def size(self, f: Stack, g: Stack) -> np.ndarray:
         """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
-        scale_x, scale_u = self.factors.scale_x[:, None], self.factors.scale_u[:, None]
-        return np.asarray(np.maximum(norm(top * scale_x), norm(low * scale_u)))
+        return self._size(np.concatenate([f, g], axis=-1))
 
-    def solve(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
+    def solve(
+        self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None, proof: bool = True
+    ) -> Motions:
         """The solutions for right-hand sides (batch, columns, n or m), g as `side` makes it.
 
         What K cannot reach of one is left: that is the least squares' solution. The last `rough`
-        columns are solved nearly, without refinement. `start` is motions to begin with and where
-        they are near, bool (batch,).
+        columns are solved nearly, without refinement. Without `proof` the last correction is
+        trusted where those before say that it leaves rounding: the residual is that before it.
         """
-        motions = self._refine(f, g, rough, start)
+        return self._solve(np.concatenate([f, g], axis=-1), rough, start, proof)
+
+    def _solve(
+        self, right: Stack, rough: int = 0, start: Start | None = None, proof: bool = True
+    ) -> Motions:
+        motions = self._refine(right, rough, start, proof)
         beyond = (motions.residual > CONSISTENT * motions.size) | motions.drifts
         if not beyond.any():
             return motions
-        fine = beyond.copy()
-        fine[:, fine.shape[1] - rough :] = False
-        x, u = motions.x, motions.u
-        nearly = beyond & ~fine
-        for k in range(REACHES):
-            top, low = self.product(x, u)
-            if nearly.any() and k < ROUGH:
-                near_x, near_u = self.factors.apply(top, low)
-                x, u = _where(nearly, near_x, x), _where(nearly, near_u, u)
-            if fine.any():
-                f, g = (np.where(fine[:, :, None], v, 0.0) for v in (top, low))
-                near_x, near_u, *_ = self._refine(f, g)
-                x, u = _where(fine, near_x, x), _where(fine, near_u, u)
-            elif k + 1 == ROUGH:
-                break
-        return motions._replace(x=x, u=u)
+        both, fine = motions.both.copy(), slice(beyond.shape[1] - rough)
+        nearly = slice(fine.stop, None)
+        for _ in range(REACHES if beyond[:, fine].any() else 0):
+            reached = self.matrices.product(both[:, fine])
+            closer = self._refine(np.where(beyond[:, fine, None], reached, 0.0))
+            both[:, fine] = _where(beyond[:, fine], closer.both, both[:, fine])
+        for _ in range(ROUGH if beyond[:, nearly].any() else 0):
+            closer_by = self.factors.apply(self.matrices.product(both[:, nearly]))
+            both[:, nearly] = _where(beyond[:, nearly], closer_by, both[:, nearly])
+        return motions._replace(both=both)
 
-    def _refine(self, f: Stack, g: Stack, rough: int = 0, start: Start | None = None) -> Motions:
+    def _refine(
+        self, right: Stack, rough: int = 0, start: Start | None = None, proof: bool = True
+    ) -> Motions:
         """Solutions that may still hold what K cannot reach.
 
         Each sample and column stops for itself: its bits do not depend on the others.
         """
-        factors = self.factors
-        scale_x, scale_u = factors.scale_x[:, None], factors.scale_u[:, None]
-        size = self.size(f, g)
-        x, u, top, low = f * 0.0, g * 0.0, f, g
-        begun = np.zeros_like(size, dtype=bool)
-        if start is not None and start[1].any():
-            begun[:] = start[1][:, None]
-            x, u = _where(begun, start[0].x, x), _where(begun, start[0].u, u)
-            Kx, Ku = self.product(x, u)
-            top, low = f - Kx, g - Ku
-        best_x, best_u, last_x, last_u = x, u, x * 0.0, u * 0.0
-        least, drifts, going = self.size(top, low), size < 0, size > 0
-        for k in range(PRODUCTS):
+        product, apply, size = self.matrices.product, self.factors.apply, self._size(right)
+        going = size > 0
+        if start is None:
+            begun = np.zeros_like(going)
+            both = apply(right)
+        else:
+            begun = np.broadcast_to(start.near[:, None], going.shape)
+            both = start.both if begun.all() else _where(begun, start.both, apply(right))
+        if not going.all():
+            both = np.where(going[:, :, None], both, 0.0)
+        rest = right - product(both)
+        least, length, last = self._size(rest), self._length(both), both
+        going[:, going.shape[1] - rough :] = False
+        going &= ~(begun & (least <= ROUNDING * (length + size)))
+        best, drifts = both, np.zeros_like(going)
+        quick = _ends(least, size, size)
+        if start is not None:
+            quick &= ~begun | start.quick[:, None]
+        trusted = np.zeros_like(going) if proof else quick
+        for _ in range(PRODUCTS - 1):
             if not going.any():
                 break
-            dx, du = factors.apply(top, low)
-            x, u = x + dx, u + du
-            Kx, Ku = self.product(x, u)
-            top, low = f - Kx, g - Ku
-            now, large = self.size(top, low), _size(x, u, scale_x, scale_u)
-            rounded = now <= ROUNDING * (large + size)
-            better = going & ((now < least) | rounded | (k == 0))
-            best_x, best_u = _where(better, x, best_x), _where(better, u, best_u)
-            last_x, last_u = _where(going, dx, last_x), _where(going, du, last_u)
-            enough = begun | (k > 0)  # two steps from 0: small entries of the first may be rounding
-            drifting = _size(dx, du, scale_x, scale_u) > DRIFT * large
-            drifts = np.where(going & enough, drifting, drifts)
-            going = going & (((now < STAGNANT * least) & ~rounded) | ~enough)
-            going[:, going.shape[1] - rough :] = False
+            step = apply(rest)
+            both, last = both + step, _where(going, step, last)
+            length = np.where(going, self._length(both), length)
+            drifts = np.where(going, self._length(step) > DRIFT * length, drifts)
+            best, going = _where(going & trusted, both, best), going & ~trusted
+            if not going.any():
+                break
+            rest = right - product(both)
+            now = self._size(rest)
+            rounded = now <= ROUNDING * (length + size)
+            better = going & ((now < least) | rounded)
+            best = _where(better, both, best)
+            going = going & (now < STAGNANT * least) & ~rounded
+            trusted = trusted if proof else _ends(now, least, size)
             least = np.where(better, now, least)
         least = np.where(np.isfinite(least), least, np.inf)
-        return Motions(best_x, best_u, last_x, last_u, least, size, drifts)
+        return Motions(best, last, least, size, length, drifts, quick, self.program.structure.n)
 
-    def least(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
+    def _size(self, right: Stack) -> np.ndarray:
+        """The largest entries of right-hand sides in the scaled systems, (batch, columns)."""
+        return _largest(right * self.scale)
+
+    def _length(self, both: Stack) -> np.ndarray:
+        """The largest entries of solutions in the scaled systems, (batch, columns)."""
+        return _largest(both / self.scale)
+
+    def least_of(self, both: Stack) -> tuple[Stack, Stack]:
         """The unit of rounding of all that a motion is solved together with, in each column's and
         row's scale, as (x, y): what is near to that may be 0.
         """
-        factors, unit = self.factors, np.finfo(float).eps
-        scale_x, scale_u = factors.scale_x[:, None], factors.scale_u[:, None]
-        x, u = self._largest(x / scale_x, u / scale_u)
-        return unit * x * scale_x, np.abs(self.dual(unit * u * scale_u * self.held[:, None]))
-
-    def _largest(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
-        """The largest entry of the part of the program that each belongs to; parts share none."""
         n, parts = self.program.structure.n, Parts.of(self.program.structure)
-        both = np.abs(np.concatenate([x, u], axis=-1))
+        sizes = np.abs(both / self.scale)
         if parts.number == 1:
-            largest = np.broadcast_to(both.max(axis=-1, initial=0.0)[..., None], both.shape)
+            largest = sizes.max(axis=-1, keepdims=True)
         else:
-            sorted_by_part = both[..., parts.order]
+            sorted_by_part = sizes[..., parts.order]
             largest = np.maximum.reduceat(sorted_by_part, parts.starts, axis=-1)[..., parts.labels]
-        return largest[..., :n], largest[..., n:]
+        unit = np.finfo(float).eps * largest * self.scale
+        return unit[..., :n], np.abs(self.dual(unit[..., n:] * self.held[:, None]))
 
 
-def _size(x: Stack, u: Stack, scale_x: np.ndarray, scale_u: np.ndarray) -> np.ndarray:
-    """The largest entries of solutions in the scaled systems, (batch, columns)."""
-    return np.asarray(np.maximum(norm(x / scale_x), norm(u / scale_u)))
+def _ends(now: np.ndarray, before: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Where another correction leaves rounding, if it shrinks what is left as much as the last."""
+    return np.asarray(now / before * now <= ROUNDING * size)
+
+
+def _largest(v: np.ndarray) -> np.ndarray:
+    """The largest absolute value along the last axis of an array, which is overwritten."""
+    return np.asarray(np.abs(v, out=v).max(axis=-1))
 
 
 def _where(chosen: np.ndarray, one: Stack, other: Stack) -> Stack:

@@ -23,7 +23,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from cvxlpgd.program.data import Point
+from cvxlpgd.program.data import Data, Point
 from cvxlpgd.program.pairs import Pairs, is_diagonal
 from cvxlpgd.program.pattern import product, products, transposed_product
 from cvxlpgd.program.programs import ConeProgram
@@ -31,6 +31,7 @@ from cvxlpgd.program.structure import Structure, per_structure
 
 RIGID = 1e-20  # a direction whose compliance is smaller is active
 EASY = 1e-6  # a curved direction can be eliminated from here on: its curvature is 1 / compliance
+CACHED = 100_000  # numbers of temporary arrays, where a batch can be taken in pieces
 ROUNDING = 8 * np.finfo(float).eps  # a sum below this share of its terms is nothing but rounding
 
 Stack = np.ndarray  # (batch, columns, n or m)
@@ -46,10 +47,22 @@ def conditions(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
 def rounding(program: ConeProgram, z: Point) -> tuple[np.ndarray, np.ndarray]:
     """The size of the terms that add up to the conditions, times the unit of rounding."""
     structure, w = program.structure, program.data
+    pieces = _pieces(w, len(z.x))
+    if len(pieces) > 1:
+        parts = [rounding(program.take(piece), z.pick(piece)) for piece in pieces]
+        top, low = zip(*parts, strict=True)
+        return np.concatenate(top), np.concatenate(low)
     P, A, x, y = np.abs(w.P), np.abs(w.A), np.abs(z.x), np.abs(z.y)
     f = product(structure.P, P, x) + np.abs(w.q) + transposed_product(structure.A, A, y)
     g = product(structure.A, A, x) + np.abs(z.s) + np.abs(w.b)
     return np.finfo(float).eps * f, np.finfo(float).eps * g
+
+
+def _pieces(w: Data, batch: int) -> list[np.ndarray]:
+    """The samples in pieces whose matrices fit a processor's cache."""
+    own = max([v.shape[1] for v in (w.P, w.A) if len(v) > 1], default=0)
+    together = max(1, CACHED // max(1, own))
+    return [np.arange(k, min(k + together, batch)) for k in range(0, max(1, batch), together)]
 
 
 class Matrices:
@@ -63,37 +76,55 @@ class Matrices:
     def __init__(self, program: ConeProgram, pairs: Pairs) -> None:
         self.program, self.pairs = program, pairs
         self.held = np.isfinite(pairs.compliance)
+        self.any_curved = not program.structure.polyhedral
         if program.structure.polyhedral:
             self.curved = self.easy = np.zeros_like(self.held)
             self.stretch = self.held.astype(float)
+            self.height = self.stretch * pairs.weights
             return
         compliance = np.where(pairs.compliance < RIGID, 0.0, pairs.compliance)
         self.easy = compliance >= EASY
         self.curved = self.held & (compliance > 0)
         root = 1 / np.sqrt(np.where(self.curved, compliance, 1.0))
         self.stretch = np.where(self.held, root, 0.0)
+        self.height = self.stretch * pairs.weights
+        self.any_curved = bool(self.curved.any())
 
     def take(self, index: np.ndarray) -> Matrices:
         """The matrices of some samples."""
         return Matrices(self.program.take(index), self.pairs.take(index))
 
+    def turned_back(self, u: Stack) -> Stack:
+        """B' stretch u, which is y_dot / t."""
+        return self.pairs.turn(self.program.structure, self.stretch[:, None] * u, transposed=True)
+
     def dual(self, u: Stack) -> Stack:
         """The y_dot of u: t B' stretch u."""
-        turned = self.pairs.turn(self.program.structure, self.stretch[:, None] * u, transposed=True)
-        return self.pairs.weights[:, None] * turned
+        if self.pairs.are_straight:
+            return self.height[:, None] * u
+        return self.pairs.weights[:, None] * self.turned_back(u)
 
-    def product(self, x: Stack, u: Stack) -> tuple[Stack, Stack]:
-        """K (x, u)."""
-        top, low = self.back(u), self.across(x)
+    def product(self, both: Stack) -> Stack:
+        """K (x, u), for stacks of (x, u)."""
+        n = self.program.structure.n
+        x, u = both[..., :n], both[..., n:]
+        out = np.empty(both.shape)
+        top, low = out[..., :n], out[..., n:]
+        top[:] = self.back(u)
         if self.program.structure.P.size:
-            top = self.curvature(x) + top
-        return top, low - self.curved[:, None] * u if self.curved.any() else low
+            top += self.curvature(x)
+        low[:] = self.across(x)
+        if self.any_curved:
+            low -= self.curved[:, None] * u
+        return out
 
     def across(self, x: Stack) -> Stack:
         """G x."""
-        structure, w = self.program.structure, self.program.data
-        scaled = self.pairs.weights[:, None] * products(structure.A, w.A, x)
-        return self.stretch[:, None] * self.pairs.turn(structure, scaled)
+        structure, pairs = self.program.structure, self.pairs
+        Ax = products(structure.A, self.program.data.A, x)
+        if pairs.are_straight:
+            return self.height[:, None] * Ax
+        return self.stretch[:, None] * pairs.turn(structure, pairs.weights[:, None] * Ax)
 
     def back(self, u: Stack) -> Stack:
         """G'u."""
@@ -106,12 +137,35 @@ class Matrices:
 
     def side(self, g: Stack) -> Stack:
         """The product stretch B t g, 0 where that is nothing but rounding of its terms."""
-        structure, scaled = self.program.structure, self.pairs.weights[:, None] * g
-        out = self.pairs.turn(structure, scaled)
-        if out is not scaled:
-            terms = self.pairs.turn(structure, np.abs(scaled), magnitudes=True)
-            out = np.where(np.abs(out) > ROUNDING * terms, out, 0.0)
-        return self.stretch[:, None] * out
+        structure, pairs = self.program.structure, self.pairs
+        if pairs.are_straight:
+            return self.height[:, None] * g
+        scaled = pairs.weights[:, None] * g
+        out = pairs.turn(structure, scaled)
+        terms = pairs.turn(structure, np.abs(scaled), magnitudes=True)
+        return self.stretch[:, None] * np.where(np.abs(out) > ROUNDING * terms, out, 0.0)
+
+
+class Signs(NamedTuple):
+    """Random numbers of a structure, the same in every sample."""
+
+    motion: (
+        np.ndarray
+    )  # of a motion (x, u), (n + m,): their sizes are from a half to one and a half
+    top: np.ndarray  # signs of columns, (n,)
+    low: np.ndarray  # signs of rows, (m,)
+
+
+@per_structure
+def random_signs(structure: Structure) -> Signs:
+    """The random numbers of a structure."""
+    n, m = structure.n, structure.m
+    rng = np.random.default_rng(n + m)
+    motion = rng.uniform(0.5, 1.5, n + m) * rng.choice([-1.0, 1.0], n + m)
+    top, low = (
+        np.random.default_rng(seed).choice([-1.0, 1.0], size) for seed, size in enumerate((n, m))
+    )
+    return Signs(motion, top, low)
 
 
 class Parts(NamedTuple):

@@ -17,6 +17,7 @@ from cvxlpgd.program.programs import ConeProgram
 from cvxlpgd.program.structure import Structure
 
 APART = 1e6  # the cones' weights lie this far apart at most, around their mean
+FEW = 4  # rows of a cone up to which all cones' products are added up entry by entry
 NOISE = 1e-2  # of the size that the data suggest: a y or s below this share is taken for noise
 
 
@@ -32,6 +33,11 @@ class Pairs(NamedTuple):
     s: np.ndarray
     compliance: np.ndarray  # of each direction: 0 where it is active, infinite where it is free
     directions: list[np.ndarray | None]
+
+    @property
+    def are_straight(self) -> bool:
+        """Whether all directions are the rows."""
+        return all(B is None for B in self.directions)
 
     @classmethod
     def of(
@@ -92,17 +98,32 @@ class Pairs(NamedTuple):
         magnitudes: bool = False,
     ) -> np.ndarray:
         """B v, or B'v, or |B|v, for vectors (batch, columns, m) in weighted units."""
-        if all(B is None for B in self.directions):
+        if self.are_straight:
             return v
         out, (batch, columns, _) = v.copy(), v.shape
         for (cone, first, count), B in zip(structure.blocks, self.directions, strict=True):
             if B is not None:
                 rows = slice(first, first + cone.rows * count)
                 B = np.abs(B) if magnitudes else B
-                part = v[:, :, rows].reshape(batch, columns, count, cone.rows).transpose(0, 2, 3, 1)
-                turned = (B.swapaxes(-1, -2) if transposed else B) @ part
-                out[:, :, rows] = turned.transpose(0, 3, 1, 2).reshape(batch, columns, -1)
+                part = v[:, :, rows].reshape(batch, columns, count, cone.rows)
+                turned = _turn(B.swapaxes(-1, -2) if transposed else B, part)
+                out[:, :, rows] = turned.reshape(batch, columns, -1)
         return out
+
+
+def _turn(B: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """B v for matrices (batch, count, rows, rows) and vectors (batch, columns, count, rows)."""
+    rows = B.shape[-1]
+    if rows > FEW:
+        return np.asarray((B @ v.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+    entries = [np.ascontiguousarray(v[..., j]) for j in range(rows)]
+    out = np.empty(v.shape)
+    for i in range(rows):
+        sums = B[:, None, :, i, 0] * entries[0]
+        for j in range(1, rows):
+            sums += B[:, None, :, i, j] * entries[j]
+        out[..., i] = sums
+    return out
 
 
 def is_diagonal(cone: Any) -> bool:
@@ -122,18 +143,22 @@ def weights(program: ConeProgram, z: Point) -> np.ndarray:
     nothing but noise it counts as a small part of what the data would allow.
     """
     structure, w = program.structure, program.data
-    rows = np.sqrt(product(structure.A, w.A**2, np.ones_like(z.x)))
+    ones = np.ones((len(w.A), structure.n))
+    rows = np.sqrt(product(structure.A, w.A**2, ones))
     rows = np.where((rows > 0) & np.isfinite(rows), rows, 1.0)
     with np.errstate(all="ignore"):
-        q = norm(w.q) + norm(w.P) * (norm(z.x) + norm(w.b / rows))
+        x_size, b_size = norm(z.x), norm(w.b / rows)
+        q = norm(w.q) + norm(w.P) * (x_size + b_size)
         y_size = np.maximum(norm(z.y * rows), NOISE * q)
-        s_size = np.maximum(norm(z.s / rows), NOISE * (norm(w.b / rows) + norm(z.x)))
-        diagonal = structure.P.rows == structure.P.cols
+        s_size = np.maximum(norm(z.s / rows), NOISE * (b_size + x_size))
         # where all costs are 0: a dual variable's size beside a slack's
-        curvature = norm(w.P[:, diagonal])
+        curvature = norm(w.P[:, structure.P.rows == structure.P.cols])
         mean = np.maximum(y_size / s_size, NOISE * curvature)
         mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
         squares = mean / rows**2
+        if structure.polyhedral:
+            return np.asarray(np.sqrt(squares))
+        rows = np.broadcast_to(rows, z.y.shape)
         for cone, span, y, s, sizes in structure.split(z.y, z.s, rows):
             if is_diagonal(cone):
                 continue

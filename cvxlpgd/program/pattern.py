@@ -87,23 +87,35 @@ class Pattern:
         return _fill(self._transposed_template, values)
 
     @cached_property
-    def blocks(self) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-        """Batch -> (indices, indptr) of a block-diagonal matrix of so many samples, in CSC order.
+    def is_full(self) -> bool:
+        """Whether every position is stored."""
+        return self.size == self.shape[0] * self.shape[1] > 0
+
+    @cached_property
+    def is_diagonal(self) -> bool:
+        """Whether all entries are on the diagonal."""
+        return bool((self.rows == self.cols).all())
+
+    @cached_property
+    def blocks(self) -> Callable[[int], tuple[sp.csc_matrix, sp.csr_matrix]]:
+        """Batch -> a block-diagonal matrix of so many samples, and its transpose, to be filled.
 
         The last two are remembered: a batch's, and its re-solves'.
         """
         shape, rows, starts, size = self.shape, self.rows, self.indptr[:-1], self.size
 
         @lru_cache(maxsize=2)
-        def indices_of(batch: int) -> tuple[np.ndarray, np.ndarray]:
+        def templates_of(batch: int) -> tuple[sp.csc_matrix, sp.csr_matrix]:
             samples = np.arange(batch)[:, None]
             largest = batch * max(size, *shape)
             kind = np.int32 if largest < np.iinfo(np.int32).max else np.int64
-            indices = (rows + samples * shape[0]).ravel()
-            indptr = np.append((starts + samples * size).ravel(), batch * size)
-            return indices.astype(kind), indptr.astype(kind)
+            indices = (rows + samples * shape[0]).ravel().astype(kind)
+            indptr = np.append((starts + samples * size).ravel(), batch * size).astype(kind)
+            values, sizes = np.zeros(batch * size), (batch * shape[0], batch * shape[1])
+            whole = sp.csc_matrix((values, indices, indptr), shape=sizes)
+            return whole, whole.T
 
-        return indices_of
+        return templates_of
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what follows from them."""
@@ -142,22 +154,14 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
         return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
-    if not pattern.size:
-        return np.zeros((len(x), pattern.shape[0]))
-    if len(values) == 1:
-        return np.ascontiguousarray((pattern.matrix(values[0]) @ x.T).T)
-    whole = _diagonal(sp.csc_array, pattern, values, pattern.shape)
-    return (whole @ x.ravel()).reshape(len(x), pattern.shape[0])
+    return products(pattern, values, x[:, None])[:, 0]
 
 
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     """A'y per sample: values (batch or 1, entries), y (batch, rows) -> (batch, columns)."""
     if not is_numpy_array(y):
         return scatter(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
-    if len(values) == 1:
-        return np.ascontiguousarray((pattern.transpose(values[0]) @ y.T).T)
-    transposed = _diagonal(sp.csr_array, pattern, values, pattern.shape[::-1])
-    return (transposed @ y.ravel()).reshape(len(y), pattern.shape[1])
+    return products(pattern, values, y[:, None], transposed=True)[:, 0]
 
 
 def products(
@@ -167,18 +171,26 @@ def products(
     batch, columns, _ = v.shape
     rows, cols = pattern.shape
     size = cols if transposed else rows
-    # each sample's values are a full matrix, by columns
-    if pattern.size == rows * cols and pattern.size:
+    if pattern.is_full:  # each sample's values are a full matrix, by columns
         stack = values.reshape(len(values), cols, rows)
         return np.asarray(v @ (stack.swapaxes(1, 2) if transposed else stack))
+    if pattern.is_diagonal:
+        places = pattern.rows
+        if len(places) == size:
+            return np.asarray(v[..., :size] * values[:, None])
+        out = np.zeros((batch, columns, size))
+        out[..., places] = v[..., places] * values[:, None]
+        return out
     if len(values) == 1:
-        of = transposed_product if transposed else product
-        flat = of(pattern, values, v.reshape(batch * columns, -1))
-        return np.asarray(flat).reshape(batch, columns, size)
-    kind, shape = (sp.csr_array, (cols, rows)) if transposed else (sp.csc_array, (rows, cols))
+        flat, of = v.reshape(batch * columns, v.shape[2]), values[0]
+        matrix = pattern.transpose(of) if transposed else pattern.matrix(of)
+        return np.ascontiguousarray((matrix @ flat.T).T).reshape(batch, columns, size)
+    whole = _fill(pattern.blocks(len(values))[int(transposed)], values.ravel())
+    if columns == 1:
+        return np.asarray(whole @ v.ravel()).reshape(batch, 1, size)
     vectors = v.swapaxes(1, 2).reshape(-1, columns)
-    out = _diagonal(kind, pattern, values, shape) @ vectors
-    return np.ascontiguousarray(out.reshape(batch, size, columns).swapaxes(1, 2))
+    out = (whole @ vectors).reshape(batch, size, columns)
+    return np.ascontiguousarray(out.swapaxes(1, 2))
 
 
 def scatter(like: Array, terms: Array, positions: np.ndarray, size: int) -> Array:
@@ -188,10 +200,3 @@ def scatter(like: Array, terms: Array, positions: np.ndarray, size: int) -> Arra
     xp = array_namespace(like)
     out = xp.zeros((terms.shape[0], size), dtype=like.dtype, device=like.device)
     return out.index_add(1, xp.asarray(positions, device=like.device), terms)
-
-
-def _diagonal(kind: Any, pattern: Pattern, values: np.ndarray, shape: tuple[int, int]) -> Any:
-    """One block-diagonal matrix instead of one small matrix for each sample."""
-    batch = len(values)
-    indices, indptr = pattern.blocks(batch)
-    return kind((values.ravel(), indices, indptr), shape=(batch * shape[0], batch * shape[1]))

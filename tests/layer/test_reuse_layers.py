@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cvxlpgd import LPGD
+from cvxlpgd.derivatives import perturbation
 from cvxlpgd.program.threads import workers
 from cvxlpgd.torch import CvxpyLayer
 
@@ -45,8 +46,16 @@ def equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 every = pytest.mark.parametrize("solver", SOLVERS)
 
 
+@pytest.fixture(params=[True, False], ids=["path", "solver"])
+def by_path(request, monkeypatch) -> bool:
+    """Whether quadratic programs' ends may come from the path; if not, solvers are asked."""
+    if not request.param:
+        monkeypatch.setattr(perturbation, "serves", lambda structure: False)
+    return bool(request.param)
+
+
 @every
-def test_backward_twice_and_out_of_order(solver: str) -> None:
+def test_backward_twice_and_out_of_order(solver: str, by_path: bool) -> None:
     layer, values = quadratic(solver)
     (first,) = layer(*values)
     expected = gradients(first, values)
@@ -73,14 +82,16 @@ def test_two_layers_interleaved(solver: str) -> None:
 
 
 @every
-def test_the_backward_pass_sets_nothing_up_again(solver: str) -> None:
+def test_the_backward_pass_sets_nothing_up_again(solver: str, by_path: bool) -> None:
     layer, values = quadratic(solver)
     (found,) = layer(*values)
     forward = layer.info.setups.sum()
     assert 1 <= forward <= BATCH
     gradients(found, values)
     again = layer.info.setups.sum() - forward
-    if solver == "SCS":  # one object for both ends
+    if by_path and solver in ("DAQP", "CLARABEL"):
+        assert again == layer.info.resolve_iterations.sum() == 0
+    elif solver == "SCS" and not by_path:  # one object for both ends
         assert again == BATCH
     else:  # how many threads take part, each with an object, depends on how busy the machine is
         assert forward + again <= max(forward, workers())

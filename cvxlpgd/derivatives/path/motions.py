@@ -1,4 +1,4 @@
-"""Motions of solutions, solved together: the Newton step, the path's own, a random one, rounding's.
+"""Motions of solutions, solved together: the Newton step, the path's own, and rounding's.
 
 P x_dot + A'y_dot = f,    A x_dot + s_dot = g,    (y_dot, s_dot) along the cones
 """
@@ -7,126 +7,139 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program import Point, product, products
-from cvxlpgd.program.kkt import Motions, Systems
-from cvxlpgd.program.matrices import conditions, rounding
+from cvxlpgd.program import Point, products
+from cvxlpgd.program.kkt import Motions, Start, Systems
+from cvxlpgd.program.matrices import Stack, conditions, random_signs, rounding
 
 MARGIN = 10.0  # times the rounding that random signs show
+
+Sides = tuple[np.ndarray, np.ndarray]
+
+
+class Hidden(NamedTuple):
+    """What is near to 0 beside a motion, and what its system does not see."""
+
+    least: Point  # what is near to 0 beside the motion; no slack
+    random: Point  # a random motion
+    null: Point  # its part that the system does not see, 0 where that is regular
+
+
+class Sizes(NamedTuple):
+    """The largest entries of x and of y, or what none exceeds, (batch,) each."""
+
+    x: np.ndarray
+    y: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class PathMotions:
-    """Motions of a batch's solutions, solved together.
+    """Motions of a batch's solutions, solved together: the Newton step, that along the direction,
+    that by rounding, and what rounding does to the one along the direction.
 
-    `columns` says where in the stack each is: the Newton "step"; "dot", along the direction; a
-    "random" one, solved for its own right-hand side; and that by rounding, "rounded". They are
-    solved in every batch: how many there are decides the last bits of each.
+    They are solved in every batch: how many there are decides the last bits of each.
     """
 
     systems: Systems
-    stack: Motions
-    g: np.ndarray  # the rows' right-hand sides, (batch, columns, m)
-    columns: dict[str, int]
-    good: np.ndarray  # bool (batch,): where the step is not solved, "step" and "rounded" are 0
+    stack: Motions  # of all but the last
+    x: Stack
+    y: Stack  # in the rows' units, and s too
+    s: Stack
+    good: np.ndarray  # bool (batch,): where the step is not solved, it and rounding's are 0
+
+    step, dot, rounded, doubt = range(4)  # where each is in a stack
 
     @classmethod
-    def of(cls, systems: Systems, z: Point, side: tuple[np.ndarray, np.ndarray]) -> PathMotions:
+    def of(cls, systems: Systems, z: Point, side: Sides) -> PathMotions:
         """The motions from z, whose pairs are the systems', along (f, g) = `side`."""
         program = systems.program
-        f, g = conditions(program, z)
-        noise = [_random_signs(v, k) for k, v in enumerate(rounding(program, z))]
-        names = ["step", "dot", "random", "rounded"]
-        top, low = (
-            np.stack([-own, side[k], own * 0.0, noise[k]], axis=1) for k, own in enumerate((f, g))
-        )
-        rows = systems.side(low)
-        top[:, 2:3], rows[:, 2:3] = systems.product(*systems.random())
-        stack = systems.solve(top, rows, rough=1)
-        good = stack.is_solved(0, MARGIN * stack.size[:, -1]) & np.isfinite(stack.x[:, 0]).all(1)
+        signs = random_signs(program.structure)
+        (f, g), (f_noise, g_noise) = conditions(program, z), rounding(program, z)
+        top = np.stack([-f, side[0], f_noise * signs.top], axis=1)
+        low = np.stack([-g, side[1], g_noise * signs.low], axis=1)
+        stack = systems.solve(top, systems.side(low), rough=1, proof=False)
+        good = stack.is_solved(0, MARGIN * stack.size[:, 2])
+        good &= np.isfinite(stack.x[:, 0]).all(axis=1)
         if not good.all():
-            for v in (stack.x, stack.u, low):
-                v[:, [0, -1]] = np.where(good[:, None, None], v[:, [0, -1]], 0.0)
-        return cls(systems, stack, low, {name: k for k, name in enumerate(names)}, good)
+            kept = good[:, None, None] | (np.arange(3) == cls.dot)[:, None]
+            stack, low = stack._replace(both=np.where(kept, stack.both, 0.0)), low * kept
+        last = stack.last[:, cls.dot : cls.dot + 1]
+        both = np.concatenate([stack.both, last], axis=1)
+        low = np.concatenate([low, 0.0 * low[:, :1]], axis=1)
+        return cls(systems, stack, *_moves(systems, both, low), good)
 
-    def along(
-        self,
-        systems: Systems,
-        side: tuple[np.ndarray, np.ndarray],
-        new: tuple[np.ndarray, np.ndarray],
-    ) -> PathMotions:
-        """The motion along `new` instead of `side`, by systems nearby, and a random one of theirs.
-
-        Where neither differs it is this one.
-        """
+    def along(self, systems: Systems, side: Sides, new: Sides) -> Along:
+        """The motion along `new` instead of `side`, by systems nearby."""
+        start, batch = self.stack.both[:, self.dot : self.dot + 1], len(self.good)
         same = self.systems.is_same(systems)
-        for one, other in zip(side, new, strict=True):
-            same &= (one == other).all(axis=1)
+        if new is not side:
+            same &= np.all([(a == b).all(axis=1) for a, b in zip(side, new, strict=True)], axis=0)
         if same.all():
-            return self
-        near = np.ones_like(self.good) if systems is self.systems else systems.is_near
-        names = ["dot", "random"]
-        top, low = (np.stack([v, v * 0.0], axis=1) for v in new)
-        rows = systems.side(low)
-        top[:, 1:], rows[:, 1:] = systems.product(*systems.random())
-        first = self.columns["dot"]
-        start = Motions(*(v[:, first : first + len(names)] for v in self.stack))
-        stack = systems.solve(top, rows, start=(start, near))
-        for mine, theirs in zip(stack, start, strict=True):  # not once more because of the others
-            mine[same] = theirs[same]
-        return PathMotions(
-            systems, stack, low, {name: k for k, name in enumerate(names)}, self.good
-        )
+            solved = self.stack.is_solved(self.dot)
+            return Along(systems, start, self.stack.length[:, self.dot], self.first, solved)
+        near = np.ones(batch, dtype=bool) if systems is self.systems else systems.is_near
+        low, begin = new[1][:, None], Start(start, near, self.stack.quick[:, self.dot])
+        stack = systems.solve(new[0][:, None], systems.side(low), start=begin, proof=False)
+        # not once more because of the others
+        both = np.where(same[:, None, None], start, stack.both)
+        length = np.where(same, self.stack.length[:, self.dot], stack.length[:, 0])
+        solved = np.where(same, self.stack.is_solved(self.dot), stack.is_solved(0))
+        return Along(systems, both, length, _point(systems, *_moves(systems, both, low)), solved)
 
     @cached_property
-    def _duals(self) -> np.ndarray:
-        return self.systems.dual(self.stack.u)
+    def first(self) -> Point:
+        """That along the direction."""
+        return self.point(self.dot)
 
-    @cached_property
-    def _slacks(self) -> np.ndarray:
-        program = self.systems.program
-        return self.g - products(program.structure.A, program.data.A, self.stack.x)
-
-    def point(self, name: str) -> Point:
+    def point(self, k: int) -> Point:
         """One of them as (x, y, s)."""
-        k = self.columns[name]
-        return Point(self.stack.x[:, k], self._duals[:, k], self._slacks[:, k])
+        own = slice(k, k + 1)
+        return _point(self.systems, self.x[:, own], self.y[:, own], self.s[:, own])
+
+
+@dataclass(frozen=True, eq=False)
+class Along:
+    """A motion along a direction, and what its systems leave open, worked out when it is asked."""
+
+    systems: Systems
+    both: Stack  # (x, u), (batch, 1, n + m)
+    length: np.ndarray  # its largest entry in the scaled systems, (batch,)
+    dot: Point
+    is_solved: np.ndarray  # bool (batch,)
 
     @property
-    def doubt(self) -> Point:
-        """What rounding does to the motion along the direction: its last correction."""
-        k = slice(self.columns["dot"], self.columns["dot"] + 1)
-        return self._homogeneous(self.stack.last_x[:, k], self.stack.last_u[:, k])
+    def least_sizes(self) -> Sizes:
+        """What no entry of x and of y that is near to 0 beside it exceeds, (batch,) each."""
+        systems, unit = self.systems, np.finfo(float).eps * self.length
+        n, scale = systems.program.structure.n, systems.scale
+        y = np.abs(systems.dual(scale[..., n:] * systems.held[:, None]))[:, 0]
+        return Sizes(unit * scale[:, 0, :n].max(axis=1), unit * y.max(axis=1, initial=0.0))
 
-    @property
-    def least(self) -> Point:
-        """What is near to 0 beside the motion along the direction; no slack."""
-        k = slice(self.columns["dot"], self.columns["dot"] + 1)
-        x, y = self.systems.least(self.stack.x[:, k], self.stack.u[:, k])
-        return Point(x[:, 0], y[:, 0], y[:, 0] * 0.0)
-
-    @property
-    def random(self) -> Point:
-        """The random motion."""
-        return self._homogeneous(*self.systems.random())
-
-    @property
-    def null(self) -> Point:
-        """The random motion's part that the systems do not see, 0 where they are regular."""
-        k = slice(self.columns["random"], self.columns["random"] + 1)
-        x, u = self.systems.random()
-        unseen = ~self.systems.factors.regular[:, None, None]
-        rest_x = np.where(unseen, x - self.stack.x[:, k], 0.0)
-        return self._homogeneous(rest_x, np.where(unseen, u - self.stack.u[:, k], 0.0))
-
-    def _homogeneous(self, x: np.ndarray, u: np.ndarray) -> Point:
-        """(x, y, -Ax) of stacks of one."""
-        A, w = self.systems.program.structure.A, self.systems.program.data
-        return Point(x[:, 0], self.systems.dual(u)[:, 0], -product(A, w.A, x[:, 0]))
+    @cached_property
+    def hidden(self) -> Hidden:
+        """What is near to 0 beside it, and what the systems do not see."""
+        systems = self.systems
+        x, y = systems.least_of(self.both)
+        least = Point(x[:, 0], y[:, 0], 0.0 * y[:, 0])
+        random, unseen = (
+            _point(systems, *_moves(systems, both, np.zeros((1, 1, 1))))
+            for both in (systems.random, systems.unseen)
+        )
+        return Hidden(least, random, unseen)
 
 
-def _random_signs(v: np.ndarray, seed: int) -> np.ndarray:
-    """The array with random signs, the same in each sample."""
-    return v * np.random.default_rng(seed).choice([-1.0, 1.0], v.shape[1])
+def _moves(systems: Systems, both: Stack, low: Stack) -> tuple[Stack, Stack, Stack]:
+    """(x, y / t, t s) of stacks (x, u) of right-hand sides (f, g), g = `low`."""
+    program, t = systems.program, systems.pairs.weights[:, None]
+    x, u = both[..., : program.structure.n], both[..., program.structure.n :]
+    s = low - products(program.structure.A, program.data.A, x)
+    return x, systems.turned_back(u), s * t
+
+
+def _point(systems: Systems, x: Stack, y: Stack, s: Stack) -> Point:
+    """Stacks of one, of y / t and t s, as points (x, y, s)."""
+    t = systems.pairs.weights
+    return Point(x[:, 0], t * y[:, 0], s[:, 0] / t)

@@ -16,8 +16,8 @@ noise, and at breakpoints, those of inequalities the t at which v + t v_dot is 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,10 @@ import numpy as np
 from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path.direction import Direction
-from cvxlpgd.derivatives.path.motions import MARGIN, PathMotions
-from cvxlpgd.program import ConeProgram, Data, Point, Structure, norm, outer
+from cvxlpgd.derivatives.path.motions import MARGIN, Along, Hidden, PathMotions, Sizes
+from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.kkt import Systems
 from cvxlpgd.program.pairs import Pairs, is_diagonal, weights
-from cvxlpgd.program.pattern import pick_columns
 from cvxlpgd.program.threads import one_thread_each
 
 ENTRIES = 2_000_000  # of a system: one with more is not factored
@@ -51,23 +50,45 @@ class Velocity:
     earlier: Point  # `dot` and `at` as they were before that step
     before: Point
     doubt: Point  # what rounding of the system's terms does to `dot`
-    least: Point  # what is near to 0 beside `dot`
-    random: Point  # a random motion, and its part that the system does not see
-    null: Point  # (0 where it sees everything)
     consistent: np.ndarray  # whether the system is solved, bool (batch,)
     settled: np.ndarray  # whether the step is solved and changed no active row, bool (batch,)
     weights: np.ndarray  # the rows' units, (batch, m)
     noise: np.ndarray  # of y - s in these units, (batch, m): what is smaller is not known
+    least_sizes: Sizes  # what no entry of least's x and y exceeds, (batch,)
+    sees: np.ndarray  # where the system is known to see every motion, bool (batch,)
+    source: Along | Hidden  # of what is worked out only where it is asked for
+
+    @property
+    def hidden(self) -> Hidden:
+        """What is near to 0 beside `dot`, and what the system does not see."""
+        return self.source if isinstance(self.source, Hidden) else self.source.hidden
 
     def take(self, index: np.ndarray) -> Velocity:
         """The velocities of some samples, in order."""
         if len(index) == len(self.settled):
             return self
+        return _each(lambda v: v[index], self)
 
-        def own(v: Any) -> Any:
-            return v.pick(index) if isinstance(v, Point) else v[index]
+    def put(self, index: np.ndarray, part: Velocity) -> Velocity:
+        """These, with others at some samples."""
+        return _each(lambda whole, v: put(whole, index, v), self, part)
 
-        return replace(self, **{name: own(v) for name, v in vars(self).items()})
+
+def _each(change: Callable[..., np.ndarray], *velocities: Velocity) -> Velocity:
+    """A velocity whose arrays are changed ones of others."""
+
+    def own(*values: Any) -> Any:
+        if isinstance(values[0], Point):
+            fields = zip(*(v.items() for v in values), strict=True)
+            return Point(*(change(*(array for _, array in field)) for field in fields))
+        return change(*values)
+
+    first = velocities[0]
+    names = (name for name in vars(first) if name not in ("source", "least_sizes"))
+    arrays = {name: own(*(getattr(v, name) for v in velocities)) for name in names}
+    hidden = (own(*of) for of in zip(*(v.hidden for v in velocities), strict=True))
+    least = Sizes(*(change(*of) for of in zip(*(v.least_sizes for v in velocities), strict=True)))
+    return Velocity(**arrays, source=Hidden(*hidden), least_sizes=least)
 
 
 def is_followed(structure: Structure) -> bool:
@@ -102,35 +123,34 @@ def _follow(
     here, systems = Point(z.x, pairs.y, pairs.s), Systems(program, pairs)
     side = direction.sides(program, here)
     motions = PathMotions.of(systems, here, side)
-    step, rounded = motions.point("step"), motions.point("rounded")
-    then = here + step
-    v_step = np.abs(step.y / t) + np.abs(step.s * t)
-    v_rounded = MARGIN * (np.abs(rounded.y / t) + np.abs(rounded.s * t))
+    moved = np.abs(motions.y) + np.abs(motions.s)
+    v_step, v_rounded = moved[:, motions.step], MARGIN * moved[:, motions.rounded]
+    then = here + motions.point(motions.step)
     after, same = _settle(systems, pairs, then, t, shift, v_rounded)
     at = Point(then.x, after.y, after.s)
     final = motions.along(systems.like(after), side, direction.sides(program, at))
-    dot = final.point("dot")
+    settled = motions.good & same
     velocity = Velocity(
-        dot=dot,
+        dot=final.dot,
         at=at,
-        earlier=dot if final is motions else motions.point("dot"),
+        earlier=motions.first,
         before=here,
-        doubt=motions.doubt,
-        least=final.least,
-        random=final.random,
-        null=final.null,
-        consistent=final.stack.is_solved(final.columns["dot"]),
-        settled=motions.good & same,
+        doubt=motions.point(motions.doubt),
+        consistent=final.is_solved,
+        settled=settled,
         weights=t,
         noise=v_step + v_rounded,
+        least_sizes=final.least_sizes,
+        sees=final.systems.factors.regular,
+        source=final,
     )
-    size = norm(here.y / t) + norm(here.s * t)
-    going = np.flatnonzero(motions.good & (~same | (norm(v_step) > LARGE * size)))
+    size = _largest(here.y / t) + _largest(here.s * t)
+    going = np.flatnonzero(motions.good & (~same | (_largest(v_step) > LARGE * size)))
     if rounds == 1 or not len(going):
         return velocity
     sides = None if shift is None else shift[going]
     further = program.take(going), then.pick(going), direction.take(going), t[going]
-    return put(velocity, going, _follow(*further, sides, rounds - 1))
+    return velocity.put(going, _follow(*further, sides, rounds - 1))
 
 
 def _settle(
@@ -138,26 +158,16 @@ def _settle(
     v_rounded: np.ndarray,
 ) -> tuple[Pairs, np.ndarray]:  # fmt: skip
     """The pairs after a Newton step to `then`, and where no active row changed, bool (batch,)."""
-    structure, side = systems.program.structure, np.zeros_like(t) if shift is None else shift
-    unsure = structure.inequalities & (np.abs(then.y / t - then.s * t) <= v_rounded)
-    kept = np.where(unsure & (side == 0), np.where(systems.held, 1.0, -1.0), side)
-    after = Pairs.of(structure, then, t, kept)  # weakly active rows stay where they are
+    structure = systems.program.structure
+    unknown = np.abs(then.y / t - then.s * t) <= v_rounded
+    unsure = structure.inequalities & unknown
+    if unsure.any():  # weakly active rows stay where they are
+        side = np.zeros_like(t) if shift is None else shift
+        shift = np.where(unsure & (side == 0), np.where(systems.held, 1.0, -1.0), side)
+    after = Pairs.of(structure, then, t, shift)
     flipped = np.isfinite(after.compliance) != systems.held
     flipped |= (after.compliance == 0) != (pairs.compliance == 0)
-    flipped &= np.abs(after.y / t - after.s * t) > v_rounded
-    return after, ~flipped.any(axis=1)
-
-
-def pull_back(velocity: Point, at: Point, structure: Structure, entries: Data) -> Data:
-    """w_bar of a velocity at a point, at these entries of the data, each (batch, entries)."""
-    P, A = structure.P, structure.A
-    across = outer(velocity.x, at.x, P, entries.P) + outer(at.x, velocity.x, P, entries.P)
-    return Data(
-        P=across / 2,
-        q=pick_columns(velocity.x, entries.q),
-        A=outer(velocity.y, at.x, A, entries.A) + outer(at.y, velocity.x, A, entries.A),
-        b=-pick_columns(velocity.y, entries.b),
-    )
+    return after, ~(flipped & ~unknown).any(axis=1)
 
 
 def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
@@ -168,7 +178,7 @@ def weakly_active(velocity: Velocity, structure: Structure) -> np.ndarray:
     """
     t, noise = velocity.weights, velocity.noise
     y, s = velocity.at.y / t, velocity.at.s * t
-    size = np.maximum(norm(y), norm(s))[:, None]
+    size = np.maximum(_largest(y), _largest(s))[:, None]
     most = np.where(size > 0, MOST * size, np.inf)
     shift = np.minimum(NUDGE * np.maximum(noise, TINY), most)
     weak = np.where(structure.inequalities & (np.abs(y - s) <= shift), shift, 0.0)
@@ -210,6 +220,11 @@ def breakpoints(velocity: Velocity, structure: Structure) -> np.ndarray:
         nearest = CURVED * cone.reach(*parts).min(axis=1, initial=np.inf)  # to both sides
         out = np.minimum(out, nearest[:, None])
     return out
+
+
+def _largest(v: np.ndarray) -> np.ndarray:
+    """The largest absolute value along the last axis, 0 where that is empty."""
+    return np.asarray(np.abs(v).max(axis=-1, initial=0.0))
 
 
 def _curved(

@@ -32,8 +32,10 @@ def retry_smaller(
     `times` is how often. What fails to the end keeps its first message.
     """
     value, info = difference(np.arange(len(tau)), np.array(tau))
-    messages = list(info.messages)
     failed = np.flatnonzero(~info.ok)
+    if not len(failed):
+        return value, info
+    messages = list(info.messages)
     for k in range(1, times + 1):
         if not len(failed):
             break

@@ -18,7 +18,7 @@ import numpy as np
 from cvxlpgd.program.elimination import Elimination
 from cvxlpgd.program.factors.condensed import Condensed
 from cvxlpgd.program.factors.divided import Divided
-from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure
 
 __all__ = ["Factors", "Mixed", "factor", "numbers"]
@@ -40,19 +40,23 @@ class Factors(Protocol):
     scale_u: np.ndarray
     regular: np.ndarray
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) for stacks (batch, columns, n) and (batch, columns, m)."""
+    def apply(self, right: Stack) -> Stack:
+        """(x, u) for stacks (batch, columns, n + m) of (f, g)."""
 
 
-def factor(K: Matrices) -> Factors:
-    """The way that fits each sample, whatever the others are."""
+def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Factors:
+    """The way that fits each sample, whatever the others are.
+
+    `same` are factors of the same matrices with other active rows, and which of their samples.
+    """
     structure = K.program.structure
-    if not (structure.polyhedral and structure.P.size):
+    if not _is_condensed(structure):
         return _general(K)
-    elimination = Elimination.of(structure)
-    if max(len(elimination.kept), len(elimination.rows) // 2) > CONDENSED:
-        return _general(K)
-    condensed = Condensed(K, elimination)
+    inverses = None
+    if same is not None:
+        one = same[0].one if isinstance(same[0], Mixed) else same[0]
+        inverses = one.inverses.take(same[1]) if isinstance(one, Condensed) else None
+    condensed = Condensed(K, Elimination.of(structure), inverses)
     rest = np.flatnonzero(~condensed.ok)
     if not len(rest):
         return condensed
@@ -65,6 +69,14 @@ def _general(K: Matrices) -> Factors:
     return Divided(K, full=_is_full(K.program.structure))
 
 
+def _is_condensed(structure: Structure) -> bool:
+    """Whether H⁻¹ can be a full matrix."""
+    if not (structure.polyhedral and structure.P.size):
+        return False
+    elimination = Elimination.of(structure)
+    return max(len(elimination.kept), len(elimination.rows) // 2) <= CONDENSED
+
+
 def _is_full(structure: Structure) -> bool:
     """Whether H is a full matrix."""
     n, m = structure.n, structure.m
@@ -75,8 +87,8 @@ def _is_full(structure: Structure) -> bool:
 def numbers(structure: Structure) -> int:
     """About how many numbers a sample's factors hold."""
     n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
-    condensed = structure.polyhedral and structure.P.size
-    return n * (n + m) if condensed or _is_full(structure) else FILL * (n + m + entries)
+    whole = _is_condensed(structure) or _is_full(structure)
+    return n * (n + m) if whole else FILL * (n + m + entries)
 
 
 class Mixed:
@@ -89,8 +101,8 @@ class Mixed:
         self.regular = one.regular.copy()
         self.regular[index] = other.regular
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def apply(self, right: Stack) -> Stack:
         """(x, u)."""
-        x, u = self.one.apply(f, g)
-        x[self.index], u[self.index] = self.other.apply(f[self.index], g[self.index])
-        return x, u
+        both = self.one.apply(right)
+        both[self.index] = self.other.apply(right[self.index])
+        return both

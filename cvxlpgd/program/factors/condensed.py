@@ -2,117 +2,179 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from scipy.linalg import blas, lapack
+from scipy.linalg import lapack
 
 from cvxlpgd.program.elimination import Elimination
-from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.matrices import Matrices, Stack
+from cvxlpgd.program.structure import Structure, latest_per_structure
 
-PIVOT = 1e-10  # of a row's own size: a row with a smaller pivot may be the others' combination
+PIVOT = 1e-5  # roots of pivots of unit rows: where one is smaller, rows may be dependent
+KEPT = 2_000_000  # numbers that are kept from call to call at most
 
 
 class Condensed:
-    """What equations define eliminated, and a core of the other columns and rows.
+    """What equations define eliminated, and a core of the other columns and each sample's rows.
 
-        H = P_CC - P_CF T - T'P_FC + T'P_FF T,   T = D⁻¹A_RC,   D = A_RF, diagonal
         H x_C + G'u = h = f_C - P_CF x0 - T'(f_F - P_FF x0),   x0 = D⁻¹g_R
+        (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x_C = H⁻¹(h - G'y),    a the active rows
 
-    `ok`, bool (batch,), is False where the core is not safe.
+    `ok`, bool (batch,), is False where H is not safely definite, or active rows are dependent. The
+    `inverses` may be known from systems with other active rows.
     """
 
-    def __init__(self, K: Matrices, elimination: Elimination) -> None:
+    def __init__(
+        self, K: Matrices, elimination: Elimination, inverses: Inverses | None = None
+    ) -> None:
         structure, w, e = K.program.structure, K.program.data, elimination
-        self.e, self.t, parts = e, K.pairs.weights, e.parts
+        self.e, self.n, self.t = e, structure.n, K.pairs.weights
         batch = len(self.t)
-        H, G = parts["P_CC"].full(w.P), parts["A_C"].full(w.A)
-        self.scale_x, self.scale_u = np.ones((batch, structure.n)), np.ones((batch, structure.m))
+        inverses = _inverses(structure, e, w.P, w.A) if inverses is None else inverses
+        self.inverses = inverses
+        self.scale_x, self.scale_u = np.empty((batch, self.n)), np.empty((batch, structure.m))
+        self.scale_x[:, e.kept], self.scale_x[:, e.defined] = inverses.scale, inverses.defined_scale
+        self.scale_u[:, e.rows] = inverses.height / self.t[:, e.rows]
+        self.scale_u[:, e.defining] = inverses.defining_height / self.t[:, e.defining]
+        self.active = K.held if len(e.rows) == structure.m else K.held[:, e.rows]
+        ends = np.cumsum(self.active.sum(axis=1)).tolist()
+        self.spans = [slice(*span) for span in zip([0, *ends], ends, strict=False)]
+        self.factors, self.ok = self._factor()
+        self.regular = self.ok
+
+    def _factor(self) -> tuple[list[np.ndarray | None], np.ndarray]:
+        """Each sample's Cholesky factor of (G H⁻¹G')_aa, and which are safe."""
+        definite, V, places = (
+            self.inverses.definite.tolist(),
+            self.inverses.V,
+            np.nonzero(self.active)[1],
+        )
+        ok = np.zeros(len(self.spans), dtype=bool)
+        factors: list[np.ndarray | None] = [None] * len(ok)
+        for i, span in enumerate(self.spans):
+            k = i % len(V)
+            if span.stop == span.start or not definite[k]:
+                ok[i] = definite[k]
+                continue
+            own = V[k][places[span]]
+            factor, fault = lapack.dpotrf(
+                (own @ own.T).T, lower=True, clean=False, overwrite_a=True
+            )
+            if not fault and factor.diagonal().min() > PIVOT:
+                factors[i], ok[i] = factor, True
+        return factors, ok
+
+    def apply(self, right: Stack) -> Stack:
+        """(x, u) for stacks of (f, g); u and g are of rows times t."""
+        e, inverses, t = self.e, self.inverses, self.t[:, None]
+        f, g, out = right[..., : self.n], right[..., self.n :] / t, np.empty(right.shape)
+        x, u = out[..., : self.n], out[..., self.n :]
         if len(e.defined):
-            self.D, self.T = w.A[:, e.pivots], parts["A_R"].full(w.A)
-            self.T = self.T / self.D[:, :, None]
-            self.P_FC, self.P_FF = parts["P_FC"].full(w.P), parts["P_FF"].full(w.P)
-            cross = self.T.swapaxes(1, 2) @ self.P_FC
-            H = H - cross - cross.swapaxes(1, 2) + self.T.swapaxes(1, 2) @ self.P_FF @ self.T
-            curvature = np.abs(np.diagonal(self.P_FF, axis1=1, axis2=2))
-            scale = 1 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
-            self.scale_x[:, e.defined] = scale
-            height = self.t[:, e.defining] * np.abs(self.D) * scale
-            self.scale_u[:, e.defining] = 1 / height
-        active = [np.flatnonzero(row) for row in K.held[:, e.rows]]
-        self.core = _Core(H, G, active)
-        self.regular = self.ok = self.core.ok
-        self.scale_x[:, e.kept] = self.core.scale
-        self.scale_u[:, e.rows] = self.core.height / self.t[:, e.rows]
+            D, T, P_FC, P_FF = inverses.D[:, None], inverses.T, inverses.P_FC, inverses.P_FF
+            x0, f_F = g[..., e.defining] / D, f[..., e.defined]
+            h = f[..., e.kept] - x0 @ P_FC - (f_F - x0 @ P_FF) @ T
+            x_C, y = self._solve(h, g[..., e.rows])
+            x_F = x0 - x_C @ T.swapaxes(1, 2)
+            x[..., e.kept], x[..., e.defined], u[..., e.rows] = x_C, x_F, y
+            u[..., e.defining] = (f_F - x_C @ P_FC.swapaxes(1, 2) - x_F @ P_FF) / D
+        else:
+            x[:], u[:] = self._solve(f, g)
+        u /= t
+        return out
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) for stacks (batch, columns, n or m); u and g are of rows times t."""
-        e, t = self.e, self.t[:, None]
-        g = g / t
-        if not len(e.defined):
-            x, y = self.core.apply(f, g)
-            return x, y / t
-        x, u = np.empty_like(f), np.empty_like(g)
-        D, T, P_FC = self.D[:, None], self.T, self.P_FC
-        x0, f_F = g[:, :, e.defining] / D, f[:, :, e.defined]
-        h = f[:, :, e.kept] - x0 @ P_FC - (f_F - x0 @ self.P_FF) @ T
-        x_C, u[:, :, e.rows] = self.core.apply(h, g[:, :, e.rows])
-        x_F = x0 - x_C @ T.swapaxes(1, 2)
-        x[:, :, e.kept], x[:, :, e.defined] = x_C, x_F
-        u[:, :, e.defining] = (f_F - x_C @ P_FC.swapaxes(1, 2) - x_F @ self.P_FF) / D
-        return x, u / t
+    def _solve(self, h: Stack, g: Stack) -> tuple[Stack, Stack]:
+        """(x_C, y); y is 0 on rows that are not active."""
+        L, V, height = self.inverses.L, self.inverses.V, self.inverses.height[:, None]
+        half = h @ L.swapaxes(1, 2)
+        rest = (half @ V.swapaxes(1, 2) - g * height).swapaxes(1, 2)[
+            self.active
+        ]  # one after the other
+        for span, factor in zip(self.spans, self.factors, strict=True):
+            rest[span] = 0.0 if factor is None else lapack.dpotrs(factor, rest[span], lower=True)[0]
+        y = np.zeros((len(g), g.shape[2], g.shape[1]))
+        y[self.active] = rest
+        y = y.swapaxes(1, 2)
+        return (half - y @ V) @ L, y * height
 
 
-class _Core:
-    """[H G_a'; G_a 0] (x, y) = (h, g) for each sample's active rows a.
+class Inverses(NamedTuple):
+    """What follows from matrices alone, `count` of them: 1 if the samples share them.
 
-        (G H⁻¹G')_aa y_a = G_a H⁻¹h - g_a,    x = H⁻¹(h - G'y)
-
-    H⁻¹ and G H⁻¹G' are of all rows, whether samples share them or not: a sample's bits are
-    the same either way. `ok`, bool (batch,), is False where H is not safely definite, or active
-    rows are dependent; `height` (batch or 1, rows) and `scale` (batch or 1, columns) are units.
+    H = P_CC - P_CF T - T'P_FC + T'P_FF T,    T = D⁻¹A_RC,    D = A_RF, diagonal
+    H⁻¹ = L'L,    V = G L' of rows of unit length
     """
 
-    def __init__(self, H: np.ndarray, G: np.ndarray, active: list[np.ndarray]) -> None:
-        count, batch, n = max(len(H), len(G)), len(active), H.shape[1]
-        self.G, self.active, self.ok = G, active, np.zeros(batch, dtype=bool)
-        self.W, self.factors = np.zeros((count, n, n)), [np.zeros((0, 0))] * batch
-        self.scale, self.height = np.ones((count, n)), np.ones((count, G.shape[1]))
-        for k in range(count):
-            S = self._invert(k, H[k % len(H)], G[k % len(G)])
-            if S is None:
-                continue
-            for i in range(batch) if count == 1 else (k,):
-                rows, fault = active[i], 0
-                part = S[rows[:, None], rows]
-                if len(rows):
-                    part, fault = lapack.dpotrf(part)
-                self.ok[i] = not fault and not (part.diagonal() ** 2 < PIVOT).any()
-                self.factors[i] = part
+    definite: np.ndarray  # bool (count,): where H is safely definite
+    L: np.ndarray  # (count, n, n)
+    V: np.ndarray  # (count, rows, n)
+    scale: np.ndarray  # units of the kept columns
+    height: np.ndarray  # of the rows
+    D: np.ndarray
+    T: np.ndarray
+    P_FC: np.ndarray
+    P_FF: np.ndarray
+    defined_scale: np.ndarray  # units of the defined columns
+    defining_height: np.ndarray  # and of their rows
 
-    def _invert(self, k: int, H: np.ndarray, G: np.ndarray) -> np.ndarray | None:
-        """Put the k-th W = H⁻¹ in its place; G W G' of unit diagonal, its upper half."""
-        diagonal = H.diagonal()
-        if not (diagonal > 0).all():
-            return None
-        scale = 1 / np.sqrt(diagonal)
-        L, fault = lapack.dpotrf(scale[:, None] * H * scale, lower=True)
-        if fault or (L.diagonal() ** 2 < PIVOT).any():
-            return None
-        inverse = np.tril(lapack.dpotri(L, lower=True)[0])
-        self.W[k] = scale[:, None] * (inverse + np.tril(inverse, -1).T) * scale
-        V = lapack.dtrtrs(L, (G * scale).T, lower=True)[0] if len(G) else np.zeros((len(H), 0))
-        S = blas.dsyrk(1.0, V, trans=True) if len(G) else np.zeros((0, 0))
-        own = S.diagonal()
-        height = 1 / np.sqrt(np.where(own > 0, own, 1.0))
-        self.scale[k], self.height[k] = scale, height
-        return height[:, None] * S * height
+    def take(self, samples: np.ndarray) -> Inverses:
+        """Those of some samples."""
+        return Inverses(*(v if len(v) == 1 else v[samples] for v in self))
 
-    def apply(self, h: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, y) for stacks; y is 0 on other rows."""
-        x = h @ self.W
-        right = (x @ self.G.swapaxes(1, 2) - g) * self.height[:, None]
-        y = np.zeros_like(right)
-        for i, (rows, factor) in enumerate(zip(self.active, self.factors, strict=True)):
-            if len(rows) and self.ok[i]:
-                y[i][:, rows] = lapack.dpotrs(factor, right[i][:, rows].T)[0].T
-        y *= self.height[:, None]
-        return x - (y @ self.G) @ self.W, y
+
+def _inverses(structure: Structure, e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
+    """The inverses of these values; the last shared ones are kept, unless they are large."""
+    numbers = structure.n * (structure.n + structure.m)
+    if len(P) > 1 or len(A) > 1 or numbers > KEPT:
+        return _invert(e, P, A)
+    return _latest_inverses(structure, (P.copy(), A.copy()))
+
+
+@latest_per_structure(lambda one, other: all(map(np.array_equal, one, other)))
+def _latest_inverses(structure: Structure, values: tuple[np.ndarray, np.ndarray]) -> Inverses:
+    """The inverses of values (P, A) that a batch shares."""
+    return _invert(Elimination.of(structure), *values)
+
+
+def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
+    """The inverses of values (1 or count, entries)."""
+    parts = e.parts
+    H, G = parts["P_CC"].full(P), parts["A_C"].full(A)
+    D, T = A[:, e.pivots], parts["A_R"].full(A)
+    P_FC, P_FF = parts["P_FC"].full(P), parts["P_FF"].full(P)
+    if len(e.defined):
+        T = T / D[:, :, None]
+        cross = T.swapaxes(1, 2) @ P_FC
+        H = H - cross - cross.swapaxes(1, 2) + T.swapaxes(1, 2) @ P_FF @ T
+    curvature = np.abs(np.diagonal(P_FF, axis1=1, axis2=2))
+    defined_scale = 1 / np.sqrt(np.where(curvature > 0, curvature, 1.0))
+    count, n, rows = max(len(H), len(G)), H.shape[1], G.shape[1]
+    definite, scale, height = (
+        np.zeros(count, dtype=bool),
+        np.ones((count, n)),
+        np.ones((count, rows)),
+    )
+    L, V = np.zeros((count, n, n)), np.zeros((count, rows, n))
+    for k in range(count):
+        root = _inverse_root(H[k % len(H)])
+        if root is None:
+            continue
+        definite[k], (scale[k], L[k]) = True, root
+        np.matmul(G[k % len(G)], L[k].T, out=V[k])
+        own = np.sqrt(np.einsum("ij,ij->i", V[k], V[k]))
+        height[k] = 1 / np.where(own > 0, own, 1.0)
+        V[k] *= height[k][:, None]
+    defining_height = 1 / (np.abs(D) * defined_scale)
+    return Inverses(definite, L, V, scale, height, D, T, P_FC, P_FF, defined_scale, defining_height)
+
+
+def _inverse_root(H: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """(units, L) with H⁻¹ = L'L, None where H is not safely definite."""
+    diagonal = H.diagonal()
+    if not (diagonal > 0).all():
+        return None
+    scale = 1 / np.sqrt(diagonal)
+    root, fault = lapack.dpotrf((H * (scale[:, None] * scale)).T, lower=True, overwrite_a=True)
+    if fault or not root.diagonal().min() > PIVOT:
+        return None
+    return scale, lapack.dtrtri(root, lower=True, overwrite_c=True)[0] * scale

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +24,8 @@ from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sp
 from cvxlpgd.program.threads import share_out
 
 WORTH = 2e7  # multiplications from which a second thread pays
-SAFE = 1e-6  # a square core is regular if none of its scaled pivots is smaller
+SAFE = 1e-6  # a core is regular if none of its scaled pivots is smaller
+STEP = 8  # sizes of full cores are multiples of it
 ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
 
@@ -35,34 +38,52 @@ class Core(Protocol):
     faulty: np.ndarray
     regular: np.ndarray
 
-    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
-        """Write x and u of its samples, columns and rows into stacks, for those of f and g."""
+    def put(self, right: np.ndarray, out: np.ndarray) -> None:
+        """Write (x, u) of its samples, columns and rows into a stack, for those of (f, g).
+
+        The stack has a column more than (x, u), which may be overwritten.
+        """
 
 
-class Places(NamedTuple):
-    """Samples, and the columns (samples, k) and rows (samples, l) of their cores."""
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Samples, and the columns (samples, k) and rows (samples, l) of their cores.
+
+    Each sample's are filled up to multiples of `STEP` by places that stand for nothing, so that
+    more samples have cores of one size: the columns n and the rows m.
+    """
 
     samples: np.ndarray
     cols: np.ndarray
     rows: np.ndarray
+    shape: tuple[int, int]  # (m, n)
+
+    @cached_property
+    def real(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which columns and rows stand for something, bool (samples, k) and (samples, l)."""
+        m, n = self.shape
+        return self.cols < n, self.rows < m
 
     def take(self, index: np.ndarray) -> Places:
         """The places of some of the samples."""
-        return Places(*(v[index] for v in self))
+        return Places(self.samples[index], self.cols[index], self.rows[index], self.shape)
 
-    def pick(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The parts (samples, columns of the stack, k or l) of stacks."""
-        parts = []
-        for v, at in ((f, self.cols), (g, self.rows)):
-            own = v if len(self.samples) == len(v) else v[self.samples]
-            whole = at.shape[1] == v.shape[2]
-            parts.append(own if whole else np.take_along_axis(own, at[:, None], axis=2))
-        return parts[0], parts[1]
+    def pick(self, right: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The parts (samples, columns of the stack, k + l) of a stack, times scales."""
+        own = right if len(self.samples) == len(right) else right[self.samples]
+        places = np.minimum(self._both, right.shape[2] - 1)
+        return np.take_along_axis(own, places[:, None], axis=2) * scale[:, None]
 
-    def put(self, v: np.ndarray, at: np.ndarray, values: np.ndarray) -> None:
-        """Write values of these columns, or rows, into a stack."""
-        columns = np.arange(v.shape[1])[:, None]
-        v[self.samples[:, None, None], columns, at[:, None]] = values
+    def put(self, out: np.ndarray, values: np.ndarray) -> None:
+        """Write values of these columns and rows into a stack with a column more."""
+        columns = np.arange(out.shape[1])[:, None]
+        out[self.samples[:, None, None], columns, self._both[:, None]] = values
+
+    @cached_property
+    def _both(self) -> np.ndarray:
+        """The places in a stack of (x, u); what stands for nothing comes after all."""
+        return np.concatenate([np.where(self.real[0], self.cols, sum(self.shape)),
+                               self.rows + self.shape[1]], axis=1)  # fmt: skip
 
 
 class Dense:
@@ -70,23 +91,22 @@ class Dense:
 
     def __init__(self, places: Places, M: np.ndarray) -> None:
         self.places, self.samples, k = places, places.samples, places.cols.shape[1]
-        self.scale, diagonal = scales_of(M), np.arange(M.shape[1])
-        self.scale_x, self.scale_u = self.scale[:, :k].ravel(), self.scale[:, k:].ravel()
-        M *= self.scale[:, :, None] * self.scale[:, None]
+        scale, diagonal = scales_of(M), np.arange(M.shape[1])
+        cols, rows = places.real
+        self.scale_x, self.scale_u = scale[:, :k][cols], scale[:, k:][rows]
+        M *= scale[:, :, None] * scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
+        self.scale = np.where(np.concatenate([cols, rows], axis=1), scale, 0.0)
         self.factors = _lu_factors(M)
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
-        self.regular = np.zeros(len(M), dtype=bool)
+        self.regular = _pivots(self.factors) > SAFE
 
-    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+    def put(self, right: np.ndarray, out: np.ndarray) -> None:
         """Solve by LU factors."""
-        right = np.concatenate(self.places.pick(f, g), axis=2) * self.scale[:, None]
-        for part, (matrix, order, _) in zip(right, self.factors, strict=True):
+        own = self.places.pick(right, self.scale)
+        for part, (matrix, order, _) in zip(own, self.factors, strict=True):
             part[:] = lapack.dgetrs(matrix, order, part.T)[0].T
-        right *= self.scale[:, None]
-        k = self.places.cols.shape[1]
-        self.places.put(x, self.places.cols, right[:, :, :k])
-        self.places.put(u, self.places.rows, right[:, :, k:])
+        self.places.put(out, own * self.scale[:, None])
 
 
 class Square:
@@ -97,25 +117,25 @@ class Square:
 
     def __init__(self, places: Places, G: np.ndarray) -> None:
         self.places, self.samples = places, places.samples
-        self.rows, self.cols = pair_scales_of(G)
-        self.scale_x, self.scale_u = self.cols.ravel(), self.rows.ravel()
-        G = G * self.rows[:, :, None] * self.cols[:, None]
-        self.factors = _lu_factors(G)
-        pivots = np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in self.factors])
-        self.regular = pivots > SAFE
+        rows, cols = pair_scales_of(G)
+        real_cols, real_rows = places.real
+        self.scale_x, self.scale_u = cols[real_cols], rows[real_rows]
+        self.factors = _lu_factors(G * rows[:, :, None] * cols[:, None])
+        self.scale = np.concatenate(
+            [np.where(real_cols, cols, 0.0), np.where(real_rows, rows, 0.0)], axis=1
+        )
+        self.regular = _pivots(self.factors) > SAFE
         self.faulty = ~self.regular
 
-    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+    def put(self, right: np.ndarray, out: np.ndarray) -> None:
         """Solve both parts by the factors of G'."""
-        top, low = self.places.pick(f, g)
-        top, low = top * self.cols[:, None], low * self.rows[:, None]
-        for i, (matrix, order, _) in enumerate(self.factors):
-            top[i], low[i] = (
-                lapack.dgetrs(matrix, order, low[i].T, trans=1)[0].T,
-                lapack.dgetrs(matrix, order, top[i].T)[0].T,
+        own, k = self.places.pick(right, self.scale), self.places.cols.shape[1]
+        for part, (matrix, order, _) in zip(own, self.factors, strict=True):
+            part[:, :k], part[:, k:] = (
+                lapack.dgetrs(matrix, order, part[:, k:].T, trans=1)[0].T,
+                lapack.dgetrs(matrix, order, part[:, :k].T)[0].T,
             )
-        self.places.put(x, self.places.cols, top * self.cols[:, None])
-        self.places.put(u, self.places.rows, low * self.rows[:, None])
+        self.places.put(out, own * self.scale[:, None])
 
 
 class Entries(NamedTuple):
@@ -132,7 +152,7 @@ class Sparse:
 
     `cols` and `rows` are each sample's. The entries of H and G count samples within `samples`, rows
     and columns within the core. `rigid`, bool, are all rows of all samples; `linear` says whether H
-    is 0 whatever the values are.
+    is 0 whatever the values are; `n` is how many columns the program has.
     """
 
     def __init__(
@@ -144,8 +164,9 @@ class Sparse:
         G: Entries,
         rigid: np.ndarray,
         linear: bool,
+        n: int,
     ) -> None:
-        self.samples, self.cols, self.rows = samples, cols, rows
+        self.samples, self.cols, self.rows, self.n = samples, cols, rows, n
         k, size = np.array([len(v) for v in cols]), np.array([len(v) for v in rows])
         self.ends = np.cumsum(k + size)
         self.starts = self.ends - k - size
@@ -193,8 +214,14 @@ class Sparse:
         if np.abs(factors.U.diagonal()).min(initial=1.0) > SAFE:
             self.factors[i], self.regular[i] = factors, True
 
-    def put(self, f: np.ndarray, g: np.ndarray, x: np.ndarray, u: np.ndarray) -> None:
+    def put(self, right: np.ndarray, out: np.ndarray) -> None:
         """Solve by sparse LU factors."""
+        f, g, x, u = (
+            right[..., : self.n],
+            right[..., self.n :],
+            out[..., : self.n],
+            out[..., self.n :],
+        )
         for i, (sample, factors) in enumerate(zip(self.samples, self.factors, strict=True)):
             if factors is None:
                 continue
@@ -235,3 +262,8 @@ def _lu_factors(M: np.ndarray) -> list[Any]:
         for i in range(len(M)):
             factor(i)
     return factors
+
+
+def _pivots(factors: list[Any]) -> np.ndarray:
+    """The smallest pivots of LU factors, (samples,)."""
+    return np.array([np.abs(matrix.diagonal()).min() for matrix, *_ in factors])

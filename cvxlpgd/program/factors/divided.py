@@ -6,7 +6,7 @@ import numpy as np
 
 from cvxlpgd.program.factors.division import Division, Remainder
 from cvxlpgd.program.factors.entries import Layout, entries
-from cvxlpgd.program.matrices import Matrices
+from cvxlpgd.program.matrices import Matrices, Stack
 
 
 class Divided:
@@ -69,9 +69,13 @@ class Divided:
                 continue
             columns = np.where(run.columns >= 0, run.columns, 0)  # entries of -1 are 0 in `part`
             places = columns[:, :, None] * n + columns[:, None]
+            if len(H) < batch:
+                H = np.repeat(H, batch, axis=0)
+            if run.apart:  # no two cones share an entry
+                H.reshape(batch, -1)[:, places.ravel()] += squares.reshape(batch, -1)
+                continue
             flat = (np.arange(batch)[:, None] * n * n + places.ravel()).ravel()
-            added = np.bincount(flat, squares.ravel(), minlength=batch * n * n)
-            H = H + added.reshape(batch, n, n)
+            H += np.bincount(flat, squares.ravel(), minlength=batch * n * n).reshape(H.shape)
         return H
 
     def _curved_columns(self) -> np.ndarray:
@@ -79,7 +83,8 @@ class Divided:
         structure, P = self.K.program.structure, self.K.program.data.P
         shape = len(self.curved), structure.n
         if self.H is not None:
-            return np.broadcast_to(self.H.any(axis=1), shape)
+            own = np.diagonal(self.H, axis1=1, axis2=2)  # H is semidefinite
+            return np.broadcast_to(own != 0, shape)
         curved = np.zeros((len(P), structure.n), dtype=bool)
         sample, entry = np.nonzero(P)
         curved[sample, structure.P.cols[entry]] = True
@@ -110,7 +115,7 @@ class Divided:
         self.scale_x[sample, column] = height[sample, row] / pivots[sample, row]
         others = division.left | division.owners
         largest = by_col(values * np.where(others, self.scale_u, 0.0)[:, layout.rows])
-        if self.H is not None:
+        if self.H is not None and division.fixed.any():
             free = np.where(division.fixed, 0.0, self.scale_x)
             curved = (np.abs(self.H) * free[:, :, None]).max(axis=1)
             own_curvature = np.sqrt(np.abs(np.diagonal(self.H, axis1=1, axis2=2)))
@@ -121,10 +126,13 @@ class Divided:
         entry = division.bound_entry[sample, row]
         self.scale_u[sample, row] = 1 / (values[sample, entry] * scale[sample, layout.cols[entry]])
 
-    def apply(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(x, u) for stacks."""
-        K, curved = self.K, self.curved[:, None]
-        x, u = np.zeros_like(f), np.zeros_like(g)
+    def apply(self, right: Stack) -> Stack:
+        """(x, u) for stacks of (f, g)."""
+        K, curved, n = self.K, self.curved[:, None], self.scale_x.shape[1]
+        f, g = right[..., :n], right[..., n:]
+        whole = np.zeros((*right.shape[:2], right.shape[2] + 1))
+        out = whole[..., :-1]
+        x, u = out[..., :n], out[..., n:]
         top = f + K.back(np.where(curved, g, 0.0)) if self.bent else f
         low, bounds, owners = g, self.division.bounds, self.division.owners
         if bounds.any():
@@ -136,21 +144,22 @@ class Divided:
             owned, owner, owned_column, own_pivot = self._pivots(owners, self.division.owner_entry)
             u[owned, :, owner] = top[owned, :, owned_column] / own_pivot[:, None]
             top = top - K.back(u)
+        reduced = np.concatenate([top, low], axis=2)
         for core in self.cores:
-            core.put(top, low, x, u)
+            core.put(reduced, whole)
         Gx = K.across(x)
         if owners.any():
             rest = g[owned, :, owner] - Gx[owned, :, owner]
             x[owned, :, owned_column] += rest / own_pivot[:, None]
             Gx = K.across(x)
         if self.bent:
-            u = np.where(curved, Gx - g, u)
+            np.copyto(u, Gx - g, where=curved)
         if bounds.any():
             rest = f - K.back(u)
             rest = rest if self.linear else rest - K.curvature(x)
             u[sample, :, row] = rest[sample, :, column] / pivot[:, None]
         x[self.faulty] = np.nan
-        return x, u
+        return out
 
     def _pivots(self, rows: np.ndarray, entry_of: np.ndarray) -> tuple[np.ndarray, ...]:
         """Samples, rows, columns and pivots of these rows, bool (batch, m)."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxlpgd.program.factors.cores import Core, Dense, Entries, Places, Sparse, Square
+from cvxlpgd.program.factors.cores import STEP, Core, Dense, Entries, Places, Sparse, Square
 from cvxlpgd.program.factors.entries import Layout
 from cvxlpgd.program.pattern import Pattern
 
@@ -123,19 +123,25 @@ class Remainder(NamedTuple):
         sparse = np.flatnonzero(~full & (sizes.sum(axis=1) > 0))
         if len(sparse):
             yield self._sparse(sparse)
-        _, group = np.unique(sizes, axis=0, return_inverse=True)
-        group = np.where(full & (sizes.sum(axis=1) > 0), group.reshape(-1), -1)
-        for number in np.unique(group[group >= 0]):
-            samples = np.flatnonzero(group == number)
-            places = Places(samples, _at(kept[samples]), _at(left[samples]))
-            if self.linear and places.cols.shape == places.rows.shape:
-                square = Square(places, self._across(places))
-                if square.regular.all():
-                    yield square
+        whole = np.array([kept.shape[1], left.shape[1]])
+        square = self.linear & (sizes[:, 0] == sizes[:, 1])
+        exact = (sizes == whole) & ~square[:, None]
+        sizes = np.where(exact, whole, -(-sizes // STEP) * STEP)
+        together = 2 * (sizes[:, 0] * (whole.sum() + STEP) + sizes[:, 1]) + square
+        together = np.where(full & (sizes.sum(axis=1) > 0), together, 0)
+        for group in np.unique(together[together > 0]):
+            samples = np.flatnonzero(together == group)
+            k, size = sizes[samples[0]].tolist()
+            at = _at(kept[samples], k), _at(left[samples], size)
+            places = Places(samples, *at, (left.shape[1], kept.shape[1]))
+            if square[samples[0]]:
+                exact = Square(places, self._across(places))
+                if exact.regular.all():
+                    yield exact
                     continue
-                singular = np.flatnonzero(square.faulty)
+                singular = np.flatnonzero(exact.faulty)
                 if len(singular) < len(samples):
-                    good = places.take(np.flatnonzero(square.regular))
+                    good = places.take(np.flatnonzero(exact.regular))
                     yield Square(good, self._across(good))
                 places = places.take(singular)
             yield Dense(places, self._whole(places))
@@ -155,19 +161,28 @@ class Remainder(NamedTuple):
         G = np.zeros((len(places.samples), places.rows.shape[1], places.cols.shape[1]))
         inside = self._inside(places.samples)
         G[inside.sample, inside.row, inside.col] = inside.value
+        cols, rows = (~real for real in places.real)
+        filled = cols.any(axis=1)
+        if filled.any():  # what stands for nothing: a part of the identity
+            diagonal = np.arange(G.shape[1])
+            G[:, diagonal, diagonal] += (cols & rows).astype(float)
         return G
 
     def _whole(self, places: Places) -> np.ndarray:
         """The samples' cores as full matrices."""
         (count, k), size = places.cols.shape, places.rows.shape[1]
         M = np.zeros((count, k + size, k + size))
+        cols, rows = places.real
         if self.H is not None:
             H = self.H if len(self.H) == 1 else self.H[places.samples]
-            M[:, :k, :k] = H if k == H.shape[1] else _block(H, places.cols)
+            whole = k == H.shape[1] and cols.all()
+            M[:, :k, :k] = H if whole else _block(H, places.cols, cols)
         sample, row, col, values = self._inside(places.samples)
         M[sample, k + row, col] = M[sample, col, k + row] = values
-        diagonal = k + np.arange(size)
-        M[:, diagonal, diagonal] = -self.rigid[places.samples[:, None], places.rows].astype(float)
+        diagonal = np.arange(k + size)
+        own = places.rows if rows.all() else np.where(rows, places.rows, 0)
+        rigid = self.rigid[places.samples[:, None], own] | ~rows
+        M[:, diagonal, diagonal] += np.concatenate([~cols, rigid * -1.0], axis=1)
         return M
 
     def _sparse(self, samples: np.ndarray) -> Sparse:
@@ -182,16 +197,23 @@ class Remainder(NamedTuple):
         H = Entries(sample, row, col, values[sample, entry])
         cols, rows = ([np.flatnonzero(own) for own in mask] for mask in (kept, left))
         rigid = self.rigid[samples][left]
-        return Sparse(samples, cols, rows, H, self._inside(samples), rigid, self.linear)
+        n = kept.shape[1]
+        return Sparse(samples, cols, rows, H, self._inside(samples), rigid, self.linear, n)
 
 
-def _at(mask: np.ndarray) -> np.ndarray:
-    """Where each sample's mask (samples, size) holds, equally often: (samples, times)."""
-    return np.nonzero(mask)[1].reshape(len(mask), -1)
+def _at(mask: np.ndarray, times: int) -> np.ndarray:
+    """Where each sample's mask (samples, size) holds, filled up by `size`: (samples, times)."""
+    at = np.full((len(mask), times), mask.shape[1])
+    sample, place = np.nonzero(mask)
+    at[sample, (np.cumsum(mask, axis=1) - 1)[sample, place]] = place
+    return at
 
 
-def _block(M: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """These rows and columns (samples, size) of each sample's M (samples or 1, n, n)."""
+def _block(M: np.ndarray, places: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """These rows and columns (samples, size) of each sample's M (samples or 1, n, n), where they
+    are real, 0 elsewhere.
+    """
     first = np.arange(len(places))[:, None] * (len(M) > 1)
+    places = np.where(real, places, 0)
     flat = ((first * M.shape[1] + places) * M.shape[2])[:, :, None] + places[:, None]
-    return np.take(M, flat)
+    return np.where(real[:, :, None] & real[:, None], np.take(M, flat), 0.0)

@@ -28,6 +28,7 @@ class Run(NamedTuple):
     inside: np.ndarray
     columns: np.ndarray
     at: tuple[np.ndarray, np.ndarray]
+    apart: bool = True  # whether each column is in one cone only, and each cone has equally many
 
     @classmethod
     def of(cls, structure: Structure, cone: Any, first: int, count: int) -> Run:
@@ -52,7 +53,8 @@ class Run(NamedTuple):
         inside = np.flatnonzero(every >= 0)
         at = first + inside // max(1, width), every[inside]
         shape = (count, height, width)
-        return cls(rows, True, entries, shape, row * width + order, inside, columns, at)
+        apart = len(inside) == len(every) and len(np.unique(columns)) == columns.size
+        return cls(rows, True, entries, shape, row * width + order, inside, columns, at, apart)
 
 
 class Layout(NamedTuple):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Point, Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Solution
 from cvxlpgd.solvers.protocol import FINEST, Solver, WithEnds
 from cvxlpgd.solvers.run.arrays import point_in, point_like, program_in
 from cvxlpgd.solvers.run.guard import is_failure
-from cvxlpgd.solvers.run.solve import judge, solve
+from cvxlpgd.solvers.run.solve import judge
 
 
 def follow_ends(
@@ -17,24 +19,15 @@ def follow_ends(
     solution: Solution,
     direction: Point,
     taus: np.ndarray,
-    perturbed: ConeProgram,
-) -> Solution:
-    """The solutions of `perturbed`: the programs along a direction at each of `taus` (ends, batch),
-    one end after the other.
+    perturbed: Callable[[], ConeProgram],
+) -> Solution | None:
+    """The solutions of `perturbed`, the programs along a direction at each of `taus` (ends, batch),
+    one end after the other, where the solver can follow them from the `solution` of `program`.
 
-    What the solver follows from the `solution` of `program` counts where its residuals are at
-    rounding. Everything else is solved, starting from the solution.
+    What has residuals at rounding is solved, everything else is not; None where nothing is.
     """
-    both = np.tile(np.arange(taus.shape[1]), len(taus))
     followed = _follow(solver, program, solution, direction, taus)
-    if followed is None:
-        return solve(solver, perturbed, start=solution.take(both))
-    followed = judge(followed, perturbed, solver.accuracy, most=FINEST)
-    left = np.flatnonzero(followed.status != Status.SOLVED)
-    if not len(left):
-        return followed
-    solved = solve(solver, perturbed.take(left), start=solution.take(both[left]))
-    return followed.replace_samples(left, solved, np.ones(len(left), dtype=bool))
+    return followed and judge(followed, perturbed(), solver.accuracy, most=FINEST)
 
 
 def _follow(
