@@ -41,7 +41,7 @@ class Single:
     """A parameter's entries in one matrix, each in one place."""
 
     name: str  # of the field, P or A
-    entries: np.ndarray
+    entries: np.ndarray  # not sorted
     factors: np.ndarray  # > 0: what an entry of the field's cotangent is multiplied by, its size
 
     def sample(self, most: int) -> Single:
@@ -173,25 +173,31 @@ class ParameterMap:
             self._entries[key] = Data(**reached)
         return self._entries[key]
 
-    def single(self, parameter: int) -> Single | None:
+    def single(self, parameter: int, mirror: np.ndarray) -> Single | None:
         """How a parameter reaches one of the matrices, if it reaches nothing else, and each of its
-        entries one entry at most.
+        entries one entry at most, or one of P and the one across its diagonal, `mirror` (entries,).
         """
         if parameter not in self._singles:
-            self._singles[parameter] = self._single(parameter)
+            self._singles[parameter] = self._single(parameter, mirror)
         return self._singles[parameter]
 
-    def _single(self, parameter: int) -> Single | None:
+    def _single(self, parameter: int, mirror: np.ndarray) -> Single | None:
         name = self.fields(parameter)
         parts = [k for k, (i, _) in enumerate(self.sources) if i == parameter]
         if name not in ("P", "A") or len(parts) != 1 or self.sources[parts[0]][1]:
             return None
         block, (k,) = self.blocks[name], parts
-        matrix = sp.csc_array(block.matrix[:, self.starts[k] : self.starts[k + 1]])
-        if (np.diff(matrix.indptr) > 1).any():
+        matrix = sp.coo_array(block.matrix[:, self.starts[k] : self.starts[k + 1]])
+        entries, columns, factors = block.varying[matrix.row], matrix.col, matrix.data
+        if name == "P":  # the cotangent of P is symmetric: both entries are one, as often
+            entries = np.minimum(entries, mirror[entries])
+        order = np.lexsort((entries, columns))
+        entries, columns, factors = entries[order], columns[order], factors[order]
+        first = np.append(True, np.diff(columns) > 0)[: len(columns)]
+        if (~first & (np.append(-1, entries[:-1]) != entries)[: len(columns)]).any():
             return None
-        order = np.argsort(matrix.indices)
-        return Single(name, block.varying[matrix.indices[order]], np.abs(matrix.data[order]))
+        sums = np.abs(np.add.reduceat(factors, np.flatnonzero(first))) if len(first) else factors
+        return Single(name, entries[first][sums > 0], sums[sums > 0])
 
     @cached_property
     def _singles(self) -> dict[int, Single | None]:

@@ -7,7 +7,8 @@ motions that a system does not see do to these, they do to it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path.velocity import Velocity
 from cvxlpgd.program import Point, norm
+from cvxlpgd.program.motion import Motion
 
 Values = Any  # Data or Point
 Factor = np.ndarray | float  # (samples, 1)
@@ -23,8 +25,15 @@ Factor = np.ndarray | float  # (samples, 1)
 class Meaning(NamedTuple):
     """What is made of velocities: gradients at some entries of the data, or tangents."""
 
+    kind: type  # of the values
     of: Callable[..., Values]  # (velocity, at, samples, times=1.0) -> values, so often
     linear: Callable[[Point, Point, np.ndarray], Values]  # without what no velocity is in
+    motion: Callable[..., Motion] | None  # as `of`: what values are the pull-backs of
+
+    @property
+    def names(self) -> list[str]:
+        """The fields of the values."""
+        return [field.name for field in fields(self.kind)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +57,7 @@ class Limit:
     half of the sum of their sizes, 0 where there is one piece only.
     """
 
-    value: Values  # w_bar at the entries, or z_dot
+    evaluate: Callable[[], Values]
     exists: np.ndarray  # bool (batch,)
     settled: np.ndarray  # bool (batch,)
     split: tuple[Values, Values] | None  # None where all samples have one piece
@@ -56,6 +65,12 @@ class Limit:
     pieces: tuple[Piece, ...]
     meaning: Meaning
     unit: np.ndarray  # (batch, 1): what the direction was divided by before it was followed
+    motion: Motion | None = None  # what the value is the pull-back of, where it is one motion's
+
+    @cached_property
+    def value(self) -> Values:
+        """w_bar at the entries, or z_dot."""
+        return self.evaluate()
 
     def info(self, tau: float) -> Info:
         """The report of a derivative that returns it."""
@@ -76,7 +91,7 @@ class Limit:
         The first is the change by the last Newton step and by rounding, the second what is near
         to 0 and rounding alone.
         """
-        names = [name for name, _ in self.value.items()]
+        names = self.meaning.names
         total, floor = ({k: np.zeros((len(self.exists), 1)) for k in names} for _ in range(2))
         for piece in self.pieces:
             v = piece.velocity
@@ -89,13 +104,13 @@ class Limit:
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
                     out[name][piece.samples, 0] += share * largest
-        return type(self.value)(**total), type(self.value)(**floor)
+        return self.meaning.kind(**total), self.meaning.kind(**floor)
 
     def changes(self, samples: np.ndarray) -> list[Values]:
         """What the last Newton step, and what rounding, do to some samples' value; the sizes of the
         terms that add up to it; and what is near to 0 beside what it is solved with.
         """
-        of, linear = self.meaning
+        of, linear = self.meaning.of, self.meaning.linear
         parts: list[Callable[[Velocity, np.ndarray], Values]] = [
             lambda v, where: of(v.dot, v.at, where) - of(v.earlier, v.before, where),
             lambda v, where: linear(v.doubt, v.at, where),

@@ -17,6 +17,7 @@ from cvxlpgd.derivatives.path import velocity
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
 
 
@@ -62,6 +63,14 @@ class Exact(Derivative, Bound):
         """The data's cotangent at these entries."""
         gradient = limit.vjp(program, solution.point, point_bar, entries)
         return gradient.value, gradient.info(np.nan)
+
+    def pull(
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
+    ) -> tuple[Data | Motion, Info]:
+        """The data's cotangent, or the motion that it is the pull-back of."""
+        gradient = limit.vjp(program, solution.point, point_bar, entries)
+        value = gradient.value if gradient.motion is None else gradient.motion
+        return value, gradient.info(np.nan)
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The point's tangent."""

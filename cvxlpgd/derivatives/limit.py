@@ -9,6 +9,7 @@ warning says both.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,9 +18,9 @@ from cvxlpgd.derivatives.evidence import Factor, Limit, Meaning, Piece, Values, 
 from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
-from cvxlpgd.derivatives.path.pull_back import pull_back
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
+from cvxlpgd.program.motion import Motion
 
 NUMBERS = 30_000_000  # of factors that are held at once
 ROUNDED, EPSILON = 1e3, np.finfo(float).eps  # pieces that differ by rounding are one
@@ -40,15 +41,17 @@ def vjp(program: ConeProgram, z: Point, point_bar: Point, entries: Data, rho: fl
     bar = Point(*(v / unit for _, v in point_bar.items()))
     z_bar, structure = perturb.without_slack(program, bar), program.structure
 
+    def motion(velocity: Point, at: Point, samples: np.ndarray, times: Factor = 1.0) -> Motion:
+        s_bar = bar.s if len(samples) == len(bar.s) else bar.s[samples]
+        return perturb.motion_of(velocity, at, s_bar, times)
+
     def of(velocity: Point, at: Point, samples: np.ndarray, times: Factor = 1.0) -> Data:
-        w_bar = pull_back(velocity * times, at, structure, entries)
-        s_bar = times * (bar.s if len(samples) == len(bar.s) else bar.s[samples])
-        return perturb.with_slack(w_bar, program, s_bar, at.x, entries)
+        return motion(velocity, at, samples, times).pull_back(structure, entries)
 
     def linear(velocity: Point, at: Point, samples: np.ndarray) -> Data:
-        return pull_back(velocity, at, structure, entries)
+        return Motion.of(velocity, at).pull_back(structure, entries)
 
-    return _limit(program, z, AlongCotangent(z_bar), Meaning(of, linear), unit)
+    return _limit(program, z, AlongCotangent(z_bar), Meaning(Data, of, linear, motion), unit)
 
 
 def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
@@ -66,7 +69,7 @@ def jvp(program: ConeProgram, z: Point, w_dot: Data, rho: float = 0.0) -> Limit:
     def of(velocity: Point, at: Point, samples: np.ndarray, times: Factor = 1.0) -> Point:
         return velocity * times
 
-    return _limit(program, z, AlongData(dot), Meaning(of, of), unit)
+    return _limit(program, z, AlongData(dot), Meaning(Point, of, of, None), unit)
 
 
 def _limit(
@@ -92,9 +95,14 @@ def _limit(
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("exists", "settled", "breakpoints")
     )
-    value = _join([part.value for part in parts])
     pieces = tuple(piece for part in parts for piece in part.pieces)
-    return Limit(value, exists, settled, split, far, pieces, meaning, unit)
+    motions = [part.motion for part in parts]
+    motion = None if any(own is None for own in motions) else _join(motions)
+
+    def evaluate() -> Values:
+        return _join([part.value for part in parts])
+
+    return Limit(evaluate, exists, settled, split, far, pieces, meaning, unit, motion)
 
 
 def _of_samples(
@@ -116,8 +124,10 @@ def _of_samples(
     share[kinked] = 0.0
     pieces = [Piece(velocity, samples, share)]
     if not len(kinked):
-        value, far = meaning.of(velocity.dot, velocity.at, samples, unit), _over(reach, unit)
-        return Limit(value, exists, settled, None, far, tuple(pieces), meaning, unit)
+        far, arguments = _over(reach, unit), (velocity.dot, velocity.at, samples, unit)
+        evaluate = partial(meaning.of, *arguments)
+        motion = meaning.motion and meaning.motion(*arguments)
+        return Limit(evaluate, exists, settled, None, far, tuple(pieces), meaning, unit, motion)
     value = meaning.of(velocity.dot, velocity.at, samples)
     part, start, along = program.take(kinked), z.pick(kinked), direction.take(kinked)
     sides = [path.follow(part, start, along, sign * weak[kinked]) for sign in (1.0, -1.0)]
@@ -135,7 +145,7 @@ def _of_samples(
     nothing, far = value * 0.0, _over(reach, unit)
     value = put(value, kinked, mean) * unit
     split = put(nothing, kinked, both[0]) * unit, put(nothing, kinked, both[1]) * unit
-    return Limit(value, exists, settled, split, far, tuple(pieces), meaning, unit)
+    return Limit(lambda: value, exists, settled, split, far, tuple(pieces), meaning, unit)
 
 
 def _split(

@@ -20,11 +20,11 @@ from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.ends import bend, between, is_silent
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.integers import refuse_rows, with_multipliers
-from cvxlpgd.derivatives.path.pull_back import pull_back
 from cvxlpgd.derivatives.protocol import Bound, Derivative
 from cvxlpgd.derivatives.tau import settings, sizes
 from cvxlpgd.derivatives.tau.retries import or_nearby, retry_larger, retry_smaller
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
+from cvxlpgd.program.motion import Motion
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.choose.choice import as_solver
 from cvxlpgd.solvers.protocol import Solver, require
@@ -132,32 +132,47 @@ class Resolves(Bound):
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
     ) -> tuple[Data, Info]:
         """The data's cotangent: the limit where tau is automatic, differences elsewhere."""
+        w_bar, info = self.pull(program, solution, point_bar, entries)
+        if isinstance(w_bar, Motion):
+            w_bar = w_bar.pull_back(self.structure, entries)
+        return w_bar, info
+
+    def pull(
+        self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
+    ) -> tuple[Data | Motion, Info]:
+        """The data's cotangent, or a motion that it is the pull-back of."""
         far, near = settings.split_cotangent(self.tau, self.structure, point_bar, entries)
         if near is None:
             assert far is not None
             return self.differences(program, solution, far, entries)
         gradient = limit.vjp(program, solution.point, near, entries, self.lpgd.rho)
         if far is not None:
-            w_bar, info = self.differences(program, solution, far, entries)
-            return w_bar + gradient.value, gradient.beside(info)
+            motion, info = self.differences(program, solution, far, entries)
+            value = motion.pull_back(self.structure, entries) + gradient.value
+            return value, gradient.beside(info)
+        if gradient.motion is not None and gradient.exists.all():
+            return gradient.motion, gradient.info(0.0)
 
         def nearby(lost: np.ndarray) -> tuple[Data, Info]:
             part = program.take(lost), solution.take(lost), point_bar.take(lost)
-            return self.differences(*part, entries)
+            motion, info = self.differences(*part, entries)
+            return motion.pull_back(self.structure, entries), info
 
         return or_nearby(gradient, nearby)
 
     def differences(
         self, program: ConeProgram, solution: Solution, point_bar: Point, entries: Data
-    ) -> tuple[Data, Info]:
-        """[g(hi) - g(lo)] / (tau (hi - lo)),  g(t) = ∇L(z(t tau)); tau grows where it is noise."""
+    ) -> tuple[Motion, Info]:
+        """[g(hi) - g(lo)] / (tau (hi - lo)), g(t) = ∇L(z(t tau)), as a motion that it is the
+        pull-back of; tau grows where that is noise.
+        """
         hi, lo = ENDS[self.lpgd.side]
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
         is_near = not (settings.is_automatic(self.tau) and settings.is_linear(self.structure))
 
-        def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Data, Info]:
+        def difference(samples: np.ndarray, tau: np.ndarray) -> tuple[Motion, Info]:
             base, start, bar, s_bar = program, solution, z_bar, point_bar.s
             if len(samples) < len(s_bar):
                 base, start = program.take(samples), solution.take(samples)
@@ -172,12 +187,12 @@ class Resolves(Bound):
             apart, middle = between(z_hi, z_lo)
             over = xp.asarray(1.0 / (tau * width))[:, None]
             # yx' at hi less that at lo is apart.y middle.x' + middle.y apart.x'
-            motion = Point(apart.x * over, apart.y * over, apart.s)
-            w_bar = pull_back(motion, middle, base.structure, entries)
+            moved = Point(apart.x * over, apart.y * over, apart.s)
+            motion = perturb.motion_of(moved, middle, s_bar)
             bent = bend(apart, middle, z, accuracy, points.residual) * (info.side == "average")
             unresolved = is_silent(base, z_hi, z_lo, entries, accuracy) & info.ok
             info = replace(info, unresolved=unresolved, bend=bent)
-            return perturb.with_slack(w_bar, base, s_bar, middle.x, entries), info
+            return motion, info
 
         return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
 

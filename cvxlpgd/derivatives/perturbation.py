@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -17,6 +18,7 @@ from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
 from cvxlpgd.derivatives.info import host
 from cvxlpgd.derivatives.resolves import Perturbed, follow_path, serves
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, transposed_product
+from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.ends import follow_ends
 from cvxlpgd.solvers.run.solve import solve
@@ -28,13 +30,11 @@ def without_slack(program: ConeProgram, z_bar: Point) -> Point:
     return replace(z_bar, x=folded, s=z_bar.s * 0.0)
 
 
-def with_slack(data_bar: Data, program: ConeProgram, s_bar: Array, x: Array, entries: Data) -> Data:
-    """The data's cotangent with the slack's, (batch, m): b_bar + s_bar, A_bar - s_bar x'."""
-    if not bool((s_bar != 0).any()):
-        return data_bar
-    A = program.structure.A
-    outer = s_bar[:, A.rows[entries.A]] * x[:, A.cols[entries.A]]
-    return replace(data_bar, A=data_bar.A - outer, b=data_bar.b + s_bar[:, entries.b])
+def motion_of(dot: Point, at: Point, s_bar: Array, times: Any = 1.0) -> Motion:
+    """The motion `times` dot, (batch, 1), whose pull-back has the slack's cotangent in it, of
+    `times` s_bar: b_bar + s_bar, A_bar - s_bar x'.
+    """
+    return Motion(times * dot.x, times * (dot.y - s_bar), at.x, at.y)
 
 
 def along_tangent(program: ConeProgram, w_dot: Data, t: Array) -> ConeProgram:

@@ -43,7 +43,8 @@ def differentiate(
 
     `flat` are all parameters' values (batch or 1, size).
     """
-    singles = {k: single for k in shared if (single := parameters.single(k)) is not None}
+    mirror = structure.P.mirror
+    singles = {k: single for k in shared if (single := parameters.single(k, mirror)) is not None}
     if not singles:
         return None
     batch, needed = len(motion.x), [k in singles for k in range(len(flat))]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.program.data import Data, Point, outer
+from cvxlpgd.program.data import Data, Point
 from cvxlpgd.program.pattern import Array, Pattern, pick_columns
 from cvxlpgd.program.structure import Structure
 from cvxlpgd.program.threads import one_thread_each
@@ -47,12 +47,11 @@ class Motion:
 
     def pull_back(self, structure: Structure, entries: Data) -> Data:
         """w_bar at these entries of the data, each (batch, entries)."""
-        x, y, x_dot, y_dot, P, A = *self._fields, structure.P, structure.A
-        across = outer(x_dot, x, P, entries.P) + outer(x, x_dot, P, entries.P)
+        x, y, x_dot, y_dot = self._fields
         return Data(
-            P=across / 2,
+            P=_crossed((x / 2, x_dot / 2), (x_dot, x), structure.P, entries.P),
             q=pick_columns(x_dot, entries.q),
-            A=outer(y_dot, x, A, entries.A) + outer(y, x_dot, A, entries.A),
+            A=_crossed((y, y_dot), (x_dot, x), structure.A, entries.A),
             b=-pick_columns(y_dot, entries.b),
         )
 
@@ -70,6 +69,37 @@ class Motion:
     @property
     def _fields(self) -> tuple[Array, ...]:
         return self.x, self.y, self.x_dot, self.y_dot
+
+
+def _crossed(
+    left: tuple[Array, Array],
+    right: tuple[Array, Array],
+    pattern: Pattern,
+    entries: np.ndarray,
+) -> Array:
+    """The entries of left_0 right_0' + left_1 right_1', (batch, entries)."""
+    rows, cols = pattern.rows[entries], pattern.cols[entries]
+    pairs = list(zip(left, right, strict=True))
+    if not isinstance(left[0], np.ndarray):
+        one, other = (pick_columns(a, rows) * pick_columns(b, cols) for a, b in pairs)
+        return one + other
+    height = int(np.searchsorted(cols, cols[0], side="right")) if len(cols) else 0
+    if height > 1 and _is_dense(rows, cols, height):
+        # a dense block, column by column: the product lies in memory as its entries do
+        down = np.stack([pick_columns(v, rows[:height]) for v in left], axis=1)
+        across = np.stack([pick_columns(v, cols[::height]) for v in right], axis=2)
+        return np.asarray(across @ down).reshape(len(down), len(rows))
+    one, other = (pick_columns(a, rows) * pick_columns(b, cols) for a, b in pairs)
+    one += other
+    return one
+
+
+def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
+    """Whether entries are a dense block of this height, column by column."""
+    if len(rows) % height:
+        return False
+    rows, cols = rows.reshape(-1, height), cols.reshape(-1, height)
+    return bool((rows == rows[0]).all() and (cols == cols[:, :1]).all())
 
 
 def _sum_of_products(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:

@@ -14,13 +14,14 @@ import numpy as np
 from cvxlpgd.derivatives.evidence import Limit
 from cvxlpgd.derivatives.info import Info, put
 from cvxlpgd.program import Data, Point
+from cvxlpgd.program.motion import Motion
 
 REPLACED = (
     "ok", "tau", "side", "unresolved", "inaccurate", "bend", "method", "regular", "kink",
 )  # fmt: skip
 REDUCED = 3  # how often tau may be divided by ten
 
-Value = TypeVar("Value", Data, Point)
+Value = TypeVar("Value", Data, Point, Motion)
 Difference = Callable[[np.ndarray, np.ndarray], tuple[Value, Info]]
 
 
@@ -47,7 +48,7 @@ def retry_smaller(
     return value, replace(info, messages=tuple(messages))
 
 
-def retry_larger(difference: Difference[Data], tau: np.ndarray, times: int) -> tuple[Data, Info]:
+def retry_larger(difference: Difference[Value], tau: np.ndarray, times: int) -> tuple[Value, Info]:
     """The difference of `retry_smaller`, where it is noise at 10 tau, 100 tau, ... (`times`)."""
     w_bar, info = retry_smaller(difference, tau)
     whole = info.tau == tau  # a larger one failed for the others
