@@ -126,7 +126,9 @@ PROBLEM = cp.Problem(cp.Minimize(cp.sum_squares(X) - 2 * A @ X), [cp.sum(X) == K
 
 def layer_of(solver: Any, **options: Any) -> CvxpyLayer:
     """The projection of a on {sum(x) = key, x >= -2}; b[0] is the key, forward and backward."""
-    return CvxpyLayer(PROBLEM, [A, KEY], [X], solver, **({"derivative": LPGD(tau=0.01)} | options))
+    return CvxpyLayer(
+        PROBLEM, [A, KEY], [X], solver, **({"derivative": LPGD(tau=0.01, solver=solver)} | options)
+    )
 
 
 def values_of(keys: Sequence[float]) -> list[np.ndarray]:

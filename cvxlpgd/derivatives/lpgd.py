@@ -166,7 +166,7 @@ class Resolves(Bound):
         """[g(hi) - g(lo)] / (tau (hi - lo)), g(t) = ∇L(z(t tau)), as a motion that it is the
         pull-back of; tau grows where that is noise.
         """
-        hi, lo = ENDS[self.lpgd.side]
+        (hi, lo), own = ENDS[self.lpgd.side], self.lpgd.solver
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
@@ -179,7 +179,7 @@ class Resolves(Bound):
                 bar, s_bar = z_bar.take(samples), s_bar[samples]
             z, ends = start.point, [t for t in (hi, lo) if t]
             points = perturb.solve_ends(
-                base, start, bar, tau, ends, self.lpgd.rho, self.solver, is_near
+                base, start, bar, tau, ends, self.lpgd.rho, self.solver, is_near, own is None
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
                 z, points = with_multipliers(base, z, points)

@@ -59,16 +59,18 @@ def solve_ends(
     rho: float,
     solver: Solver,
     near: bool = True,
+    by_path: bool = True,
 ) -> Ends:
     """The points z(end tau), tau (batch,), and what became of the re-solves.
 
     The fields of `z_bar` are (batch, n) and (batch, m), the slack's folded. If the ends are not
-    `near`, solvers begin anew: simplex pivots back from a far basis take longer.
+    `near`, solvers begin anew: simplex pivots back from a far basis take longer. If not `by_path`,
+    the solver is asked for all of them.
     """
     z = solution.point
     t = array_namespace(z.x).asarray(np.concatenate([tau * k for k in ends]), dtype=z.x.dtype)
     perturbed, answer = Perturbed(program.proximal(rho, z.x), z_bar, t), None
-    if isinstance(z.x, np.ndarray) and serves(perturbed.base.structure):
+    if by_path and isinstance(z.x, np.ndarray) and serves(perturbed.base.structure):
         answer = follow_path(perturbed, z)
     elif near and not rho:
         taus = np.stack([tau * k for k in ends])
