@@ -186,7 +186,8 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 
     import highspy
 
-    from cvxlpgd.solvers.highs.setup import highs_model, set_options
+    from cvxlpgd.solvers.highs.model import highs_model
+    from cvxlpgd.solvers.highs.objects import set_options
 
     bounds, b = Bounds.of(program), program.data.b[0]
     settings = HiGHS().settings | {"presolve": "off"}
