@@ -23,7 +23,7 @@ from cvxlpgd.program import ConeProgram
 from cvxlpgd.program.rows import scs_cones, upper_triangle
 from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.translate.bounds import Bounds
-from cvxlpgd.solvers.translate.reduction import Reduction
+from cvxlpgd.solvers.translate.reduction import Reduced, Reduction
 from cvxlpgd.torch import CvxpyLayer
 
 WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
@@ -86,8 +86,7 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
         for i in range(1 if shared else program.batch)
     ]
     vectors = [
-        [reduced[0 if shared else i].vectors(_row(p.data.q, i), _row(p.data.b, i))
-         for i in range(program.batch)]
+        [_vectors(reduced[0 if shared else i], p, i) for i in range(program.batch)]
         for p in (program, *ends)
     ]  # fmt: skip
     active = [slot.state.sense for slot in solution.workspace]
@@ -120,6 +119,12 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
         return _timed(forward, backward, program.batch, parallel=not shared)
 
     return run
+
+
+def _vectors(reduced: Reduced, program: ConeProgram, i: int) -> list[np.ndarray]:
+    """(f, upper, lower) of the i-th sample."""
+    q, b = (_row(v, i)[None] for v in (program.data.q, program.data.b))
+    return [v[0] for v in reduced.vectors(q, b)]
 
 
 def _daqp_linear(program: ConeProgram, ends: list[ConeProgram]) -> Any:
@@ -187,7 +192,8 @@ def _objects(solver: HiGHS, program: ConeProgram) -> Any:
 
     import highspy
 
-    from cvxlpgd.solvers.highs.setup import highs_model, set_options
+    from cvxlpgd.solvers.highs.model import highs_model
+    from cvxlpgd.solvers.highs.objects import set_options
 
     bounds, b = Bounds.of(program), program.data.b[0]
     settings = HiGHS().settings | {"presolve": "off"}

@@ -26,6 +26,7 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Answer, Clarabel, HiGHS, Processes, solve_each
+from cvxlpgd.solvers.run.executor import OnExecutor
 
 
 class PanicException(BaseException):
@@ -125,10 +126,15 @@ PROBLEM = cp.Problem(cp.Minimize(cp.sum_squares(X) - 2 * A @ X), [cp.sum(X) == K
 
 
 def layer_of(solver: Any, **options: Any) -> CvxpyLayer:
-    """The projection of a on {sum(x) = key, x >= -2}; b[0] is the key, forward and backward."""
-    return CvxpyLayer(
-        PROBLEM, [A, KEY], [X], solver, **({"derivative": LPGD(tau=0.01, solver=solver)} | options)
-    )
+    """The projection of a on {sum(x) = key, x >= -2}; b[0] is the key, forward and backward.
+
+    The solver is named for the perturbed programs, so that it is asked for all of them.
+    """
+    executor, resolver = options.get("executor"), solver
+    if executor is not None:
+        resolver = OnExecutor(solver, executor, options.get("time_limit"))
+    derivative = LPGD(tau=0.01, solver=resolver)
+    return CvxpyLayer(PROBLEM, [A, KEY], [X], solver, **({"derivative": derivative} | options))
 
 
 def values_of(keys: Sequence[float]) -> list[np.ndarray]:

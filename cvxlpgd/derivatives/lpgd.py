@@ -61,8 +61,9 @@ class LPGD(Derivative):
     side : "average", "lower" or "upper"
         Average solves two programs, the others one.
     solver : Solver or str, optional
-        Another solver for the perturbed programs. None is asked for quadratic ones of linear rows
-        where following the path leads to their solutions, to rounding.
+        Another solver for the perturbed programs, asked for all of them. Without one, quadratic
+        programs of linear rows follow the path, and linear ones pivot from the basis of their
+        solution; the layer's solver is asked where that does not lead to solutions, to rounding.
     integer_constraints : bool
         Whether an integer program's constraint parameters get gradients, by the multipliers of the
         program with its integers fixed where they are. That is a heuristic: those multipliers know

@@ -72,7 +72,7 @@ def solve_ends(
     perturbed, answer = Perturbed(program.proximal(rho, z.x), z_bar, t), None
     if by_path and isinstance(z.x, np.ndarray) and serves(perturbed.base.structure):
         answer = follow_path(perturbed, z)
-    elif near and not rho:
+    elif by_path and near and not rho:
         taus = np.stack([tau * k for k in ends])
         answer = follow_ends(solver, program, solution, z_bar, taus, perturbed.programs)
     unsolved = np.ones(len(t), dtype=bool) if answer is None else answer.status != Status.SOLVED

@@ -238,9 +238,11 @@ def test_a_solver_of_the_callers_gets_every_option():
     """The constructor's and the call's, the call's on top, in both passes."""
     solver = Recording([])
     given = {"one": 1, "two": 2}
-    layer = layer_of("scalars", solver=solver, solver_args=given, derivative=LPGD(tau=0.1))
+    layer = layer_of(
+        "second_order_cone", solver=solver, solver_args=given, derivative=LPGD(tau=0.1)
+    )
     assert isinstance(layer, CvxpyLayer)
-    outputs = layer(*tensors("scalars", 2, grad=True), solver_args={"two": 3})
+    outputs = layer(*tensors("second_order_cone", 2, grad=True), solver_args={"two": 3})
     loss(outputs).backward()
     assert len(solver.seen) >= 2
     assert all(options == {"one": 1, "two": 3} for options in solver.seen)

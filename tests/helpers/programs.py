@@ -49,3 +49,45 @@ def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
     b = np.zeros(side * side)
     b[0], b[-1] = -1, 1
     return A, b
+
+
+def sparse(q: np.ndarray, A: np.ndarray, b: np.ndarray, equalities: int) -> ConeProgram:
+    """Linear programs of one matrix (m, n), q and b (batch or 1, ...); entries that are 0 are not
+    stored, so that rows of one entry are bounds.
+    """
+    (m, n), none = A.shape, np.zeros(0, dtype=int)
+    pattern = Pattern.of((m, n), *np.nonzero(A))
+    cones = (*[Zero(equalities)] * (equalities > 0), *[NonNeg(m - equalities)] * (m > equalities))
+    nothing = Pattern.of((n, n), [], [])
+    structure = Structure(
+        nothing, pattern, cones, none, none, Data(none, none, none, none), np.ones(n)
+    )
+    return ConeProgram(structure, Data(np.zeros((1, 0)), q, A[pattern.rows, pattern.cols][None], b))
+
+
+def random_linear(seed: int, batch: int) -> ConeProgram:
+    """Feasible linear programs of small data, half of them integers, with many ties.
+
+    Columns have bounds from below, from above, both or none, of the same value at times; equality
+    rows are redundant at times.
+    """
+    random = np.random.default_rng(seed)
+    n, equalities, rows = (int(random.integers(*ends)) for ends in ((2, 12), (0, 4), (1, 8)))
+    whole = random.random() < 0.5
+
+    def numbers(*shape: int) -> np.ndarray:
+        if whole:
+            return random.integers(-2, 3, shape).astype(float)
+        return random.standard_normal(shape) * (random.random(shape) < 0.7)
+
+    inside, A = numbers(batch, n), numbers(equalities + rows, n)
+    if equalities > 1 and seed % 3 == 0:
+        A[1] = A[0]
+    room = [np.zeros((batch, equalities)), np.abs(numbers(batch, rows))]
+    kinds = random.integers(0, 4, n)
+    for sign, chosen in ((-1.0, kinds % 2 == 1), (1.0, kinds >= 2)):
+        A = np.concatenate([A, sign * random.choice([0.5, 1.0, 2.0], (n, 1)) * np.eye(n)])
+        A = A[np.concatenate([np.ones(len(A) - n, dtype=bool), chosen])]
+        room.append(np.abs(numbers(batch, int(chosen.sum()))))
+    b = inside @ A.T + np.concatenate(room, axis=1)
+    return sparse(numbers(batch, n), A, b if seed % 2 else b[:1], equalities)

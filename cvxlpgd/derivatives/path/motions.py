@@ -14,6 +14,7 @@ import numpy as np
 from cvxlpgd.program import Point, products
 from cvxlpgd.program.kkt import Motions, Start, Systems
 from cvxlpgd.program.matrices import Stack, conditions, random_signs, rounding
+from cvxlpgd.program.threads import one_thread_each
 
 MARGIN = 10.0  # times the rounding that random signs show
 
@@ -120,14 +121,18 @@ class Along:
 
     @cached_property
     def hidden(self) -> Hidden:
-        """What is near to 0 beside it, and what the systems do not see."""
+        """What is near to 0 beside it, and what the systems do not see.
+
+        It is asked for after the path was followed: bits depend on BLAS' threads here too.
+        """
         systems = self.systems
-        x, y = systems.least_of(self.both)
-        least = Point(x[:, 0], y[:, 0], 0.0 * y[:, 0])
-        random, unseen = (
-            _point(systems, *_moves(systems, both, np.zeros((1, 1, 1))))
-            for both in (systems.random, systems.unseen)
-        )
+        with one_thread_each(), np.errstate(all="ignore"):
+            x, y = systems.least_of(self.both)
+            least = Point(x[:, 0], y[:, 0], 0.0 * y[:, 0])
+            random, unseen = (
+                _point(systems, *_moves(systems, both, np.zeros((1, 1, 1))))
+                for both in (systems.random, systems.unseen)
+            )
         return Hidden(least, random, unseen)
 
 

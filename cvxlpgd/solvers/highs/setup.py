@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Status, Structure
+from cvxlpgd.solvers.highs.model import highs_model, limits
+from cvxlpgd.solvers.highs.objects import set_options, silent_class
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start
 from cvxlpgd.solvers.translate.bounds import Bounds
@@ -17,53 +16,7 @@ from cvxlpgd.solvers.translate.bounds import Bounds
 PRIMAL_SIMPLEX = 4
 REGULARIZED = 1e-7
 _VALUES = ("objective_function_value", "mip_dual_bound")
-_COUNTS = ("simplex_iteration_count", "qp_iteration_count")
-
-
-def highs_model(structure: Structure, bounds: Bounds, P: np.ndarray, A: np.ndarray) -> Any:
-    """A HiGHS model of one pair of matrices, values (entries,); its vectors are to be changed."""
-    import highspy
-
-    model = highspy.HighsModel()
-    lp, matrix = model.lp_, bounds.pattern.matrix(A[bounds.entries])
-    lp.num_col_, lp.num_row_ = structure.n, len(bounds.rows)
-    lp.col_cost_ = np.zeros(structure.n)
-    lp.col_lower_, lp.col_upper_ = np.zeros(structure.n), np.zeros(structure.n)
-    lp.row_lower_ = lp.row_upper_ = np.zeros(len(bounds.rows))
-    lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-    lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
-    lp.a_matrix_.value_ = matrix.data
-    if structure.mixed_integer:
-        kinds = [highspy.HighsVarType.kContinuous] * structure.n
-        for j in (*structure.integer, *structure.boolean):
-            kinds[j] = highspy.HighsVarType.kInteger
-        lp.integrality_ = kinds
-    if structure.P.size:
-        lower = np.flatnonzero(structure.P.rows >= structure.P.cols)
-        counts = np.bincount(structure.P.cols[lower], minlength=structure.n)
-        hessian = model.hessian_
-        hessian.dim_ = structure.n
-        hessian.format_ = highspy.HessianFormat.kTriangular
-        hessian.start_ = np.concatenate([[0], np.cumsum(counts)])
-        hessian.index_, hessian.value_ = structure.P.rows[lower], P[lower]
-    return model
-
-
-def limits(
-    structure: Structure, bounds: Bounds, b: np.ndarray, slack: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """(lower, upper) of the variables (n,) at b (m,); those of boolean ones are 0 and 1.
-
-    Bounds of integers are whole: HiGHS' presolve loses optimal points to fractional ones. By
-    `slack` a bound may miss the next whole number.
-    """
-    (lower, upper), boolean = bounds.limits(b), structure.boolean
-    integer = np.concatenate([structure.integer, boolean])
-    lower[integer] = np.ceil(lower[integer] - slack)
-    upper[integer] = np.floor(upper[integer] + slack)
-    lower[boolean] = np.maximum(lower[boolean], 0.0)
-    upper[boolean] = np.minimum(upper[boolean], 1.0)
-    return lower, upper
+_COUNTS = ("simplex_iteration_count", "ipm_iteration_count", "qp_iteration_count")
 
 
 class _State(NamedTuple):
@@ -81,9 +34,11 @@ class Setup:
         structure: Structure,
         bounds: Bounds,
         settings: dict[str, Any],
+        interior: bool,
         P: np.ndarray,
         A: np.ndarray,
     ) -> None:
+        """If `interior`, what has no basis to begin at is solved by an interior point."""
         import highspy
 
         self.highspy, self.settings = highspy, settings
@@ -93,9 +48,10 @@ class Setup:
         self.rows = np.arange(len(bounds.rows), dtype=np.int32)
         self.below = np.full(len(bounds.rows), -np.inf)
         self.simplex = settings.get("simplex_strategy", 1)
+        self.interior = interior
         self.options = {"simplex_strategy": self.simplex}  # as they are by now
         self.b: np.ndarray | None = None
-        self.solver = _silent_class()()
+        self.solver = silent_class()()
         set_options(self.solver, settings)
         self.solver.passModel(highs_model(structure, bounds, P, A))
 
@@ -108,7 +64,7 @@ class Setup:
         state = start.state if start is not None and self.linear else None
         self._begin_at(state, b)
         status, message = self._run()
-        counts = _COUNTS[:1] if self.linear else _COUNTS
+        counts = _COUNTS[: 1 + self.interior] if self.linear else _COUNTS
         iterations = sum(max(solver.getInfoValue(name)[1], 0) for name in counts)
         point = solver.getSolution()
         if status not in (Status.SOLVED, Status.INACCURATE) or not len(point.col_value):
@@ -147,6 +103,8 @@ class Setup:
         self._set_option("simplex_strategy", PRIMAL_SIMPLEX if same else self.simplex)
         if self.linear:
             self._set_option("presolve", self.settings["presolve"] if state is None else "off")
+        if self.interior:
+            self._set_option("solver", "ipx" if state is None else "simplex")
         if state is not None:
             self.solver.setBasis(state.basis)
 
@@ -160,6 +118,16 @@ class Setup:
         """Run, again where HiGHS gave up, and say what became of it."""
         self._run_once()
         status, message = self._status()
+        if self.options.get("solver") == "ipx" and status == Status.SOLVED:
+            # the vertex that it crossed over to is known to the interior point's accuracy; from no
+            # basis, where it did not cross over, simplex begins anew
+            basis = self.solver.getBasis()
+            self._set_option("solver", "simplex")
+            self.solver.clearSolver()
+            if basis.valid:
+                self.solver.setBasis(basis)
+            self._run_once()
+            status, message = self._status()
         if self.structure.P.size and self._is_unset():  # mostly at a singular P: its own way
             self._set_option("qp_regularization_value", REGULARIZED)
             self.solver.clearSolver()
@@ -210,34 +178,3 @@ class Setup:
         if status in stopped and point == self.highspy.kSolutionStatusFeasible:
             return Status.INACCURATE, message
         return statuses.get(status, Status.FAILED), message
-
-
-@cache
-def _silent_class() -> Any:
-    """HiGHS' class; its newer constructors say who they are before an option could forbid it."""
-    import highspy
-
-    class Silent(highspy.Highs):
-        def enableCallbacks(self) -> None:
-            self.setOptionValue("output_flag", False)
-            highspy.Highs.enableCallbacks(self)
-
-    return Silent
-
-
-def set_options(solver: Any, settings: Mapping[str, Any]) -> None:
-    """Set options, silence first; InvalidOption for a value that HiGHS does not take."""
-    solver.setOptionValue("output_flag", False)
-    for name, value in sorted(settings.items(), key=lambda item: item[0] == "output_flag"):
-        try:
-            status = solver.setOptionValue(name, value)
-        except TypeError as error:
-            raise InvalidOption(f"HIGHS: {name} cannot be {value!r}: {error}") from None
-        if str(status).endswith("kError"):
-            raise InvalidOption(f"HIGHS: {name} cannot be {value!r}")
-
-
-@lru_cache(maxsize=64)
-def check_options(settings: tuple[tuple[str, Any], ...]) -> None:
-    """A wrong value is an error of the call, not of a sample."""
-    set_options(_silent_class()(), dict(settings))
