@@ -152,10 +152,11 @@ class _Gram(NamedTuple):
     places: np.ndarray
     sums: sp.csr_array
 
-    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
-        """A'MA, flat: its places and values, of A's (k or 1, entries) and of M (k, count, r, r)."""
-        products = A[:, self.left] * A[:, self.right] * M.reshape(len(M), -1)[:, self.between]
-        return self.places, (self.sums @ products.T).T
+    def add(self, A: np.ndarray, M: np.ndarray, H: np.ndarray) -> None:
+        """Add A'MA to H (k, n, n), of A's (k or 1, entries) and of M (k, count, r, r)."""
+        pairs = A[:, self.left] * A[:, self.right]
+        products = pairs.T * M.reshape(len(M), -1).T[self.between]
+        H.reshape(len(H), -1)[:, self.places] += (self.sums @ products).T
 
 
 class _DenseGram(NamedTuple):
@@ -166,8 +167,8 @@ class _DenseGram(NamedTuple):
     cols: np.ndarray
     shape: tuple[int, int]
 
-    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
-        """A'MA, flat: all places, and the values."""
+    def add(self, A: np.ndarray, M: np.ndarray, H: np.ndarray) -> None:
+        """Add A'MA to H (k, n, n), of A's (k or 1, entries) and of M (k, count, r, r)."""
         (k, count, r, _), (height, n) = M.shape, self.shape
         full = np.zeros((len(A), height, n))
         full[:, self.rows, self.cols] = A[:, self.here]
@@ -175,7 +176,7 @@ class _DenseGram(NamedTuple):
             moved = M.reshape(k, height, 1) * full
         else:
             moved = (M @ full.reshape(-1, count, r, n)).reshape(k, height, n)
-        return slice(None), (full.swapaxes(1, 2) @ moved).reshape(k, -1)
+        H += full.swapaxes(1, 2) @ moved
 
 
 def _gram(A: Pattern, new: np.ndarray, n: int, rows: slice, r: int) -> _Gram | _DenseGram:
