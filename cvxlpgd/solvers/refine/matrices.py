@@ -84,13 +84,13 @@ class DenseFactors(NamedTuple):
         blocks = []
         for run in layout.runs:
             if run.cone is None:
-                M = run.split(active * squares)[..., None]
+                M = run.split(active)[..., None]
             else:
                 y, s, t = (run.split(v) for v in (z.y, z.s, weights))
                 block = Block.of(run, A, t, y, s, e)
                 blocks.append(block)
-                M = block.without(run) * run.split(squares)[:, :, :1, None]
-            run.gram.add(A, M, H)
+                M = block.without(run)
+            run.gram.add(A, M, run.split(squares)[:, :, 0], H)
         # of unit diagonal, so that d is in each column's own unit
         diagonal = H[:, range(n), range(n)]
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
