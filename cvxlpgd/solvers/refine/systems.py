@@ -180,11 +180,11 @@ class _DenseGram(NamedTuple):
         full[:, self.rows, self.cols] = A[:, self.here]
         several = max(1, TEMPORARY // (height * n))
         for first in range(0, k, several):
-            some = slice(first, first + several)
-            own = full if len(full) == 1 else full[some]
-            scaled, parts = M[some] * squares[some, :, None, None], own.reshape(-1, count, r, n)
+            part = slice(first, first + several)
+            own = full if len(full) == 1 else full[part]
+            scaled, parts = M[part] * squares[part, :, None, None], own.reshape(-1, count, r, n)
             moved = scaled * parts if r == 1 else scaled @ parts
-            H[some] += own.swapaxes(1, 2) @ moved.reshape(-1, height, n)
+            H[part] += own.swapaxes(1, 2) @ moved.reshape(-1, height, n)
 
 
 def _gram(A: Pattern, new: np.ndarray, n: int, rows: slice, r: int) -> _Gram | _DenseGram:
