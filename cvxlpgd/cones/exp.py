@@ -74,7 +74,8 @@ class Exp:
         flat_y, flat_s = y.reshape(-1, 3), s.reshape(-1, 3)
         with np.errstate(all="ignore"):
             at = _Coordinates.of(flat_y, flat_s)
-            rest = ~at.holds(flat_y, flat_s, REACHED)
+            near = REACHED * np.minimum(_size(flat_y), _size(flat_s))
+            rest = ~at.holds(flat_y, flat_s, near, near)
         if rest.any():
             v = flat_y[rest] - flat_s[rest]
             at.s[rest] = kept = _project(-v)
@@ -97,7 +98,7 @@ class Exp:
 
 
 NEAR = 1e-2  # of a pair's size: this near to both boundaries its coordinates can be read
-REACHED = 0.5  # of its size: this near it can be moved to both boundaries
+REACHED = 0.1  # of the smaller one of y and s: this near a pair is nearest to both boundaries
 
 
 class _Coordinates(NamedTuple):
@@ -127,12 +128,12 @@ class _Coordinates(NamedTuple):
         p, d = _sum(s * a) / _sum(a * a), _sum(y * c) / _sum(c * c)
         return cls(r, p, d, up, down, c, d[:, None] * c, p[:, None] * a)
 
-    def holds(self, y: np.ndarray, s: np.ndarray, near: float) -> np.ndarray:
-        """Where they are the coordinates of these pairs, up to a share `near` of their sizes."""
-        size_y, size_s = _size(y), _size(s)
-        holds = (self.p > 0) & (self.d > 0) & (size_s > 0) & (size_y > 0) & np.isfinite(self.r)
-        holds &= _size(s - self.s) <= near * size_s
-        return np.asarray(holds & (_size(y - self.y) <= near * size_y))
+    def holds(
+        self, y: np.ndarray, s: np.ndarray, near_y: np.ndarray, near_s: np.ndarray
+    ) -> np.ndarray:
+        """Where they are the coordinates of these pairs, up to these distances."""
+        holds = (self.p > 0) & (self.d > 0) & np.isfinite(self.r)
+        return np.asarray(holds & (_size(y - self.y) <= near_y) & (_size(s - self.s) <= near_s))
 
 
 def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -150,7 +151,8 @@ def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:
         between = (at.p * at.up) / (at.d * at.down) / width**2
         directions = np.stack([at.c / length[:, None], e / width[:, None], 0 * e], axis=1)
         compliance = np.stack([zero, between, zero + np.inf], axis=1)
-        return at.y, at.s, directions, compliance, at.holds(y, s, NEAR)
+        curved = at.holds(y, s, NEAR * _size(y), NEAR * _size(s))
+        return at.y, at.s, directions, compliance, curved
 
 
 def _size(v: np.ndarray) -> np.ndarray:

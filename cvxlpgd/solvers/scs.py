@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import inf, log10
+from math import inf, log10, sqrt
 from typing import Any
 
 import numpy as np
@@ -170,8 +170,8 @@ class _Factored:
 
 def _size(v: np.ndarray) -> float:
     """The root mean square of the entries that are not 0; 0 where all are."""
-    number = np.count_nonzero(v)
-    return float(np.sqrt(np.vdot(v, v) / number)) if number else 0.0
+    square = float(v.dot(v))
+    return sqrt(square / np.count_nonzero(v)) if square else 0.0
 
 
 def _measured(structure: Structure, options: Mapping[str, Any]) -> dict[str, Any]:

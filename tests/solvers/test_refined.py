@@ -13,13 +13,14 @@ import cvxlpgd.numpy
 from cvxlpgd import LPGD
 from cvxlpgd.cones import SOC, Exp, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.program import ConeProgram, Data, Point, norm, threads
+from cvxlpgd.program import ConeProgram, Data, Pattern, Point, norm, threads
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel, Refined
+from cvxlpgd.solvers.refine import matrices, systems
 from cvxlpgd.solvers.refine import newton as refinement
-from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.refine.scales import Scales
+from cvxlpgd.solvers.registry import SOLVERS
 from cvxlpgd.solvers.run.solve import solve
 from tests.helpers.programs import dense
 from tests.zoo import ROWS, SMOOTH, Row, program
@@ -106,6 +107,73 @@ def test_an_inverse_is_kept_where_the_matrices_are_the_same(
     nothing = solve(solver, near, solve(solver, programs))
     assert nothing.setups is not None
     assert nothing.setups.sum() == 5
+
+
+def entropy(q: np.ndarray, unit: float = 1.0) -> ConeProgram:
+    """min q'x - Σ entr(x) subject to 1'x = unit, as -t with (t, x, unit) in exponential cones, in
+    the unit of x: x = unit e^-q / Σ e^-q.
+    """
+    n = q.shape[1]
+    A = np.zeros((1, 1 + 3 * n, 2 * n))
+    A[0, 0, :n] = 1.0
+    for j in range(n):
+        A[0, 1 + 3 * j, n + j], A[0, 2 + 3 * j, j] = 1.0, -1.0
+    b = np.concatenate([[unit], np.tile([0.0, 0.0, unit], n)])[None]
+    costs = np.concatenate([q, np.ones_like(q)], axis=1)
+    return dense(costs, A, b, (Zero(1), *(Exp(),) * n))
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_exponential_cones_are_refined_in_any_unit(unit: float) -> None:
+    q = np.random.default_rng(10).normal(size=(5, 6))
+    wanted = unit * np.exp(-q) / np.exp(-q).sum(axis=1, keepdims=True)
+    programs = entropy(q, unit)
+    found = solve(_refined(), programs)
+    assert (found.status == Status.SOLVED).all()
+    np.testing.assert_allclose(found.point.x[:, :6], wanted, rtol=1e-12)
+    for i in range(5):
+        alone = solve(_refined(), programs.take(np.array([i])))
+        for name, v in alone.point.items():
+            np.testing.assert_array_equal(v[0], getattr(found.point, name)[i])
+
+
+def test_probabilities_that_vanish_are_right_to_their_own_digits() -> None:
+    """x spans 26 orders of magnitude: r of the pairs is as far from 0 as 60."""
+    q = np.array([[0.0, 30.0, 60.0, 1.0]])
+    found = solve(_refined(), entropy(q))
+    wanted = np.exp(-q) / np.exp(-q).sum()
+    assert (found.status == Status.SOLVED).all()
+    np.testing.assert_allclose(found.point.x[:, :4], wanted, rtol=1e-6, atol=1e-14)
+
+
+def test_columns_of_one_cone_are_not_a_part_of_the_full_matrix() -> None:
+    programs = entropy(np.zeros((1, 6)))
+    sparse = programs.data.A[0] != 0
+    structure = programs.structure
+    A = Pattern(structure.A.shape, structure.A.rows[sparse], structure.A.cols[sparse])
+    assert systems.dense(replace(structure, A=A)).kept.tolist() == [0, 1, 2, 3, 4, 5]
+    curved = Pattern.of((12, 12), [7], [7])  # t_1 has curvature of its own
+    layout = systems.dense(replace(structure, A=A, P=curved))
+    assert layout.kept.tolist() == [0, 1, 2, 3, 4, 5, 7]
+    several = systems.dense(replace(structure, A=A, cones=(Zero(1), SOC(18))))
+    assert len(several.kept) == 11  # one of a cone
+
+
+def test_a_matrix_that_is_singular_up_to_rounding_has_a_factor() -> None:
+    root = np.random.default_rng(0).normal(size=(5, 3))
+    flat, indefinite = root @ root.T, np.diag([1.0, 1.0, -1.0, 1.0, 1.0])
+    flat /= np.sqrt(np.outer(np.diag(flat), np.diag(flat)))
+    fine = np.eye(5) + flat
+    upper = matrices._factor(np.stack([flat - 1e-14 * np.eye(5), indefinite, fine]))
+    lower = np.triu(upper).swapaxes(1, 2)
+    np.testing.assert_allclose(lower[0] @ lower[0].T, flat, atol=1e-10)
+    assert np.isnan(upper[1]).all()
+    np.testing.assert_allclose(lower[2] @ lower[2].T, fine, atol=1e-14)
+
+
+def _refined() -> Any:
+    """What solver=None asks where solutions are to be refined."""
+    return SOLVERS["SCS"].refined()  # type: ignore[misc]
 
 
 @rows(SMOOTH)
@@ -397,6 +465,32 @@ def test_scs_without_a_memory_shares_its_factorization() -> None:
     for i in range(BATCH):
         alone = solver.solve(programs.take(np.array([i])))
         np.testing.assert_array_equal(alone.point.x[0], first.point.x[i])
+
+
+def test_the_scale_of_scs_without_a_memory_follows_each_samples_data() -> None:
+    """As many iterations in units of 1e3 as in units of 1, and the same bits beside other units."""
+    q = np.random.default_rng(12).normal(size=(BATCH, 4))
+    usual, large = disk(q), disk(np.concatenate([q, 1e3 * q]))
+    solver = SCS(eps=1e-3, **FREE)
+    alone, beside = solver.solve(usual), solver.solve(large)
+    np.testing.assert_array_equal(beside.point.x[:BATCH], alone.point.x)
+    assert (beside.iterations <= 2 * alone.iterations.max()).all()
+    assert beside.setups is not None
+    assert 2 <= beside.setups.sum() <= 4  # one for each scale and thread
+    fixed = SCS(eps=1e-3, scale=0.3, **FREE)
+    assert fixed.solve(large).iterations[BATCH:].min() > 2 * alone.iterations.max()
+    nothing = disk(np.zeros((1, 4)))
+    assert solver.solve(nothing).status.tolist() == [Status.SOLVED]
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_few_iterations_lead_to_where_refinement_converges(size: float) -> None:
+    programs = disk(size * np.random.default_rng(13).normal(size=(20, 8)))
+    solver = _refined()
+    few = Refined(Bad("failed"), solver.rough[0])
+    found = solve(few, programs)
+    assert (found.status == Status.SOLVED).all()
+    assert found.iterations.max() <= 60
 
 
 def test_gradients_of_curved_cones_are_exact_to_many_digits() -> None:

@@ -23,15 +23,18 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
         y_size = np.maximum(norm(z.y), NOISE * (norm(w.q) + norm(w.P) * norm(z.x)) / entries)
         s_size = np.maximum(norm(z.s), NOISE * (norm(w.b) + entries * norm(z.x)))
         mean = y_size / s_size
-        mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
-        for cone, rows, y, s in program.structure.split(z.y, z.s):
+        weights[:] = mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
+        for cone, first, count in program.structure.blocks:
             if is_diagonal(cone):
-                weights[:, rows] = mean
                 continue
-            y_own, s_own = norm(y), norm(s)
-            own = np.clip(y_own / s_own / mean, 1 / RANGE, RANGE)
-            own = np.where((y_own > 0) & (s_own > 0), own, 1.0) * mean
-            weights[:, rows] = np.repeat(own, cone.rows, axis=1)
+            end = first + cone.rows * count
+            y, s = (
+                np.maximum.reduceat(np.abs(v[:, first:end]), range(0, end - first, cone.rows), 1)
+                for v in (z.y, z.s)
+            )
+            own = np.clip(y / s / mean, 1 / RANGE, RANGE)
+            own = np.where((y > 0) & (s > 0), own, 1.0) * mean
+            weights[:, first:end] = np.repeat(own, cone.rows, axis=1)
         return np.sqrt(weights)
 
 
@@ -43,20 +46,19 @@ def conditions(
     That is how large f or t g is, relative to the terms that add up to it, run of cones by run.
     """
     structure, w = program.structure, program.data
-    Px, Aty = product(structure.P, w.P, z.x), transposed_product(structure.A, w.A, z.y)
-    Ax, b, y, s = weights * product(structure.A, w.A, z.x), weights * w.b, z.y, weights * z.s
-    f, g = Px + w.q + Aty, Ax - b + s
-    y = z.y / weights
+    Px = product(structure.P, w.P, z.x) if structure.P.size else np.zeros_like(z.x)
+    Aty = transposed_product(structure.A, w.A, z.y)
+    Ax, b, s = weights * product(structure.A, w.A, z.x), weights * w.b, weights * z.s
+    v, f, g = z.y / weights - s, Px + w.q + Aty, Ax - b + s
     first = [start for _, start, _ in structure.blocks]
-    terms = [np.maximum.reduceat(np.abs(v), first, axis=1) for v in (Ax, b, y - s)]
-    own = terms[0] + terms[1] + terms[2]
-    whole = sum(v.max(axis=1) for v in terms)
-    error = _share(
-        np.maximum.reduceat(np.abs(g), first, axis=1), np.maximum(own, LEAST * whole[:, None])
-    ).max(axis=1)
-    least = LEAST * (norm(w.P) * norm(z.x) + norm(w.A) * norm(weights * (y - s)))
-    f_terms = np.maximum(norm(w.q) + norm(Px) + norm(Aty), least)
-    return f, g, np.maximum(error, _share(norm(f), f_terms))
+    sizes = np.maximum.reduceat(np.abs(np.stack([Ax, b, v, g])), first, axis=2)
+    whole, own = sizes[:3].max(axis=2).sum(axis=0), sizes[:3].sum(axis=0)
+    error = _share(sizes[3], np.maximum(own, LEAST * whole[:, None])).max(axis=1)
+    x_size, q_size, P_term, A_term, f_size = np.abs(
+        np.stack([z.x, np.broadcast_to(w.q, f.shape), Px, Aty, f])
+    ).max(axis=2)
+    least = LEAST * (norm(w.P) * x_size + norm(w.A) * np.abs(weights * v).max(axis=1))
+    return f, g, np.maximum(error, _share(f_size, np.maximum(q_size + P_term + A_term, least)))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -21,25 +21,31 @@ ORDER = "MMD_AT_PLUS_A"  # of elimination: a quarter of COLAMD's time on portfol
 
 
 class Block(NamedTuple):
-    """What the steps of k samples need of a run of cones; in weighted units."""
+    """What the steps of k samples need of a run of curved cones."""
 
-    M: np.ndarray  # (k, count, r, r), or its diagonal (k, rows) where rows are cones of their own
-    a: np.ndarray  # of local columns: their vectors (k or 1, c, r), Ma, and 1 / a'Ma
+    M: np.ndarray  # (k, count, r, r), in weighted units
+    # of local columns: their vectors t a (k, c, r), M t a, and 1 / (t a)'M t a (k, c)
+    a: np.ndarray
     Ma: np.ndarray
     over: np.ndarray
 
     @classmethod
-    def of(cls, run: Run, A: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray) -> Block:
-        """M = B'(C + e)⁻¹B at pairs (k, count, r) of curved cones, for A's weighted values."""
-        M = stiffness(run.cone, y, s, np.broadcast_to(e[:, None], y.shape[:2]))
-        a = run.local.vectors(A, run.size)
+    def of(
+        cls, run: Run, A: np.ndarray, t: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray
+    ) -> Block:
+        """M = B'(C + e)⁻¹B at pairs y / t, t s, for y, s and t (k, count, r)."""
+        M = stiffness(run.cone, y / t, t * s, np.broadcast_to(e[:, None], y.shape[:2]))
+        if not run.local.cones.size:
+            none = np.zeros((len(y), 0, run.size))
+            return cls(M, none, none, none[..., 0])
+        a = t[:, run.local.cones] * run.local.vectors(A, run.size)
         Ma = _apply(M[:, run.local.cones], a)
-        size = np.sum(a * Ma, axis=2)
+        size = _dot(a, Ma)
         return cls(M, a, Ma, np.where(size > 0, 1 / np.where(size > 0, size, 1.0), 0.0))
 
     def without(self, run: Run) -> np.ndarray:
         """M - Ma (Ma)' / a'Ma: what is left of M when the local columns are eliminated."""
-        if not len(run.local.cones):
+        if not run.local.cones.size:
             return self.M
         M, scaled = self.M.copy(), self.over[..., None] * self.Ma
         M[:, run.local.cones] -= self.Ma[..., :, None] * scaled[..., None, :]
@@ -68,24 +74,23 @@ class DenseFactors(NamedTuple):
     @classmethod
     def of(cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray) -> DenseFactors:
         """The factors at complementary z (k, ...), for weights t (k, m) and e (k,)."""
-        structure, w, k = program.structure, program.data, len(z.x)
-        layout = dense(structure)
-        A = weights[:, structure.A.rows] * w.A
-        y, s = z.y / weights, z.s * weights
+        structure, A, k = program.structure, program.data.A, len(z.x)
+        layout, squares = dense(structure), weights**2
         n = len(layout.kept)
         H = np.zeros((k, n, n))
-        H[:, *layout.P] = w.P
-        active = np.where(structure.inequalities & (y < s), 0.0, 1 / e[:, None])
+        H[:, *layout.P] = program.data.P
+        free = structure.inequalities & (z.y < squares * z.s)
+        active = np.where(free, 0.0, 1 / e[:, None])
         blocks = []
         for run in layout.runs:
             if run.cone is None:
                 M = run.split(active)[..., None]
             else:
-                block = Block.of(run, A, run.split(y), run.split(s), e)
-                M = block.without(run)
+                y, s, t = (run.split(v) for v in (z.y, z.s, weights))
+                block = Block.of(run, A, t, y, s, e)
                 blocks.append(block)
-            places, values = run.gram.entries(A, M)
-            H.reshape(k, -1)[:, places] += values
+                M = block.without(run)
+            run.gram.add(A, M, run.split(squares)[:, :, 0], H)
         # of unit diagonal, so that d is in each column's own unit
         diagonal = H[:, range(n), range(n)]
         scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -104,22 +109,22 @@ class DenseFactors(NamedTuple):
         runs = [run for run in layout.runs if run.cone is not None]
         blocks = [(run, block.take(places)) for run, block in zip(runs, self.blocks, strict=True)]
         moved, rests = _times(active, blocks, g), []
-        for run, block in blocks:
+        local = [pair for pair in blocks if pair[0].local.cones.size]
+        for run, block in local:
             own, cones = run.split(moved), run.local.cones
-            rest = -f[:, run.local.columns] - np.sum(block.a * own[:, cones], axis=2)
+            rest = -f[:, run.local.columns] - _dot(block.a, own[:, cones])
             own[:, cones] += block.Ma * (rest * block.over)[..., None]
             rests.append(rest)
-        rest = (-f - transposed_product(A, values, t * moved))[:, layout.kept]
-        dx = np.zeros_like(f)
         scale = _pick(self.scale, places)
-        rest *= scale
+        rest = scale * (-f - transposed_product(A, values, t * moved))[:, layout.kept]
         for k, place in enumerate(places):
             rest[k] = dpotrs(self.factors[place].T, rest[k], lower=True)[0]
+        dx = np.zeros_like(f)
         dx[:, layout.kept] = scale * rest
         across = t * product(A, values, dx)
-        for (run, block), rest in zip(blocks, rests, strict=True):
+        for (run, block), rest in zip(local, rests, strict=True):
             own, cones = run.split(across), run.local.cones
-            rest = (rest - np.sum(block.Ma * own[:, cones], axis=2)) * block.over
+            rest = (rest - _dot(block.Ma, own[:, cones])) * block.over
             own[:, cones] += block.a * rest[..., None]
             dx[:, run.local.columns] = rest
         g = g + across
@@ -204,6 +209,13 @@ def _apply(M: np.ndarray, v: np.ndarray) -> np.ndarray:
     return sum(M[..., j] * v[..., j : j + 1] for j in range(M.shape[-1]))
 
 
+def _dot(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """The products u'v of vectors (..., r)."""
+    if v.shape[-1] > SHORT:
+        return np.asarray(np.sum(u * v, axis=-1))
+    return sum(u[..., j] * v[..., j] for j in range(v.shape[-1]))
+
+
 def _pick(v: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The samples at these places; nothing is copied where that is all of them, or the only one."""
     if len(v) == 1 or (len(places) == len(v) and (places == np.arange(len(v))).all()):
@@ -213,11 +225,12 @@ def _pick(v: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def _factor(H: np.ndarray) -> np.ndarray:
     """The Cholesky factors of matrices (k, n, n), in their place; NaN where there is none."""
-    for matrix in H:
-        whole = matrix.copy()
+    n = H.shape[-1]
+    diagonal = H[:, range(n), range(n)]
+    for matrix, own in zip(H, diagonal, strict=True):
         if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
             # singular up to rounding: more of d, which only slows the steps
-            matrix[:] = whole + LEAST_FLAT * np.eye(len(whole))
+            matrix[:] = np.tril(matrix, -1) + np.tril(matrix, -1).T + np.diag(own + LEAST_FLAT)
             if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
                 matrix[:] = np.nan
     return H

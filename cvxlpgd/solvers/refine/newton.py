@@ -141,13 +141,13 @@ def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Re
 
 def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
     structure, batch = program.structure, program.batch
-    weights = weigh(program, start)
     ok, done = np.zeros((2, batch), dtype=bool)
     steps, tried, factored = np.zeros((3, batch), dtype=int)
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
     kind = DenseFactors if structure.n <= systems.DENSE else SparseFactors
     inverses, which, place, contracting = _earlier_inverses(program, earlier)
+    weights = np.ones_like(start.s) if contracting.all() else weigh(program, start)
     for k, one in enumerate(inverses):
         mine = contracting & (which == k)
         weights[mine] = one.weights[place[mine]]

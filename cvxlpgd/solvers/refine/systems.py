@@ -14,6 +14,7 @@ from cvxlpgd.program.structure import per_structure
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
 DENSE = 300  # columns up to which matrices are inverted: measured
+TEMPORARY = 20_000  # numbers of one that stays in a cache, and is not the system's at each call
 PAIR = 100  # multiplications of full matrices that take as long as a pair of entries: measured
 
 
@@ -152,10 +153,14 @@ class _Gram(NamedTuple):
     places: np.ndarray
     sums: sp.csr_array
 
-    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
-        """A'MA, flat: its places and values, of A's (k or 1, entries) and of M (k, count, r, r)."""
-        products = A[:, self.left] * A[:, self.right] * M.reshape(len(M), -1)[:, self.between]
-        return self.places, (self.sums @ products.T).T
+    def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
+        """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and
+        t² (k, count).
+        """
+        pairs = A[:, self.left] * A[:, self.right]
+        scaled = (M * squares[:, :, None, None]).reshape(len(M), -1)
+        products = pairs.T * scaled.T[self.between]
+        H.reshape(len(H), -1)[:, self.places] += (self.sums @ products).T
 
 
 class _DenseGram(NamedTuple):
@@ -166,16 +171,20 @@ class _DenseGram(NamedTuple):
     cols: np.ndarray
     shape: tuple[int, int]
 
-    def entries(self, A: np.ndarray, M: np.ndarray) -> tuple[Any, np.ndarray]:
-        """A'MA, flat: all places, and the values."""
+    def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
+        """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and
+        t² (k, count).
+        """
         (k, count, r, _), (height, n) = M.shape, self.shape
         full = np.zeros((len(A), height, n))
         full[:, self.rows, self.cols] = A[:, self.here]
-        if r == 1:
-            moved = M.reshape(k, height, 1) * full
-        else:
-            moved = (M @ full.reshape(-1, count, r, n)).reshape(k, height, n)
-        return slice(None), (full.swapaxes(1, 2) @ moved).reshape(k, -1)
+        several = max(1, TEMPORARY // (height * n))
+        for first in range(0, k, several):
+            part = slice(first, first + several)
+            own = full if len(full) == 1 else full[part]
+            scaled, parts = M[part] * squares[part, :, None, None], own.reshape(-1, count, r, n)
+            moved = scaled * parts if r == 1 else scaled @ parts
+            H[part] += own.swapaxes(1, 2) @ moved.reshape(-1, height, n)
 
 
 def _gram(A: Pattern, new: np.ndarray, n: int, rows: slice, r: int) -> _Gram | _DenseGram:
