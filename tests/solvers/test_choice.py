@@ -18,7 +18,7 @@ from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, SCS, Clarabel, HiGHS
 from cvxlpgd.solvers.choose.choice import choose_solver, solver_names, solver_of_name
 from cvxlpgd.solvers.choose.rules import DENSE, RULES, rule_for
-from cvxlpgd.solvers.daqp import strictly_convex
+from cvxlpgd.solvers.daqp.solver import strictly_convex
 from cvxlpgd.solvers.protocol import is_installed, missing_cones
 from cvxlpgd.solvers.run.ladder import FirstOf
 from cvxlpgd.solvers.run.solve import solve

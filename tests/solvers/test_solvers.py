@@ -16,7 +16,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import CVXPY, DAQP, Clarabel
-from cvxlpgd.solvers.daqp import strictly_convex
+from cvxlpgd.solvers.daqp.solver import strictly_convex
 from cvxlpgd.solvers.protocol import Solver, is_installed, missing_cones
 from cvxlpgd.solvers.registry import SOLVERS
 from cvxlpgd.solvers.run.ladder import FirstOf
