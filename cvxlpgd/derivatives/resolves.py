@@ -89,7 +89,7 @@ def follow_path(perturbed: Perturbed, z: Point) -> Solution:
                 whole[places] = part
     status = np.where(solved, Status.SOLVED, Status.FAILED).astype(object)
     nothing = np.zeros(total)
-    residuals = Residuals(nothing, nothing, nothing, nothing)
+    residuals = Residuals(nothing, nothing, nothing, objective=nothing * np.nan)  # nobody asks
     return Solution(points, status, steps, nothing, ("",) * total, residuals, setups=nothing)
 
 

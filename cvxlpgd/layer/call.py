@@ -173,7 +173,11 @@ class Call:
         rest = [need and k not in sums for k, need in enumerate(needed)]
         gradients: list[Any] = [None] * len(needed)
         if any(rest):
-            entries = parameters.entries(rest)
+            # whole fields: how an entry is rounded may depend on those that it is pulled back with
+            fields = zip(
+                parameters.entries(rest).items(), self.entries(needed).items(), strict=True
+            )
+            entries = Data(*(every if len(own) else own for (_, own), (_, every) in fields))
             w_bar = motion.pull_back(structure, entries)
             gradients = parameters.cotangents(flat, w_bar, entries, rest)
             mapping = Gradients(parameters, flat, entries, rest, len(info.ok))

@@ -149,9 +149,7 @@ class Matrices:
 class Signs(NamedTuple):
     """Random numbers of a structure, the same in every sample."""
 
-    motion: (
-        np.ndarray
-    )  # of a motion (x, u), (n + m,): their sizes are from a half to one and a half
+    motion: np.ndarray  # a motion (x, u), (n + m,), of sizes from a half to one and a half
     top: np.ndarray  # signs of columns, (n,)
     low: np.ndarray  # signs of rows, (m,)
 

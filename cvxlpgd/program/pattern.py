@@ -15,6 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 from array_api_compat import array_namespace, is_numpy_array
 
+from cvxlpgd.program.threads import one_thread_for
+
 Array = Any  # an array of any namespace that array-api-compat knows
 
 
@@ -154,14 +156,16 @@ def product(pattern: Pattern, values: Array, x: Array) -> Array:
     """Ax per sample: values (batch or 1, entries), x (batch, columns) -> (batch, rows)."""
     if not is_numpy_array(x):
         return scatter(x, values * x[:, pattern.cols], pattern.rows, pattern.shape[0])
-    return products(pattern, values, x[:, None])[:, 0]
+    with one_thread_for(pattern.shape[0] * pattern.shape[1] if pattern.is_full else 0):
+        return products(pattern, values, x[:, None])[:, 0]
 
 
 def transposed_product(pattern: Pattern, values: Array, y: Array) -> Array:
     """A'y per sample: values (batch or 1, entries), y (batch, rows) -> (batch, columns)."""
     if not is_numpy_array(y):
         return scatter(y, values * y[:, pattern.rows], pattern.cols, pattern.shape[1])
-    return products(pattern, values, y[:, None], transposed=True)[:, 0]
+    with one_thread_for(pattern.shape[0] * pattern.shape[1] if pattern.is_full else 0):
+        return products(pattern, values, y[:, None], transposed=True)[:, 0]
 
 
 def products(

@@ -7,11 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+ALONE = 4096  # numbers of a matrix up to which BLAS multiplies vectors in one thread
 
 _held = threading.Lock()
 
@@ -38,6 +40,13 @@ def one_thread_each() -> Iterator[None]:
             yield
     finally:
         _held.release()
+
+
+def one_thread_for(numbers: int) -> AbstractContextManager[None]:
+    """One BLAS thread for a product with a matrix of so many numbers, if BLAS would share it out:
+    the last bits of the product depend on how many threads there are.
+    """
+    return one_thread_each() if numbers > ALONE else nullcontext()
 
 
 def share_out(work: deque[Any], do: Callable[[Any], None]) -> None:

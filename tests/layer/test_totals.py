@@ -136,3 +136,18 @@ def test_failed_samples_are_left_out():
     ):
         if gradient.shape == expected.shape:
             assert gradient == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_a_samples_own_gradients_are_bitwise_those_of_it_alone():
+    """Of a full matrix of its own, beside a diagonal that the batch shares, in the same field."""
+    x, g, G = cp.Variable(N), cp.Parameter(N), cp.Parameter((ROWS, N))
+    constraints = [cp.multiply(g, x) >= -1, G @ x <= 0.1]
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x) / 2 + cp.sum(x)), constraints)
+    rng = np.random.default_rng(7)
+    shared, own = rng.uniform(1, 3, N), rng.normal(size=(BATCH, ROWS, N))
+    bars, layer = rng.normal(size=(BATCH, N)), Layer(problem, [g, G], [x])
+    together = layer.forward([shared, own]).vjp([bars], [True, True])[1]
+    assert together.any(axis=(1, 2)).all()
+    for i in range(BATCH):
+        alone = layer.forward([shared, own[i]]).vjp([bars[i : i + 1]], [True, True])[1]
+        np.testing.assert_array_equal(together[i], alone)

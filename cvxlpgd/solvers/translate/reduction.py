@@ -20,7 +20,7 @@ import numpy as np
 
 from cvxlpgd.program import Structure
 from cvxlpgd.program.elimination import Elimination, eliminate
-from cvxlpgd.program.threads import one_thread_each
+from cvxlpgd.program.threads import one_thread_each, one_thread_for
 from cvxlpgd.solvers.translate.bounds import Bounds
 
 
@@ -144,4 +144,5 @@ class Reduced:
 
 def times(v: np.ndarray, M: np.ndarray) -> np.ndarray:
     """V M for each row v of (batch, k): one product a row, whose bits no other row decides."""
-    return (v[:, None] @ M)[:, 0]
+    with one_thread_for(M.size):
+        return np.asarray((v[:, None] @ M)[:, 0])
