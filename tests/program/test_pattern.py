@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from cvxlpgd.program import threads
 from cvxlpgd.program.linear import Linear
-from cvxlpgd.program.pattern import Pattern, product, transposed_product
+from cvxlpgd.program.pattern import Pattern, product, products, transposed_product
 
 MATRICES = {
     "identity": np.eye(4),
@@ -40,10 +40,15 @@ def test_linear_maps(name: str) -> None:
     assert found.flags.c_contiguous or not found.size
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_products_of_patterns(batch: int) -> None:
+@pytest.mark.parametrize("stored", ["some", "all", "diagonal", "part of the diagonal", "none"])
+@pytest.mark.parametrize("batch", [0, 1, 2, 5])
+def test_products_of_patterns(batch: int, stored: str) -> None:
     random = np.random.default_rng(3)
-    where = random.random((4, 6)) < 0.5
+    some, diagonal = random.random((4, 6)) < 0.5, np.eye(4, 6, dtype=bool)
+    part = diagonal & (np.arange(6) != 1)
+    everything, nothing = np.ones((4, 6), dtype=bool), np.zeros((4, 6), dtype=bool)
+    where = {"some": some, "all": everything, "diagonal": diagonal, "part of the diagonal": part,
+             "none": nothing}[stored]  # fmt: skip
     pattern = Pattern.of((4, 6), *np.nonzero(where))
     values = random.standard_normal((batch, pattern.size))
     dense = np.zeros((batch, 4, 6))
@@ -53,8 +58,17 @@ def test_products_of_patterns(batch: int) -> None:
         np.testing.assert_allclose(product(pattern, values, x), np.einsum("bij,bj->bi", dense, x))
         found = transposed_product(pattern, values, y)
         np.testing.assert_allclose(found, np.einsum("bij,bi->bj", dense, y))
+    shared = values[:1] if batch else random.standard_normal((1, pattern.size))
+    whole = np.zeros((4, 6))
+    whole[pattern.rows, pattern.cols] = shared[0]
+    stack, back = random.standard_normal((batch, 3, 6)), random.standard_normal((batch, 3, 4))
+    np.testing.assert_allclose(products(pattern, shared, stack), stack @ whole.T)
+    np.testing.assert_allclose(products(pattern, shared, back, transposed=True), back @ whole)
     for i in range(batch):
         one = slice(i, i + 1)
+        assert np.array_equal(
+            products(pattern, values, stack)[i], products(pattern, values[one], stack[one])[0]
+        )
         alone = product(pattern, values[one], x[one])
         assert np.array_equal(alone[0], product(pattern, values, x)[i])
     copy = pickle.loads(pickle.dumps(pattern))
