@@ -37,19 +37,17 @@ class Condensed:
         self.scale_x[:, e.kept], self.scale_x[:, e.defined] = inverses.scale, inverses.defined_scale
         self.scale_u[:, e.rows] = inverses.height / self.t[:, e.rows]
         self.scale_u[:, e.defining] = inverses.defining_height / self.t[:, e.defining]
-        self.active = K.held if len(e.rows) == structure.m else K.held[:, e.rows]
-        ends = np.cumsum(self.active.sum(axis=1)).tolist()
+        active = K.held if len(e.rows) == structure.m else K.held[:, e.rows]
+        self.places = np.flatnonzero(active)  # among all samples' rows
+        ends = np.cumsum(active.sum(axis=1)).tolist()
         self.spans = [slice(*span) for span in zip([0, *ends], ends, strict=False)]
         self.factors, self.ok = self._factor()
         self.regular = self.ok
 
     def _factor(self) -> tuple[list[np.ndarray | None], np.ndarray]:
         """Each sample's Cholesky factor of (G H⁻¹G')_aa, and which are safe."""
-        definite, V, places = (
-            self.inverses.definite.tolist(),
-            self.inverses.V,
-            np.nonzero(self.active)[1],
-        )
+        definite, V = self.inverses.definite.tolist(), self.inverses.V
+        places = self.places % max(1, V.shape[1])
         ok = np.zeros(len(self.spans), dtype=bool)
         factors: list[np.ndarray | None] = [None] * len(ok)
         for i, span in enumerate(self.spans):
@@ -87,14 +85,14 @@ class Condensed:
         """(x_C, y); y is 0 on rows that are not active."""
         L, V, height = self.inverses.L, self.inverses.V, self.inverses.height[:, None]
         half = h @ L.swapaxes(1, 2)
-        rest = (half @ V.swapaxes(1, 2) - g * height).swapaxes(1, 2)[
-            self.active
-        ]  # one after the other
+        flat = (half @ V.swapaxes(1, 2) - g * height).swapaxes(1, 2)
+        flat = np.ascontiguousarray(flat).reshape(-1, g.shape[1])  # of all samples' rows
+        rest = np.take(flat, self.places, axis=0)
         for span, factor in zip(self.spans, self.factors, strict=True):
             rest[span] = 0.0 if factor is None else lapack.dpotrs(factor, rest[span], lower=True)[0]
-        y = np.zeros((len(g), g.shape[2], g.shape[1]))
-        y[self.active] = rest
-        y = y.swapaxes(1, 2)
+        flat[:] = 0.0
+        flat[self.places] = rest
+        y = flat.reshape(len(g), g.shape[2], g.shape[1]).swapaxes(1, 2)
         return (half - y @ V) @ L, y * height
 
 

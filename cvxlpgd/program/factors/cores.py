@@ -94,7 +94,8 @@ class Dense:
         scale, diagonal = scales_of(M), np.arange(M.shape[1])
         cols, rows = places.real
         self.scale_x, self.scale_u = scale[:, :k][cols], scale[:, k:][rows]
-        M *= scale[:, :, None] * scale[:, None]
+        M *= scale[:, :, None]
+        M *= scale[:, None]
         M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
         self.scale = np.where(np.concatenate([cols, rows], axis=1), scale, 0.0)
         self.factors = _lu_factors(M)
