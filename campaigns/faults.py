@@ -26,7 +26,6 @@ from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, OSQP, PIQP, SCS, Answer, Clarabel, HiGHS, Processes, solve_each
-from cvxlpgd.solvers.run.executor import OnExecutor
 
 
 class PanicException(BaseException):
@@ -125,16 +124,22 @@ A, KEY, X = cp.Parameter(3, name="a"), cp.Parameter(name="key"), cp.Variable(3)
 PROBLEM = cp.Problem(cp.Minimize(cp.sum_squares(X) - 2 * A @ X), [cp.sum(X) == KEY, X >= -2])
 
 
-def layer_of(solver: Any, **options: Any) -> CvxpyLayer:
-    """The projection of a on {sum(x) = key, x >= -2}; b[0] is the key, forward and backward.
-
-    The solver is named for the perturbed programs, so that it is asked for all of them.
+@dataclass(frozen=True)
+class Asking(LPGD):
+    """LPGD that asks the layer's solver for all perturbed programs, by whatever else they could be
+    solved.
     """
-    executor, resolver = options.get("executor"), solver
-    if executor is not None:
-        resolver = OnExecutor(solver, executor, options.get("time_limit"))
-    derivative = LPGD(tau=0.01, solver=resolver)
-    return CvxpyLayer(PROBLEM, [A, KEY], [X], solver, **({"derivative": derivative} | options))
+
+    def bind(self, structure: Any, solver: Any, batch_shape: tuple[int, ...]) -> Any:
+        """As LPGD."""
+        return replace(LPGD.bind(self, structure, solver, batch_shape), by_path=False)
+
+
+def layer_of(solver: Any, **options: Any) -> CvxpyLayer:
+    """The projection of a on {sum(x) = key, x >= -2}; b[0] is the key, forward and backward."""
+    return CvxpyLayer(
+        PROBLEM, [A, KEY], [X], solver, **({"derivative": Asking(tau=0.01)} | options)
+    )
 
 
 def values_of(keys: Sequence[float]) -> list[np.ndarray]:

@@ -98,7 +98,9 @@ class LPGD(Derivative):
 
     def bind(self, structure: Structure, solver: Solver, batch_shape: tuple[int, ...]) -> Bound:
         """With tau read, and spread over the batch where it is an array."""
-        return Resolves(self, structure, self._solver(solver), self.tau).spread(batch_shape)
+        by_path = self.solver is None
+        bound = Resolves(self, structure, self._solver(solver), self.tau, by_path)
+        return bound.spread(batch_shape)
 
     def _solver(self, solver: Solver) -> Solver:
         """The solver of the perturbed programs."""
@@ -113,6 +115,7 @@ class Resolves(Bound):
     structure: Structure
     solver: Solver  # of the perturbed programs
     tau: Any  # str, float, Relative or array (*batch shape): as `lpgd` has it, read
+    by_path: bool = True  # if False, the solver is asked for all perturbed programs
 
     @property
     def separates(self) -> bool:
@@ -167,7 +170,7 @@ class Resolves(Bound):
         """[g(hi) - g(lo)] / (tau (hi - lo)), g(t) = ∇L(z(t tau)), as a motion that it is the
         pull-back of; tau grows where that is noise.
         """
-        (hi, lo), own = ENDS[self.lpgd.side], self.lpgd.solver
+        hi, lo = ENDS[self.lpgd.side]
         xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
@@ -180,7 +183,7 @@ class Resolves(Bound):
                 bar, s_bar = z_bar.take(samples), s_bar[samples]
             z, ends = start.point, [t for t in (hi, lo) if t]
             points = perturb.solve_ends(
-                base, start, bar, tau, ends, self.lpgd.rho, self.solver, is_near, own is None
+                base, start, bar, tau, ends, self.lpgd.rho, self.solver, is_near, self.by_path
             )
             if self.lpgd.integer_constraints and len(entries.A) + len(entries.b):
                 z, points = with_multipliers(base, z, points)
