@@ -17,8 +17,8 @@ from campaigns.fuzz.leaves import add_variable, affine
 from campaigns.fuzz.problems import problem
 from campaigns.fuzz.world import World
 
-SEEDS = range(10)
-EACH = 15
+SEEDS = range(2)
+EACH = 75  # of fewer, two that are alike would be more than the share allowed
 
 
 @pytest.mark.parametrize("number", SEEDS)
@@ -42,8 +42,7 @@ def test_random_problems(number):
 
     examined()
     assert len(found) >= EACH
-    one = 1 / sum(f.moderate for f in found)  # of so few it is more than the share allowed
-    assert share_refused(found) <= max(MOST_REFUSED, one), counted(found)
+    assert share_refused(found) <= MOST_REFUSED, counted(found)
 
 
 @pytest.mark.parametrize("number", range(4))
