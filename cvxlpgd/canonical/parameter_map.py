@@ -25,6 +25,9 @@ class Block:
     varying: np.ndarray  # int: the entries that theta reaches, one for each row of M
     matrix: sp.csr_array  # M, (varying entries, columns of theta)
 
+    def __post_init__(self) -> None:
+        self.base.flags.writeable = False  # programs are handed the array itself
+
     @cached_property
     def whole(self) -> bool:
         """Whether theta alone makes the field: it reaches every entry, and the base is 0."""

@@ -81,7 +81,7 @@ def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> A
     rows, cols = pattern.rows[entries], pattern.cols[entries]
     block = np.flatnonzero(cols == cols[0]) if len(cols) else cols
     height = len(block)
-    if height > 1 and _is_dense(rows, cols, height):
+    if height > 1 and is_dense(rows, cols, height):
         # a dense block, column by column: the outer product lies in memory as its entries do
         across = pick_columns(right, cols[::height])
         grid = across[:, :, None] * pick_columns(left, rows[:height])[:, None, :]
@@ -89,7 +89,7 @@ def outer(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> A
     return pick_columns(left, rows) * pick_columns(right, cols)
 
 
-def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
+def is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
     """Whether entries are a dense block of this height, column by column."""
     if len(rows) % height:
         return False

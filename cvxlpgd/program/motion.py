@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.program.data import Data, Point
+from cvxlpgd.program.data import Data, Point, is_dense
 from cvxlpgd.program.pattern import Array, Pattern, pick_columns
 from cvxlpgd.program.structure import Structure
 from cvxlpgd.program.threads import one_thread_each
@@ -84,7 +84,7 @@ def _crossed(
         one, other = (pick_columns(a, rows) * pick_columns(b, cols) for a, b in pairs)
         return one + other
     height = int(np.searchsorted(cols, cols[0], side="right")) if len(cols) else 0
-    if height > 1 and _is_dense(rows, cols, height):
+    if height > 1 and is_dense(rows, cols, height):
         # a dense block, column by column: the product lies in memory as its entries do
         down = np.stack([pick_columns(v, rows[:height]) for v in left], axis=1)
         across = np.stack([pick_columns(v, cols[::height]) for v in right], axis=2)
@@ -92,14 +92,6 @@ def _crossed(
     one, other = (pick_columns(a, rows) * pick_columns(b, cols) for a, b in pairs)
     one += other
     return one
-
-
-def _is_dense(rows: np.ndarray, cols: np.ndarray, height: int) -> bool:
-    """Whether entries are a dense block of this height, column by column."""
-    if len(rows) % height:
-        return False
-    rows, cols = rows.reshape(-1, height), cols.reshape(-1, height)
-    return bool((rows == rows[0]).all() and (cols == cols[:, :1]).all())
 
 
 def _sum_of_products(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:

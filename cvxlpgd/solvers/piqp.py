@@ -93,7 +93,8 @@ class _Setup:
     ) -> None:
         self.bounds, self.dense, self.settings = bounds, dense, settings
         rows, zeros = bounds.pattern.matrix(A[bounds.entries]).tocsr(), bounds.equalities
-        matrices = [structure.P.matrix(P), rows[:zeros].tocsc(), rows[zeros:].tocsc()]
+        # its binding asks for an array that it may write to
+        matrices = [structure.P.matrix(P.copy()), rows[:zeros].tocsc(), rows[zeros:].tocsc()]
         self.P, self.equal, self.unequal = (m.toarray() if dense else m for m in matrices)
         self.below = np.full(len(bounds.rows) - zeros, -np.inf)
 

@@ -569,3 +569,21 @@ class Runaway(Bad):
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         right = SCS().solve(program, start)
         return replace(right, point=right.point * 1e300, workspace=None)
+
+
+def test_a_point_that_ran_away_is_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its conditions are rounding beside itself, as everything is, but not beside the data."""
+    programs = disk(np.array([[1.0, 2.0], [-3.0, 1.0]]))
+    expected = solve(Refined(Clarabel()), programs).point.x
+
+    def run_away(programs: ConeProgram, start: Point, earlier: Any = None) -> Any:
+        outcome = refine(programs, start, earlier)
+        far = outcome.point.x.copy()
+        far[0] *= 1e18
+        point = replace(outcome.point, x=far)
+        return outcome._replace(point=point, ok=np.ones(len(far), dtype=bool))
+
+    monkeypatch.setattr("cvxlpgd.solvers.refine.solver.refine", run_away)
+    solution = solve(Refined(Clarabel()), programs)
+    assert solution.ok.all()
+    np.testing.assert_allclose(solution.point.x, expected, rtol=1e-6, atol=1e-6)

@@ -119,7 +119,11 @@ def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     refinement = refine(program, start.point, _objects([entry.inverse for entry in entries]))
     newest = zip(entries, refinement.inverses, strict=True)
     workspace = _objects([replace(entry, inverse=new or entry.inverse) for entry, new in newest])
-    status = np.where(refinement.ok, Status.SOLVED, Status.FAILED).astype(object)
+    # beside a point that ran away to infinity everything is rounding, but not beside the data
+    with np.errstate(all="ignore"):
+        residual = program.residuals(refinement.point).largest
+    ok = refinement.ok & (residual <= JUDGED_AT * FINEST)
+    status = np.where(ok, Status.SOLVED, Status.FAILED).astype(object)
     setups = refinement.factored.astype(float)
     return replace(
         start,
