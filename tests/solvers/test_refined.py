@@ -571,6 +571,26 @@ class Runaway(Bad):
         return replace(right, point=right.point * 1e300, workspace=None)
 
 
+@pytest.mark.parametrize("kind", ["norm", "eigenvalue", "exponential"])
+def test_programs_of_columns_of_one_cone_alone_are_refined(kind: str) -> None:
+    """The least t above a norm, an eigenvalue or an exponential."""
+    t, p = cp.Variable(), cp.Parameter(3)
+    C = np.array([[2.0, 1.0, 0.0], [1.0, 0.0, 0.5], [0.0, 0.5, -1.0]])
+    values = np.array([[0.5, -1.0, 2.0], [1.0, 0.2, -0.3]])
+    constraint, expected = {
+        "norm": (cp.SOC(t, p), np.linalg.norm(values, axis=1)),
+        "eigenvalue": (
+            t * np.eye(3) - C - cp.diag(p) >> 0,
+            [np.linalg.eigvalsh(C + np.diag(v))[-1] for v in values],
+        ),
+        "exponential": (cp.ExpCone(p[0], 1.0, t), np.exp(values[:, 0])),
+    }[kind]
+    layer = cvxlpgd.numpy.CvxpyLayer(cp.Problem(cp.Minimize(t), [constraint]), [p], [t])
+    (least,) = layer(values)
+    assert list(layer.info.status) == ["solved", "solved"]
+    np.testing.assert_allclose(least, expected, rtol=1e-12)
+
+
 def test_a_point_that_ran_away_is_not_refined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its conditions are rounding beside itself, as everything is, but not beside the data."""
     programs = disk(np.array([[1.0, 2.0], [-3.0, 1.0]]))

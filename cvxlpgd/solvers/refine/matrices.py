@@ -117,7 +117,7 @@ class DenseFactors(NamedTuple):
             rests.append(rest)
         scale = _pick(self.scale, places)
         rest = scale * (-f - transposed_product(A, values, t * moved))[:, layout.kept]
-        for k, place in enumerate(places):
+        for k, place in enumerate(places if rest.shape[1] else ()):  # all columns may be local
             rest[k] = dpotrs(self.factors[place].T, rest[k], lower=True)[0]
         dx = np.zeros_like(f)
         dx[:, layout.kept] = scale * rest
