@@ -2,7 +2,10 @@
 
     K (x, u) = (f, g):    P x + G'u = f,    G x - C u = g,    C = 1 on curved rows, 0 on active ones
 
-- `Condensed`: strictly convex programs of linear rows. Columns that equations define are
+- `Separable`: programs of linear rows with a curvature and often a bound on each column. Columns
+  that equations define are eliminated, active bounds fix columns; each sample factors its other
+  active rows' part.
+- `Condensed`: other strictly convex programs of linear rows. Columns that equations define are
   eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
   factors its active rows' part; matrices of its own are factored for each.
 - `Divided`: what stands alone peeled off; curved rows but rigid ones eliminated where columns are
@@ -11,13 +14,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from cvxlpgd.program.elimination import Elimination
 from cvxlpgd.program.factors.condensed import Condensed
 from cvxlpgd.program.factors.divided import Divided
+from cvxlpgd.program.factors.separable import Separable, Separation
 from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure
 
@@ -50,19 +54,27 @@ def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Facto
     `same` are factors of the same matrices with other active rows, and which of their samples.
     """
     structure = K.program.structure
-    if not _is_condensed(structure):
+    special: Condensed | Separable
+    if Separation.of(structure).holds:
+        special = Separable(K, _inverses_of(same, Separable))
+    elif _is_condensed(structure):
+        special = Condensed(K, Elimination.of(structure), _inverses_of(same, Condensed))
+    else:
         return _general(K)
-    inverses = None
-    if same is not None:
-        one = same[0].one if isinstance(same[0], Mixed) else same[0]
-        inverses = one.inverses.take(same[1]) if isinstance(one, Condensed) else None
-    condensed = Condensed(K, Elimination.of(structure), inverses)
-    rest = np.flatnonzero(~condensed.ok)
+    rest = np.flatnonzero(~special.ok)
     if not len(rest):
-        return condensed
+        return special
     if len(rest) == len(K.held):
         return _general(K)
-    return Mixed(condensed, _general(K.take(rest)), rest)
+    return Mixed(special, _general(K.take(rest)), rest)
+
+
+def _inverses_of(same: tuple[Factors, np.ndarray] | None, kind: type) -> Any:
+    """What factors of this kind know of the matrices; None if nothing."""
+    if same is None:
+        return None
+    one = same[0].one if isinstance(same[0], Mixed) else same[0]
+    return one.inverses.take(same[1]) if isinstance(one, kind) else None
 
 
 def _general(K: Matrices) -> Factors:
@@ -87,6 +99,9 @@ def _is_full(structure: Structure) -> bool:
 def numbers(structure: Structure) -> int:
     """About how many numbers a sample's factors hold."""
     n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
+    separation = Separation.of(structure)
+    if separation.holds:
+        return n + m + len(separation.several) ** 2
     whole = _is_condensed(structure) or _is_full(structure)
     return n * (n + m) if whole else FILL * (n + m + entries)
 
