@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -55,10 +55,13 @@ def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Facto
     """
     structure = K.program.structure
     special: Condensed | Separable
+    known = same and (same[0].one if isinstance(same[0], Mixed) else same[0])
     if Separation.of(structure).holds:
-        special = Separable(K, _inverses_of(same, Separable))
+        inverses = known.inverses.take(same[1]) if same and isinstance(known, Separable) else None
+        special = Separable(K, inverses)
     elif _is_condensed(structure):
-        special = Condensed(K, Elimination.of(structure), _inverses_of(same, Condensed))
+        own = known.inverses.take(same[1]) if same and isinstance(known, Condensed) else None
+        special = Condensed(K, Elimination.of(structure), own)
     else:
         return _general(K)
     rest = np.flatnonzero(~special.ok)
@@ -67,14 +70,6 @@ def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Facto
     if len(rest) == len(K.held):
         return _general(K)
     return Mixed(special, _general(K.take(rest)), rest)
-
-
-def _inverses_of(same: tuple[Factors, np.ndarray] | None, kind: type) -> Any:
-    """What factors of this kind know of the matrices; None if nothing."""
-    if same is None:
-        return None
-    one = same[0].one if isinstance(same[0], Mixed) else same[0]
-    return one.inverses.take(same[1]) if isinstance(one, kind) else None
 
 
 def _general(K: Matrices) -> Factors:

@@ -5,7 +5,7 @@ be the identity on factors F'w and on roots d w of many weights w >= 0. A row of
 active, fixes its column; the others are solved for:
 
     x_j = (h_j - G_j'u) / H_j on free columns,   a_i x_j = g_i on fixed ones,
-    (G_f H_f⁻¹ G_f')_aa u_a = G_f H_f⁻¹ h_f + G_x x_x - g_a,    a the active rows of several entries,
+    (G_f H_f⁻¹ G_f')_aa u_a = G_f H_f⁻¹ h_f + G_x x_x - g_a,    a the other active rows,
     a_i u_i = h_j - H_j x_j - G_j'u on the rows that fix columns.
 """
 
@@ -37,7 +37,8 @@ class Separation:
     own: tuple[np.ndarray, np.ndarray]  # entries of P on kept columns, and these
     defined: tuple[np.ndarray, np.ndarray]  # the same on defined columns
     linked: np.ndarray  # of A's entries, those that define a column by a kept one
-    places: np.ndarray  # which of the defined columns, sorted by the kept ones
+    sources: np.ndarray  # by which of the kept ones, sorted
+    places: np.ndarray  # which of the defined ones
     distinct: np.ndarray  # these kept columns, each once
     starts: np.ndarray  # where each begins among `places`
     single: np.ndarray  # rows of one entry
@@ -45,6 +46,8 @@ class Separation:
     entries: np.ndarray  # their entries of A
     several: np.ndarray  # the other rows
     G: Part  # their entries, of the kept columns
+    # rows of one entry, among these, their columns, each once, and which of them are equations
+    layers: list[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
     @staticmethod
     @per_structure
@@ -59,7 +62,8 @@ class Separation:
         linked = np.flatnonzero((defining[A.rows] >= 0) & (kept[A.cols] >= 0))
         linked = linked[np.argsort(kept[A.cols[linked]], kind="stable")]
         places = defining[A.rows[linked]]
-        distinct, starts = np.unique(kept[A.cols[linked]], return_index=True)
+        sources = kept[A.cols[linked]]
+        distinct, starts = np.unique(sources, return_index=True)
         curved = np.union1d(kept[P.cols[own]], distinct)
         each = np.bincount(A.rows, minlength=structure.m)
         single = np.flatnonzero(each[e.rows] == 1)
@@ -76,9 +80,15 @@ class Separation:
             and len(several) <= SEVERAL * len(e.kept)
         )
         G = Part.of(A, e.rows[several] if holds else several[:0], e.kept)
+        columns, equations = kept[A.cols[entries]], ~structure.inequalities[e.rows[single]]
+        layers, left = [], np.arange(len(single) if holds else 0)
+        while len(left):
+            each_once, first = np.unique(columns[left], return_index=True)
+            layers.append((left[first], each_once, equations[left[first]]))
+            left = np.delete(left, first)
         return Separation(
-            holds, e, (own, kept[P.cols[own]]), (inner, defined[P.cols[inner]]), linked, places,
-            distinct, starts, single, kept[A.cols[entries]], entries, several, G,
+            holds, e, (own, kept[P.cols[own]]), (inner, defined[P.cols[inner]]), linked, sources,
+            places, distinct, starts, single, columns, entries, several, G, layers,
         )  # fmt: skip
 
 
@@ -130,6 +140,31 @@ class Diagonals(NamedTuple):
         return Diagonals(*(v if len(v) == 1 else v[samples] for v in self))
 
 
+def reduce(s: Separation, d: Diagonals, f: Stack, g: Stack) -> tuple[Stack, Stack]:
+    """(h, x0): right-hand sides of the kept columns, and the defined ones where those are 0."""
+    h, x0 = np.take(f, s.e.kept, axis=-1), np.take(g, s.e.defining, axis=-1) / d.D[:, None]
+    if len(s.places):
+        rest = np.take(f, s.e.defined, axis=-1) - x0 * d.curvature[:, None]
+        pulled = d.T[:, None] * np.take(rest, s.places, axis=-1)
+        h[..., s.distinct] -= np.add.reduceat(pulled, s.starts, axis=-1)
+    return h, x0
+
+
+def complete(
+    s: Separation, d: Diagonals, f: Stack, x_C: Stack, y: Stack, x0: Stack
+) -> tuple[Stack, Stack]:
+    """(x, u) of all columns and rows, from the kept ones and `reduce`; x0 is overwritten."""
+    e = s.e
+    x, u = np.empty(f.shape), np.empty((*f.shape[:-1], len(e.rows) + len(e.defining)))
+    x[..., e.kept], u[..., e.rows] = x_C, y
+    if len(s.places):
+        x0[..., s.places] -= d.T[:, None] * np.take(x_C, s.sources, axis=-1)
+    if len(e.defined):
+        rest = np.take(f, e.defined, axis=-1) - x0 * d.curvature[:, None]
+        x[..., e.defined], u[..., e.defining] = x0, rest / d.D[:, None]
+    return x, u
+
+
 class Separable:
     """A core of each sample's free columns and active rows of several entries.
 
@@ -154,66 +189,66 @@ class Separable:
         self.free = fixed == 0
         self.fixed_by = np.zeros_like(fixed)  # which row of one entry
         self.fixed_by[samples, s.columns[rows]] = rows
-        self.rows = [np.flatnonzero(own) for own in active]
+        self.every = bool(active.all())  # of rows of several entries, all are active
+        self.rows = _places(active)
         self.factors, regular = self._factor()
         self.ok = self.regular = regular & d.definite & (fixed <= 1).all(axis=1)
 
     def _factor(self) -> tuple[list[np.ndarray | None], np.ndarray]:
         """Each sample's Cholesky factor of (G_f H_f⁻¹ G_f')_aa, and which are safe."""
-        V, factors, ok = self.inverses.V, [], np.ones(len(self.rows), dtype=bool)
-        for i, rows in enumerate(self.rows):
-            factor = None
-            if len(rows):
-                own = V[i % len(V)][np.ix_(rows, np.flatnonzero(self.free[i]))]
-                factor, fault = lapack.dpotrf(
-                    (own @ own.T).T, lower=True, clean=False, overwrite_a=True
-                )
-                ok[i] = not fault and factor.diagonal().min() > PIVOT
-            factors.append(factor if ok[i] else None)
+        V, ok = self.inverses.V, np.ones(len(self.rows), dtype=bool)
+        factors: list[np.ndarray | None] = [None] * len(ok)
+        for i, (rows, columns) in enumerate(zip(self.rows, _places(self.free), strict=True)):
+            if not len(rows):
+                continue
+            own = V[i % len(V)].take(columns, axis=1)
+            if not self.every:
+                own = own.take(rows, axis=0)
+            factor, fault = lapack.dpotrf(
+                (own @ own.T).T, lower=True, clean=False, overwrite_a=True
+            )
+            ok[i] = not fault and factor.diagonal().min() > PIVOT
+            if ok[i]:
+                factors[i] = factor
         return factors, ok
 
     def apply(self, right: Stack) -> Stack:
         """(x, u) for stacks of (f, g); u and g are of rows times t."""
-        s, e, d, t = self.separation, self.separation.e, self.inverses, self.t[:, None]
-        f, g, out = right[..., : self.n], right[..., self.n :] / t, np.empty(right.shape)
-        x, u = out[..., : self.n], out[..., self.n :]
-        h = np.take(f, e.kept, axis=-1)
-        if len(e.defined):
-            D, T, curvature = d.D[:, None], d.T[:, None], d.curvature[:, None]
-            x0, f_F = g[..., e.defining] / D, f[..., e.defined]
-            if len(s.places):
-                pulled = T * (f_F - x0 * curvature)[..., s.places]
-                h[..., s.distinct] -= np.add.reduceat(pulled, s.starts, axis=-1)
+        t, (f, g) = self.t[:, None], np.split(right, [self.n], axis=-1)
+        e, g = self.separation.e, g / t
+        h, x0 = reduce(self.separation, self.inverses, f, g)
         x_C, y = self._solve(h, np.take(g, e.rows, axis=-1))
-        x[..., e.kept], u[..., e.rows] = x_C, y
-        if len(e.defined):
-            if len(s.places):
-                x0[..., s.places] -= T * np.repeat(
-                    x_C[..., s.distinct], np.diff(s.starts, append=len(s.places)), axis=-1
-                )
-            x[..., e.defined], u[..., e.defining] = x0, (f_F - x0 * curvature) / D
-        u /= t
-        return out
+        x, u = complete(self.separation, self.inverses, f, x_C, y, x0)
+        return np.concatenate([x, u / t], axis=-1)
 
     def _solve(self, h: Stack, g: Stack) -> tuple[Stack, Stack]:
         """(x_C, y) in scaled units within; y is 0 on rows that are not active."""
         s, d = self.separation, self.inverses
         root, height, free = d.root[:, None], d.height[:, None], self.free[:, None]
         half, level = h * root, g * height
-        held = d.sign[:, None] * level[..., s.single]
+        held = d.sign[:, None] * np.take(level, s.single, axis=-1)
         fixed = np.take_along_axis(
             held, np.broadcast_to(self.fixed_by[:, None], half.shape), axis=-1
         )
         z, y = np.where(free, half, fixed), np.zeros(g.shape)
-        across = z @ d.V.swapaxes(1, 2) - level[..., s.several]
+        across = z @ d.V.swapaxes(1, 2) - np.take(level, s.several, axis=-1)
         several = np.zeros_like(across)
         for i, (rows, factor) in enumerate(zip(self.rows, self.factors, strict=True)):
-            if factor is not None:
-                part = lapack.dpotrs(factor, across[i][:, rows].T, lower=True)[0]
-                several[i][:, rows] = part.T
+            if factor is None:
+                continue
+            if self.every:
+                several[i] = lapack.dpotrs(factor, across[i].T, lower=True)[0].T
+            else:
+                several[i][:, rows] = lapack.dpotrs(factor, across[i].T[rows], lower=True)[0].T
         rest = half - several @ d.V
         z = np.where(free, rest, fixed)
         y[..., s.several] = several
         own = d.sign[:, None] * np.take(rest - z, s.columns, axis=-1)
         y[..., s.single] = np.where(self.fixing[:, None], own, 0.0)
         return z * root, y * height
+
+
+def _places(chosen: np.ndarray) -> list[np.ndarray]:
+    """Where each sample's are, of bool (batch, size)."""
+    ends = np.cumsum(chosen.sum(axis=1))[:-1]
+    return np.split(np.nonzero(chosen)[1], ends)
