@@ -185,11 +185,10 @@ class _Dual:
     def step(self, at: _At, samples: np.ndarray) -> np.ndarray:
         """Newton's steps d, (k, rows)."""
         flat = np.clip(FLAT * self.left(at, samples), LEAST_FLAT, FLAT).tolist()
-        d, moving = np.zeros_like(at.u), list(at.moving)
-        every = at.moving.all(axis=1).tolist()
+        d, every = np.zeros_like(at.u), np.asarray(at.moving.all(axis=1))
         columns = np.split(np.nonzero(at.free)[1], np.cumsum(at.free.sum(axis=1))[:-1])
         for k, i in enumerate(samples.tolist() if d.shape[1] else ()):
-            own, rows = np.take(self.V[i % len(self.V)], columns[k], axis=1), moving[k]
+            own, rows = np.take(self.V[i % len(self.V)], columns[k], axis=1), at.moving[k]
             if not every[k]:
                 own = own[rows]
             core = own @ own.T
