@@ -28,12 +28,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import lapack
 
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Point, Solution, Status, product
 from cvxlpgd.program.active import ROUNDED, Active, clip
 from cvxlpgd.program.factors.separable import Diagonals, Separation, complete, reduce
 from cvxlpgd.program.pairs import weights
 from cvxlpgd.program.threads import one_thread_each
-from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.protocol import Solver, is_solver
 from cvxlpgd.solvers.run.ladder import Around, Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import solve
 
@@ -53,9 +54,22 @@ class DualNewton(Around):
     """`solver`, asked only for what Newton's method on the dual does not solve to rounding.
 
     It has the solver's name and options. Programs of another kind are left to the solver.
+
+    Parameters
+    ----------
+    solver : Solver
+
+    Raises
+    ------
+    InvalidOption
+        For anything but a solver.
     """
 
     solver: Solver
+
+    def __post_init__(self) -> None:
+        if not is_solver(self.solver):
+            raise InvalidOption(f"solver must be a solver such as Clarabel(), not {self.solver!r}")
 
     def with_options(self, options: Mapping[str, Any]) -> Any:
         """The solver with more options; alone where they say how it is to work."""

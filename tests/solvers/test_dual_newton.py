@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd import LPGD
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
 from cvxlpgd.program.factors.separable import Separable, Separation
@@ -167,6 +168,8 @@ def test_options_that_say_how_to_work_are_obeyed() -> None:
     solver = DualNewton(Clarabel())
     assert isinstance(solver.with_options({"eps": 1e-9}), DualNewton)
     assert solver.with_options({"max_iter": 3}) == Clarabel(max_iter=3)
+    with pytest.raises(InvalidOption, match="must be a solver"):
+        DualNewton("CLARABEL")
 
 
 @pytest.mark.parametrize("own", [False, True])
