@@ -1,4 +1,5 @@
-"""Measure: `python -m benchmarks [--quick]`; `construction`, `reuse`, `profile` for parts of it.
+"""Measure: `python -m benchmarks [--quick]`; `call`, `advice`, `construction`, `reuse` or `profile`
+for a part of it.
 
 The peers' pins, on which they are right, are in benchmarks/constraints.txt; on others the command
 says how to make that environment and stops, unless `--newest` is given.
@@ -18,6 +19,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks import measure, parts, report
+from benchmarks.advice import advice
 from benchmarks.engines import ENGINES, OURS
 from benchmarks.families import FAMILIES
 from benchmarks.profile import profiles
@@ -26,6 +28,8 @@ PINS = Path(__file__).with_name("constraints.txt")
 NEEDED = {"cvxpy": "1.9.0", "moreau": "0.3.3"}
 QUICK = 0.25
 ALONE: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "call": parts.call,
+    "advice": advice,
     "construction": parts.construction,
     "reuse": parts.reuse,
     "profile": lambda: profiles([f.name for f in FAMILIES.values() if not f.ours_only]),
@@ -35,11 +39,14 @@ ALONE: dict[str, Callable[[], list[dict[str, Any]]]] = {
 def main() -> int:
     """Run, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", help="construction, reuse or profile alone")
+    parser.add_argument("part", nargs="*", help=f"one alone: {', '.join(ALONE)}")
     parser.add_argument("--quick", action="store_true", help="small sizes, no sweeps")
     parser.add_argument("--newest", action="store_true", help="whatever versions are installed")
     parser.add_argument("--families", default=None, help="names, comma-separated")
     parser.add_argument("--engines", default=None, help="names, comma-separated")
+    parser.add_argument(
+        "--scales", default=[1.0], type=_numbers, help="multiples of the sizes, comma-separated"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-sweep", action="store_true")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds a point of a sweep")
@@ -58,15 +65,7 @@ def main() -> int:
     engines = _named(chosen.engines, list(ENGINES), parser)
     if chosen.quick and not chosen.families:
         names = [name for name in names if not name.startswith("large")]
-    rounds = 2 if chosen.quick else chosen.rounds
-    scale, batch = (QUICK, 8) if chosen.quick else (1.0, None)
-    rows, floors = measure.families(names, engines, rounds, scale, batch)
-    found = {
-        "machine": report.machine(),
-        "quick": chosen.quick,
-        "rows": [asdict(row) for row in rows],
-        "floors": [asdict(floor) for floor in floors],
-    }
+    found = _families(chosen, names, engines)
     _save(found, chosen.json)
     if not chosen.quick:
         found["construction"], found["reuse"] = parts.construction(), parts.reuse()
@@ -81,6 +80,26 @@ def main() -> int:
         parts.add_peaks(found["sweeps"], [e for e in engines if e == OURS])
         _save(found, chosen.json)
     return _shown(found, chosen.docs)
+
+
+def _families(chosen: Any, names: list[str], engines: list[str]) -> dict[str, Any]:
+    """The families at their sizes and at the multiples asked for; a call; what advice is worth."""
+    rounds = 2 if chosen.quick else chosen.rounds
+    size, batch = (QUICK, 8) if chosen.quick else (1.0, None)
+    rows, floors = measure.families(names, engines, rounds, size, batch)
+    scaled = {1.0: rows} if 1.0 in chosen.scales else {}
+    compared = [name for name in names if FAMILIES[name].compared]
+    for scale in (scale for scale in chosen.scales if scale != 1.0):
+        scaled[scale], _ = measure.families(compared, engines, rounds, size * scale, batch)
+    return {
+        "machine": report.machine(),
+        "quick": chosen.quick,
+        "rows": [asdict(row) for row in rows],
+        "floors": [asdict(floor) for floor in floors],
+        "scaled": [asdict(row) | {"scale": k} for k, of in scaled.items() for row in of],
+        "call": parts.call(),
+        "advice": advice(rounds, batch, size),
+    }
 
 
 def _save(found: dict[str, Any], file: Path) -> None:
@@ -100,7 +119,7 @@ def _part(words: list[str]) -> int:
     if words[0] == "memory":
         print(json.dumps(parts.memory_of(*words[1:])))
     elif words[0] == "construct":
-        print(json.dumps(parts.construction_of(words[1])))
+        print(json.dumps(parts.construction_of(*words[1:])))
     elif words[0] in ALONE:
         rows = ALONE[words[0]]()
         print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))
@@ -108,6 +127,10 @@ def _part(words: list[str]) -> int:
         print(f"there is no part {words[0]!r}; there are {', '.join(ALONE)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
 
 
 def _named(given: str | None, known: list[str], parser: argparse.ArgumentParser) -> list[str]:

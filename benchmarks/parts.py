@@ -1,4 +1,4 @@
-"""Sweeps over batch and size, memory, construction and reuse."""
+"""Sweeps over batch and size, memory, construction, reuse, and the fixed cost of a call."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.engines import ENGINES
+from benchmarks.engines import AUTOMATIC, ENGINES, OURS
 from benchmarks.families import FAMILIES
 from benchmarks.measure import side_by_side
 
 BATCHES = (1, 8, 64, 512)
 SCALES = (0.25, 1.0, 4.0, 8.0)
 SWEPT = ("projection QP", "sparse LP", "SOC")
+CALLS = 200
+CONSTRUCTED = {"LP": 500, "least squares": 500, "norm": 500, "transport": 500, "quadratic": 2000}
 
 
 def sweeps(names: Sequence[str], engines: Sequence[str], budget: float) -> list[dict[str, Any]]:
@@ -92,30 +94,56 @@ def peak() -> float:
 
 
 def construction() -> list[dict[str, Any]]:
-    """Seconds and MB of constructing a layer with a 500 x 500 parameter, each in its process."""
+    """Seconds and MB of constructing a layer with a large parameter, each in its process."""
     found = []
-    for kind in ("LP", "least squares", "norm"):
-        command = [sys.executable, "-m", "benchmarks", "construct", kind]
+    for kind, n in CONSTRUCTED.items():
+        command = [sys.executable, "-m", "benchmarks", "construct", kind, str(n)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found.append({"problem": kind} | json.loads(done.stdout.splitlines()[-1]))
+        found.append({"problem": kind, "n": n} | json.loads(done.stdout.splitlines()[-1]))
     return found
 
 
-def construction_of(kind: str, n: int = 500) -> dict[str, float]:
-    """Seconds, and MB above the imports."""
+def construction_of(kind: str, n: str) -> dict[str, float]:
+    """Seconds, and MB above the imports, with a parameter of n rows and columns."""
     import cvxpy as cp
 
     from cvxlpgd.torch import CvxpyLayer
 
-    x, A, b = cp.Variable(n), cp.Parameter((n, n)), cp.Parameter(n)
-    problem = {
-        "LP": cp.Problem(cp.Minimize(cp.sum(x)), [A @ x <= b, x >= 0]),
-        "least squares": cp.Problem(cp.Minimize(cp.sum_squares(A @ x - b))),
-        "norm": cp.Problem(cp.Minimize(cp.norm(A @ x - b))),
+    size = int(n)
+    x, X = cp.Variable(size), cp.Variable((size, size))
+    A, b = cp.Parameter((size, size)), cp.Parameter(size)
+    objective, constraints = {
+        "LP": (cp.sum(x), [A @ x <= b, x >= 0]),
+        "least squares": (cp.sum_squares(A @ x - b), []),
+        "norm": (cp.norm(A @ x - b), []),
+        "transport": (cp.sum(cp.multiply(A, X)), [X >= 0, cp.sum(X, axis=0) == b]),
+        "quadratic": (cp.sum_squares(A @ x) - b @ x, [x >= 0]),
     }[kind]
+    problem = cp.Problem(cp.Minimize(objective), constraints)
     before, begin = peak(), perf_counter()
-    CvxpyLayer(problem, [A, b], [x])
+    CvxpyLayer(problem, [A, b], problem.variables())
     return {"seconds": perf_counter() - begin, "megabytes": peak() - before}
+
+
+def call() -> list[dict[str, Any]]:
+    """Milliseconds of a call with next to nothing to solve: two samples of four variables."""
+    instance = FAMILIES["projection QP"].instance(2, scale=1 / 16)
+    steps = {name: ENGINES[name].step(instance) for name in (AUTOMATIC, OURS)}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for _ in range(CALLS):
+        for name, step in steps.items():
+            run = step()
+            times[name].append((run.forward, run.backward))
+    rows: list[dict[str, Any]] = []
+    for name in steps:
+        forward, backward = 1e3 * np.median(times[name][CALLS // 10 :], axis=0)
+        passes = {
+            "forward (ms)": forward,
+            "backward (ms)": backward,
+            "both (ms)": forward + backward,
+        }
+        rows.append({"layer": name} | {key: float(value) for key, value in passes.items()})
+    return rows
 
 
 def reuse() -> list[dict[str, Any]]:

@@ -6,23 +6,25 @@ import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from benchmarks.engines import AUTOMATIC, ENGINES, OURS
-from benchmarks.families import FAMILIES
+from benchmarks.engines import AUTOMATIC, OURS
+from benchmarks.figures import Found, fill, means, ratios
 from benchmarks.floor import WORKERS
+from benchmarks.pictures import draw_ratios, draw_sweeps
 
 LIBRARIES = (
     "cvxlpgd cvxpy numpy scipy torch cvxpylayers diffcp moreau moreau-cpu qpth proxsuite highspy "
     "daqp scs clarabel piqp osqp"
 ).split()
-Found = dict[str, Any]
+INTRO = Path(__file__).with_name("intro.md")
 PARTS = {
+    "advice": "What each advice is worth",
+    "call": "A call with next to nothing to solve",
     "memory": "Peak memory (MB) and seconds of one step",
-    "construction": "Construction, 500 x 500",
+    "construction": "Construction, with an n x n parameter",
     "reuse": "Reuse, batch of 8",
     "profile": "Where a step's milliseconds go",
 }
@@ -45,24 +47,6 @@ def machine() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def ratios(found: Found, family: str) -> dict[str, float]:
-    """How many times longer each engine takes than ours."""
-    totals = {r["engine"]: r["forward"] + r["backward"] for r in found["rows"]
-              if r["family"] == family}  # fmt: skip
-    return {name: total / totals[OURS] for name, total in totals.items() if OURS in totals}
-
-
-def means(found: Found) -> dict[str, tuple[float, int]]:
-    """Geometric means of these ratios over the compared families, and over how many."""
-    names = [f.name for f in FAMILIES.values() if f.compared]
-    collected: dict[str, list[float]] = {}
-    for family in names:
-        for engine, ratio in ratios(found, family).items():
-            if np.isfinite(ratio):
-                collected.setdefault(engine, []).append(ratio)
-    return {k: (float(np.exp(np.mean(np.log(v)))), len(v)) for k, v in collected.items()}
 
 
 def tables(found: Found) -> str:
@@ -96,8 +80,12 @@ def _families(found: Found) -> str:
 
 
 def _means(found: Found) -> str:
-    body = [[name, f"{mean:.1f}", count] for name, (mean, count) in means(found).items()]
-    return tabulate(body, headers=["layer", "times ours", "families"], tablefmt="github")
+    """The others' times as multiples of each of ours."""
+    fixed, automatic = means(found), means(found, AUTOMATIC)
+    body = [[name, f"{mean:.1f}", f"{automatic[name][0]:.1f}" if name in automatic else "-", count]
+            for name, (mean, count) in fixed.items()]  # fmt: skip
+    head = ["layer", f"times {OURS}", f"times {AUTOMATIC}", "families and sizes"]
+    return tabulate(body, headers=head, tablefmt="github")
 
 
 def _floors(found: Found) -> str:
@@ -155,70 +143,10 @@ def write(found: Found, docs: Path) -> None:
         draw_sweeps(found, docs / "performance_sweeps.png")
         pictures += "\n![Time and memory against the batch and the size](performance_sweeps.png)\n"
     about = "\n".join(f"- {name}: {value}" for name, value in found["machine"].items())
-    intro = Path(__file__).with_name("intro.md").read_text()
-    text = f"{intro}\n{pictures}\n{tables(found)}\n\n## Machine and versions\n\n{about}\n"
+    text = f"{intro(found)}\n{pictures}\n{tables(found)}\n\n## Machine and versions\n\n{about}\n"
     (docs / "performance.md").write_text(text)
 
 
-def draw_ratios(found: Found, path: Path) -> None:
-    """How many times longer than ours, for each family and layer."""
-    import matplotlib.pyplot as plt
-
-    families = [f for f in dict.fromkeys(row["family"] for row in found["rows"])
-                if np.isfinite([r for e, r in ratios(found, f).items()
-                                if not ENGINES[e].ours]).any()]  # fmt: skip
-    engines = [e for e in ENGINES if e not in (OURS, AUTOMATIC)]
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-    width = 0.8 / len(engines)
-    for k, engine in enumerate(engines):
-        heights = [ratios(found, family).get(engine, np.nan) for family in families]
-        axes.bar(np.arange(len(families)) + (k - len(engines) / 2) * width, heights, width,
-                 label=engine)  # fmt: skip
-    axes.axhline(1.0, color="black", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_ylabel("time, as a multiple of cvxlpgd's")
-    axes.set_xticks(np.arange(len(families)), families, rotation=30, ha="right")
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def draw_sweeps(found: Found, path: Path) -> None:
-    """Seconds, and our peak memory, against the batch and against n."""
-    import matplotlib.pyplot as plt
-
-    families = list(dict.fromkeys(p["family"] for p in found["sweeps"]))
-    figure, grid = plt.subplots(
-        4, len(families), figsize=(3 * len(families), 10), layout="constrained", squeeze=False
-    )
-    rows = [
-        (what, sweep) for what in ("seconds", "peak memory, MB") for sweep in ("batch", "scale")
-    ]
-    for axes_row, (what, sweep) in zip(grid, rows, strict=True):
-        for axes, family in zip(axes_row, families, strict=True):
-            for engine in ENGINES:
-                points = [p for p in found["sweeps"] if (p["family"], p["engine"], p["sweep"])
-                          == (family, engine, sweep)]  # fmt: skip
-                key = "batch" if sweep == "batch" else "variables"
-                values = [_swept(p, what) for p in points]
-                if np.isfinite(values).any():
-                    axes.plot([p[key] for p in points], values, "o-", markersize=3, label=engine)
-            axes.set_xscale("log")
-            if what == "seconds":
-                axes.set_yscale("log")
-            else:
-                axes.set_ylim(bottom=0)
-            axes.xaxis.set_minor_formatter("")
-            axes.set_title(family, fontsize="medium")
-            axes.set_xlabel("batch" if sweep == "batch" else "variables")
-        axes_row[0].set_ylabel(what)
-    grid[0, 0].legend(fontsize="x-small")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _swept(point: Found, what: str) -> float:
-    """What is drawn of a point, NaN where it was not measured."""
-    if what == "seconds":
-        return float(point["forward"] + point["backward"])
-    return float(point.get("peak", np.nan))
+def intro(found: Found) -> str:
+    """The text before the tables."""
+    return fill(INTRO.read_text(), found)
