@@ -80,6 +80,11 @@ def test_the_command_measures_sizes_a_call_and_advice_and_writes_the_page(
     assert (tmp_path / "performance.png").stat().st_size
 
 
+@pytest.mark.parametrize("kind", parts.CONSTRUCTED)
+def test_construction_is_measured(kind: str) -> None:
+    assert parts.construction_of(kind, "5")["seconds"] > 0
+
+
 def test_the_page_has_the_text_of_its_template() -> None:
     """docs/performance.md is written by the command, and not by hand."""
     parts_of_text = re.split(r"\$\w+", report.INTRO.read_text())
