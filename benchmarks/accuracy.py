@@ -56,13 +56,13 @@ class Reference:
             return float(np.linalg.norm(run.gradients[0] - self.gradient)) / (size or 1.0)
         if not len(self.slopes):
             return float("nan")
-        found = np.array(
+        slopes = np.array(
             [
                 sum(float((g * d).sum()) for g, d in zip(run.gradients, direction, strict=True))
                 for direction in self.directions
             ]
         )
-        return float(np.linalg.norm(found - self.slopes) / np.linalg.norm(self.slopes))
+        return float(np.linalg.norm(slopes - self.slopes) / np.linalg.norm(self.slopes))
 
 
 def reference(instance: Instance) -> Reference:
@@ -79,8 +79,8 @@ def reference(instance: Instance) -> Reference:
         losses = []
         for sign in (STEP, -STEP):
             moved = [v + sign * d for v, d in zip(instance.values, direction, strict=True)]
-            found = _solved(layer, moved).reshape(instance.cotangent.shape)
-            losses.append(float((found * instance.cotangent).sum()))
+            outputs = _solved(layer, moved).reshape(instance.cotangent.shape)
+            losses.append(float((outputs * instance.cotangent).sum()))
         directions.append(direction)
         slopes.append((losses[0] - losses[1]) / (2 * STEP))
     return Reference(solution, directions, np.array(slopes), None)
@@ -106,8 +106,8 @@ def _tight(instance: Instance) -> CvxpyLayer:
 
 def _solved(layer: CvxpyLayer, values: list[np.ndarray]) -> np.ndarray:
     with torch.no_grad():
-        found = layer(*map(torch.tensor, values))[0].numpy()
-    return np.asarray(found)
+        solution = layer(*map(torch.tensor, values))[0].numpy()
+    return np.asarray(solution)
 
 
 def _by_linprog(instance: Instance, layer: CvxpyLayer) -> np.ndarray:
@@ -126,9 +126,9 @@ def _by_linprog(instance: Instance, layer: CvxpyLayer) -> np.ndarray:
     }
     tau, batch = relative_tau(instance), len(instance.cotangent)
     outputs = layer._layer._compiled.canonical.variables.outputs[0].matrix
-    found = []
+    gradients = []
     for i in range(batch):
         q, bar = program.data.q[i], outputs.T @ instance.cotangent[i].ravel()
         ends = [linprog(q + sign * tau[i] * bar, **constraints).x for sign in (1.0, -1.0)]
-        found.append(outputs @ (ends[0] - ends[1]) / (2 * tau[i]))
-    return np.reshape(found, instance.values[0].shape)
+        gradients.append(outputs @ (ends[0] - ends[1]) / (2 * tau[i]))
+    return np.reshape(gradients, instance.values[0].shape)

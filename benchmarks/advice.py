@@ -17,10 +17,11 @@ from benchmarks.engines import relative_tau
 from benchmarks.families import FAMILIES, Instance
 from benchmarks.measure import REST
 from cvxlpgd import LPGD, Exact
+from cvxlpgd.solvers import Clarabel, Refined
 from cvxlpgd.torch import CvxpyLayer
 
 ROUNDS = 9
-INTERIOR = "CLARABEL"  # it cannot start from a solution: each re-solve is whole
+INTERIOR = "CLARABEL"  # it comes with CVXPY; it cannot start from a solution
 MOVED = 1e-3  # how far data move between two steps of training, relative to their size
 Step = Callable[[], float]  # returns its seconds
 Variant = Callable[[Instance], Step]
@@ -103,7 +104,7 @@ def _constructing(instance: Instance) -> Step:
 
 
 def _backward(derivative: Callable[[Instance], Any], solver: str | None = None) -> Variant:
-    """The backward pass alone."""
+    """The backward pass alone; the derivative may depend on the data."""
 
     def variant(instance: Instance) -> Step:
         layer = _layer(instance, derivative=derivative(instance), solver=solver)
@@ -177,21 +178,17 @@ def _averaged(instance: Instance) -> LPGD:
     return LPGD(tau=relative_tau(instance), side="average")
 
 
-def _exact(instance: Instance) -> Exact:
-    return Exact()
-
-
-def _lower(instance: Instance) -> LPGD:
-    return LPGD(tau=relative_tau(instance), side="lower")
-
-
 ADVICE = (
+    Advice("install", "projection QP", _whole(solver=Refined(Clarabel())), _whole()),
     Advice("construct", "dense QP", _constructing, _whole()),
     Advice("batch", "projection QP", _one_by_one, _whole()),
     Advice("shared", "dense QP", _whole(_repeated), _whole()),
     Advice("needed", "dense QP", _whole(), _whole(lambda instance: _tensors(instance, needed=[1]))),
-    Advice("limit", "dense QP", _backward(_averaged, INTERIOR), _backward(_exact, INTERIOR)),
-    Advice("side", "sparse LP", _backward(_averaged), _backward(_lower)),
+    Advice("limit", "SOC", _backward(_averaged, INTERIOR), _backward(lambda _: Exact(), INTERIOR)),
+    Advice(
+        "side", "sparse LP", _backward(lambda _: LPGD()), _backward(lambda _: LPGD(side="lower"))
+    ),
+    Advice("small", "sparse LP", _backward(lambda _: LPGD()), _backward(_averaged)),
     Advice("warm", "sparse LP", _forward(warm=False), _forward(warm=True)),
     Advice("threads", "sparse LP", _on_one_core, _forward(warm=False)),
 )

@@ -17,7 +17,7 @@ from benchmarks.families import FAMILIES, Instance
 from benchmarks.floor import floor
 
 REST = 0.1  # seconds before each step: the threads of the one before spin on for a while
-SLOW = 30.0  # seconds for a step: beyond, one round is enough; a sweep stops there
+ENOUGH = 5.0  # seconds of an engine's steps
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,16 @@ class Floor:
 
 
 def side_by_side(
-    instance: Instance, engines: Sequence[str], rounds: int, judged: bool = True
+    instance: Instance,
+    engines: Sequence[str],
+    rounds: int,
+    judged: bool = True,
+    enough: float = ENOUGH,
 ) -> tuple[list[Row], Floor | None]:
-    """All engines on one instance, in turn: each once per round, after one round to warm up."""
+    """All engines on one instance, in turn: each once per round, after one round to warm up.
+
+    An engine takes part in no more rounds once its steps have taken `enough` seconds.
+    """
     steps: dict[str, Step] = {}
     notes: dict[str, str] = {}
     with warnings.catch_warnings():
@@ -81,7 +88,7 @@ def side_by_side(
             first = turn % max(1, len(steps))
             order = [*steps.items()]
             for name, step in order[first:] + order[:first]:
-                if name in notes or (turn and sum(times[name][0]) > SLOW):
+                if name in notes or _seconds(times[name]) > enough:
                     continue
                 sleep(REST)
                 try:
@@ -89,7 +96,7 @@ def side_by_side(
                     times[name].append((last[name].forward, last[name].backward))
                 except Exception as error:
                     notes[name] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
-            if bare is not None and (not turn or sum(bares[0]) <= SLOW):
+            if bare is not None and _seconds(bares) <= enough:
                 sleep(REST)
                 bares.append(bare())
         truth = reference(instance) if judged else None
@@ -112,7 +119,12 @@ def side_by_side(
     if not bares:
         return rows, None
     forward, backward = np.median(bares[1:] or bares, axis=0)
-    return rows, Floor(instance.family.name, _solver(instance), float(forward), float(backward))
+    return rows, Floor(instance.family.name, solver_of(instance), float(forward), float(backward))
+
+
+def _seconds(times: Sequence[tuple[float, float]]) -> float:
+    """Of all these passes."""
+    return sum(forward + backward for forward, backward in times)
 
 
 def _wrong(instance: Instance, name: str, run: Any, solution: float, gradient: float) -> str:
@@ -128,7 +140,8 @@ def _wrong(instance: Instance, name: str, run: Any, solution: float, gradient: f
     return "; ".join(words)
 
 
-def _solver(instance: Instance) -> str:
+def solver_of(instance: Instance) -> str:
+    """The solver that ours asks first."""
     from cvxlpgd.torch import CvxpyLayer
 
     layer = CvxpyLayer(instance.problem, instance.parameters, instance.variables)
@@ -136,19 +149,19 @@ def _solver(instance: Instance) -> str:
 
 
 def families(
-    names: Sequence[str], engines: Sequence[str], rounds: int, scale: float, batch: int | None
+    names: Sequence[str],
+    engines: Sequence[str],
+    rounds: int,
+    scale: float,
+    batch: int | None,
+    judged: bool = True,
 ) -> tuple[list[Row], list[Floor]]:
-    """All engines on all families."""
+    """All engines on all families; their answers, and the bare loop, if `judged`."""
     rows: list[Row] = []
     floors: list[Floor] = []
-    for name in tqdm(names, desc="families"):
-        family = FAMILIES[name]
+    for name in tqdm(names, desc=f"families, {scale:g} times their size"):
         able = [e for e in engines if not ENGINES[e].only or name in ENGINES[e].only]
-        able = [e for e in able if ENGINES[e].ours or not family.ours_only]
-        some, bare = side_by_side(
-            family.instance(batch, scale), able, 1 if family.ours_only else rounds,
-            judged=not family.ours_only,
-        )  # fmt: skip
-        rows += some
+        own, bare = side_by_side(FAMILIES[name].instance(batch, scale), able, rounds, judged)
+        rows += own
         floors += [bare] if bare else []
     return rows, floors

@@ -16,72 +16,117 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.engines import AUTOMATIC, ENGINES, OURS
-from benchmarks.families import FAMILIES
+from benchmarks.engines import AUTOMATIC, ENGINES, OURS, relative_tau
+from benchmarks.families import FAMILIES, Instance
 from benchmarks.measure import side_by_side
 
 BATCHES = (1, 8, 64, 512)
 SCALES = (0.25, 1.0, 4.0, 8.0)
+SCALED_BATCH = 2  # of a sweep over sizes: a sample of the largest takes ten seconds
 SWEPT = ("projection QP", "sparse LP", "SOC")
+ONCE = 1.5  # seconds of a step, from which a sweep has no second one
+SHORT = 5.0  # seconds of a step, up to which a sweep's memory is measured too
 CALLS = 200
 CONSTRUCTED = {"LP": 500, "least squares": 500, "norm": 500, "transport": 500, "quadratic": 2000}
+Point = dict[str, Any]  # a row of a sweep
 
 
-def sweeps(names: Sequence[str], engines: Sequence[str], budget: float) -> list[dict[str, Any]]:
-    """Times against the batch and against n.
+def sweeps(names: Sequence[str], engines: Sequence[str], budget: float) -> list[Point]:
+    """Times against the batch and against n, each after one step to warm up if that is short.
 
-    An engine's sweep ends where a point takes longer than `budget` seconds, or does not run.
+    A sweep, but that of ours at a tau, ends where a step is expected to take longer than `budget`
+    seconds, by the two before; any sweep ends where one does not run.
     """
-    points: list[dict[str, Any]] = []
+    points: list[Point] = []
     for name in tqdm(names, desc="sweeps"):
         for kind, values in (("batch", BATCHES), ("scale", SCALES)):
             for engine in (e for e in engines if not ENGINES[e].only):
-                for value in values:
-                    batch = int(value) if kind == "batch" else None
-                    scale = float(value) if kind == "scale" else 1.0
-                    instance = FAMILIES[name].instance(batch, scale)
-                    begin = perf_counter()
-                    rows, _ = side_by_side(instance, [engine], rounds=1, judged=False)
-                    points.append(asdict(rows[0]) | {"sweep": kind, "value": value})
-                    if perf_counter() - begin > budget or rows[0].note:
-                        break
+                points += _sweep(name, kind, values, engine, np.inf if engine == OURS else budget)
     return points
 
 
-def memory(names: Sequence[str], engines: Sequence[str]) -> list[dict[str, Any]]:
-    """Peak resident memory of one step in a process of its own, MB, and that of the imports."""
-    found = []
-    for name in tqdm(names, desc="memory"):
-        for engine in engines:
-            found.append({"family": name, "engine": engine} | _memory(name, engine))
-    return found
+def _sweep(
+    name: str, kind: str, values: Sequence[float], engine: str, budget: float
+) -> list[Point]:
+    """One engine's points, as far as they are expected to take less than `budget` seconds."""
+    points: list[Point] = []
+    for value in values:
+        if _expected(points, value) > budget:
+            break
+        instance = FAMILIES[name].instance(*_size(kind, value))
+        rows, _ = side_by_side(instance, [engine], rounds=1, judged=False, enough=ONCE)
+        points.append(asdict(rows[0]) | {"sweep": kind, "value": value})
+        if rows[0].note:
+            break
+    return points
 
 
-def add_peaks(points: Sequence[dict[str, Any]], engines: Sequence[str]) -> None:
-    """Peak memory, MB, of these engines' points of a sweep that ran."""
-    ran = [p for p in points if p["engine"] in engines and not p["note"]]
-    for point in tqdm(ran, desc="memory of the sweeps"):
-        at = (point["value"], 1) if point["sweep"] == "batch" else (0, point["value"])
-        point["peak"] = _memory(point["family"], point["engine"], *map(str, at))["peak"]
+def _size(sweep: str, value: float) -> tuple[int, float]:
+    """The batch and the scale at a point of a sweep."""
+    return (int(value), 1.0) if sweep == "batch" else (SCALED_BATCH, value)
 
 
-def _memory(*words: str) -> dict[str, float]:
-    """`memory_of` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks", "memory", *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    except (subprocess.TimeoutExpired, IndexError, json.JSONDecodeError):
-        return {"imports": np.nan, "peak": np.nan}
-    return found
+def _expected(swept: Sequence[Point], value: float) -> float:
+    """Seconds of a sweep's next step, by the power law through the last two points."""
+    if len(swept) < 2:
+        return 0.0
+    (one, first), (other, last) = ((p["value"], _seconds(p)) for p in swept[-2:])
+    power = np.log(last / first) / np.log(other / one)
+    return float(last * (value / other) ** power)
 
 
-def memory_of(name: str, engine: str, batch: str = "0", scale: str = "1") -> dict[str, float]:
-    """Of this process: after the imports, and after one step; a batch of 0 is the family's own."""
-    imports, instance = peak(), FAMILIES[name].instance(int(batch) or None, float(scale))
+def _seconds(point: Point) -> float:
+    """Of its step."""
+    return float(point["forward"] + point["backward"])
+
+
+def steps_alone(names: Sequence[str], engines: Sequence[str], scale: float = 1.0) -> list[Point]:
+    """One step of each family and engine in a process of its own, with the memory of that."""
+    pairs = [(name, engine) for name in names for engine in engines]
+    return [alone("step", *pair, str(scale)) for pair in tqdm(pairs, desc="each by itself")]
+
+
+def add_peaks(points: Sequence[Point], engine: str) -> None:
+    """Peak memory, MB, of an engine's points of a sweep that ran, and did not take long.
+
+    A sweep is a process, whose peak grows from point to point.
+    """
+    ran = [p for p in points if p["engine"] == engine and not p["note"] and _seconds(p) <= SHORT]
+    sweeps_of = dict.fromkeys((p["family"], p["sweep"]) for p in ran)
+    for family, sweep in tqdm(sweeps_of, desc="memory of the sweeps"):
+        own = [p for p in ran if (p["family"], p["sweep"]) == (family, sweep)]
+        values = [str(p["value"]) for p in own]
+        for point, most in zip(own, alone("peaks", family, engine, sweep, *values), strict=True):
+            point["peak"] = most
+
+
+def peaks_of(name: str, engine: str, sweep: str, *values: str) -> list[float]:
+    """Peak memory of this process, MB, after a step at each of these points of a sweep."""
+    peaks = []
+    for value in map(float, values):
+        instance = FAMILIES[name].instance(*_size(sweep, value))
+        side_by_side(instance, [engine], rounds=0, judged=False)
+        peaks.append(peak())
+    return peaks
+
+
+def step_of(name: str, engine: str, scale: str) -> Point:
+    """One step's row, and peaks of this process' memory, MB: after the imports, after the step.
+
+    A small step comes first, which brings what is imported by then.
+    """
+    side_by_side(_smallest(), [OURS], rounds=0, judged=False)
+    imports, instance = peak(), FAMILIES[name].instance(scale=float(scale))
     rows, _ = side_by_side(instance, [engine], rounds=0, judged=False)
-    found = {"imports": imports, "peak": peak() if not rows[0].note else float("nan")}
-    return found | {"forward": rows[0].forward, "backward": rows[0].backward}
+    most = peak() if not rows[0].note else float("nan")
+    return asdict(rows[0]) | {"imports": imports, "peak": most}
+
+
+def alone(*words: str) -> Any:
+    """What `python -m benchmarks` prints for these words, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def peak() -> float:
@@ -95,12 +140,10 @@ def peak() -> float:
 
 def construction() -> list[dict[str, Any]]:
     """Seconds and MB of constructing a layer with a large parameter, each in its process."""
-    found = []
+    rows = []
     for kind, n in CONSTRUCTED.items():
-        command = [sys.executable, "-m", "benchmarks", "construct", kind, str(n)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found.append({"problem": kind, "n": n} | json.loads(done.stdout.splitlines()[-1]))
-    return found
+        rows.append({"problem": kind, "n": n} | alone("construct", kind, str(n)))
+    return rows
 
 
 def construction_of(kind: str, n: str) -> dict[str, float]:
@@ -125,9 +168,14 @@ def construction_of(kind: str, n: str) -> dict[str, float]:
     return {"seconds": perf_counter() - begin, "megabytes": peak() - before}
 
 
+def _smallest() -> Instance:
+    """Two samples of four variables."""
+    return FAMILIES["projection QP"].instance(2, scale=1 / 16)
+
+
 def call() -> list[dict[str, Any]]:
     """Milliseconds of a call with next to nothing to solve: two samples of four variables."""
-    instance = FAMILIES["projection QP"].instance(2, scale=1 / 16)
+    instance = _smallest()
     steps = {name: ENGINES[name].step(instance) for name in (AUTOMATIC, OURS)}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     for _ in range(CALLS):
@@ -148,34 +196,39 @@ def call() -> list[dict[str, Any]]:
 
 def reuse() -> list[dict[str, Any]]:
     """Iterations and set-ups a sample: cold, of the re-solves, and warm-started from itself."""
+    rows = []
+    for name in ("projection QP", "portfolio", "sparse LP", "SOC", "entropy", "SDP", "OptNet QP"):
+        instance = FAMILIES[name].instance(8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows.append({"family": name} | _reused(instance))
+    return rows
+
+
+def _reused(instance: Instance) -> dict[str, Any]:
     import torch
 
     from cvxlpgd import LPGD
     from cvxlpgd.torch import CvxpyLayer
 
-    found = []
-    for name in ("projection QP", "portfolio", "sparse LP", "SOC", "entropy", "SDP", "OptNet QP"):
-        instance = FAMILIES[name].instance(8)
-        layer = CvxpyLayer(
-            instance.problem, instance.parameters, instance.variables, derivative=LPGD()
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for warm in (False, True):
-                tensors = [torch.tensor(v, requires_grad=True) for v in instance.values]
-                (x,) = layer(*tensors, warm_start=warm)
-                cold, setups = layer.info.iterations.mean(), layer.info.setups.sum()
-                x.backward(torch.tensor(instance.cotangent))
-            both, again = layer.info.resolve_iterations.mean(), layer.info.setups.sum() - setups
-            solves = len(instance.cotangent) * 2
-            layer(*map(torch.tensor, instance.values), warm_start=True)
-        found.append(
-            {
-                "family": name, "solver": layer.info.solver, "cold": float(cold),
-                "setups": float(setups), "resolve": float(both) / 2,
-                "resolve_setups": float(again), "resolves": solves,
-                "warm": float(layer.info.iterations.mean()),
-                "warm_setups": float(layer.info.setups.sum()),
-            }
-        )  # fmt: skip
-    return found
+    layer = CvxpyLayer(
+        instance.problem,
+        instance.parameters,
+        instance.variables,
+        derivative=LPGD(tau=relative_tau(instance), side="average"),
+    )
+    tensors = [torch.tensor(v, requires_grad=True) for v in instance.values]
+    (x,) = layer(*tensors, warm_start=True)  # the first one starts cold
+    cold, setups = layer.info.iterations.mean(), layer.info.setups.sum()
+    x.backward(torch.tensor(instance.cotangent))
+    first = layer.info
+    layer(*map(torch.tensor, instance.values), warm_start=True)
+    return {
+        "solver": first.solver,
+        "cold": float(cold),
+        "set-ups": float(setups),
+        "re-solve": float(first.resolve_iterations.mean() / 2),
+        "set-ups of re-solves": float(first.setups.sum() - setups),
+        "warm": float(layer.info.iterations.mean()),
+        "set-ups of warm": float(layer.info.setups.sum()),
+    }

@@ -15,6 +15,7 @@ from benchmarks.engines import ENGINES, OURS
 from benchmarks.families import FAMILIES
 
 ROUNDS = 15
+ENOUGH = 2.0  # seconds of a family's steps, after which there are no more rounds
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
@@ -25,21 +26,25 @@ PARTS = {
         "cvxlpgd.canonical.parameter_map.ParameterMap.cotangents",
     ),
     "domains": ("cvxlpgd.layer.compiled.Compiled.faults", "cvxlpgd.layer.compiled.Compiled.flat"),
-    "differences": (
-        "cvxlpgd.derivatives.ends.is_noise",
-        "cvxlpgd.program.ConeProgram.lagrangian_gradient",
+    "path": (
+        "cvxlpgd.derivatives.perturbation.follow_path",
+        "cvxlpgd.derivatives.perturbation.follow_ends",
+    ),
+    "pull-backs": (
+        "cvxlpgd.program.motion.Motion.pull_back",
+        "cvxlpgd.program.motion.Motion.total",
     ),
 }
 
 
 def profiles(names: Sequence[str]) -> list[dict[str, Any]]:
     """Median milliseconds of our step on each family, in all and by part."""
-    found = []
+    rows = []
     for name in tqdm(names, desc="profiles"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found.append({"family": name} | profile(name))
-    return found
+            rows.append({"family": name} | profile(name))
+    return rows
 
 
 def profile(name: str, batch: int | None = None, scale: float = 1.0) -> dict[str, float]:
@@ -56,6 +61,8 @@ def profile(name: str, batch: int | None = None, scale: float = 1.0) -> dict[str
             run = step()
             total = run.forward + run.backward
             rows.append([total, *seconds.values(), total - sum(seconds.values())])
+            if sum(row[0] for row in rows) > ENOUGH:
+                break
     finally:
         for clocked in patches:
             clocked.stop()
@@ -66,7 +73,7 @@ def profile(name: str, batch: int | None = None, scale: float = 1.0) -> dict[str
 def _clocked(target: str, part: str, seconds: dict[str, float]) -> Any:
     """A patch of a function that adds the time it takes to its part."""
     place, name = target.rsplit(".", 1)
-    original = _found(place, name)
+    original = _function(place, name)
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         begin = perf_counter()
@@ -78,7 +85,7 @@ def _clocked(target: str, part: str, seconds: dict[str, float]) -> Any:
     return patch(target, timed)
 
 
-def _found(place: str, name: str) -> Callable[..., Any]:
+def _function(place: str, name: str) -> Callable[..., Any]:
     from pkgutil import resolve_name
 
     return getattr(resolve_name(place), name)
