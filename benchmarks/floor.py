@@ -89,7 +89,9 @@ def _daqp(program: ConeProgram, ends: list[ConeProgram], solution: Any) -> Any:
         [_vectors(reduced[0 if shared else i], p, i) for i in range(program.batch)]
         for p in (program, *ends)
     ]  # fmt: skip
-    active = [slot.state.sense for slot in solution.workspace]
+    workspace = DAQP().solve(program).workspace  # the layer's solution may be another method's
+    assert workspace is not None
+    active = [slot.state.sense for slot in workspace]
     settings = {"primal_tol": 1e-10, "eps_prox": 0.0, "eq_reduction": -1}
     sense = np.zeros(len(active[0]), dtype=np.intc)
     first = reduction.bounded

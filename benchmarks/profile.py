@@ -19,7 +19,10 @@ ENOUGH = 2.0  # seconds of a family's steps, after which there are no more round
 # part -> the functions that it is made of; none of them calls another one
 PARTS = {
     "solver loop": ("cvxlpgd.solvers.run.prepared.solve_each",),
-    "Newton's method": ("cvxlpgd.solvers.refine.solver.refine",),
+    "Newton's method": (
+        "cvxlpgd.solvers.refine.solver.refine",
+        "cvxlpgd.solvers.dual_newton._by_newton",
+    ),
     "residuals": ("cvxlpgd.solvers.run.solve.judge",),
     "maps": (
         "cvxlpgd.canonical.parameter_map.ParameterMap.data",

@@ -25,9 +25,9 @@ from campaigns.mutants import annotated
 
 
 def test_ours_is_measured_and_right() -> None:
-    names = ["projection QP", "assignment", "SOC", "entropy"]
+    names = ["projection QP", "portfolio", "assignment", "SOC", "entropy"]
     rows, floors = measure.families(names, [OURS, AUTOMATIC], rounds=1, scale=0.15, batch=3)
-    assert [row.note for row in rows] == [""] * 8
+    assert [row.note for row in rows] == [""] * 10
     assert all(row.total > 0 and row.solution_error <= 1e-6 for row in rows)
     assert all(row.gradient_error <= 1e-3 for row in rows if row.engine == OURS)
     assert {floor.family for floor in floors} == set(names)
