@@ -119,7 +119,7 @@ class Resolves(Bound):
 
     @property
     def separates(self) -> bool:
-        """A linear program's costs, right-hand sides and matrices, where tau is settings."""
+        """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
         return settings.separates(self.tau, self.structure)
 
     def spread(self, batch_shape: tuple[int, ...]) -> Resolves:

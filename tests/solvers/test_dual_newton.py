@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd import LPGD
+from cvxlpgd.canonical import canonicalize
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import ConeProgram, Point
@@ -162,6 +163,24 @@ def test_a_curvature_of_zero_does_no_harm() -> None:
     assert 0 < ((w > 1e-3) & (w < 0.4 - 1e-3)).sum() < BATCH
     assert (solution.status == Status.SOLVED).all()
     np.testing.assert_allclose(solution.point.x, truth.point.x, atol=1e-4)
+
+
+def test_integers_are_the_solvers() -> None:
+    x, q = cp.Variable(3, integer=True), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x) + q @ x), [x >= -1, x <= 2])
+    assert not Separation.of(canonicalize(problem, [q], [x]).structure).holds
+
+
+@pytest.mark.parametrize(("assets", "ahead"), [(20, False), (100, True)])
+def test_the_default_asks_it_first_where_that_pays(assets: int, ahead: bool) -> None:
+    w, mu = cp.Variable(assets), cp.Parameter(assets)
+    risk = cp.Minimize(cp.sum_squares(w) - mu @ w)
+    layer = CvxpyLayer(cp.Problem(risk, [cp.sum(w) == 1, w >= 0]), [mu], [w])
+    first = layer._layer.solver.solvers[0]
+    assert isinstance(first, DualNewton) == ahead
+    mus = np.random.default_rng(0).standard_normal((3, assets))
+    assert (layer(mus)[0].min(axis=1) == 0).all() or not ahead
+    np.testing.assert_allclose(layer(mus)[0].sum(axis=1), 1.0)
 
 
 def test_options_that_say_how_to_work_are_obeyed() -> None:

@@ -72,6 +72,7 @@ class Separation:
         entries = entries[np.argsort(A.rows[entries])]
         holds = (
             structure.polyhedral
+            and not structure.mixed_integer
             and P.size > 0
             and bool((P.rows == P.cols).all())
             and len(curved) == len(e.kept)

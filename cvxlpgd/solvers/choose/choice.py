@@ -7,7 +7,7 @@ from typing import Any
 
 from cvxlpgd.errors import InvalidOption, UnsuitableSolver
 from cvxlpgd.program import Structure
-from cvxlpgd.solvers.choose.rules import rule_for
+from cvxlpgd.solvers.choose.rules import is_dual_ahead, rule_for
 from cvxlpgd.solvers.cvxpy.options import TABLE
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
 from cvxlpgd.solvers.dual_newton import DualNewton
@@ -79,7 +79,7 @@ def choose_solver(
     suitable = _suitable(preferred, structure, rule.refined)
     suitable = suitable or _suitable(SOLVERS, structure, rule.refined)  # those of no rule
     if suitable:
-        if rule.dual:
+        if is_dual_ahead(structure):
             suitable[0] = DualNewton(suitable[0])
         return _with_options(suitable, options)
     kinds = sorted({type(cone).__name__ for cone in structure.cones})
