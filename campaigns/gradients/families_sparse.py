@@ -182,7 +182,8 @@ def nonnegative_least_squares(rng: np.random.Generator) -> Case:
     def away(sample: Arrays) -> bool:
         x, duals = solution(*(torch.tensor(v) for v in sample))
         scale = np.abs(sample[1]).max()
-        return bool(torch.all(x + duals > 0.05 * scale)) and bool(0 < (x > 0).sum() < n)
+        inside = x > 1e-9 * scale  # not by rounding alone
+        return bool(torch.all(x + duals > 0.05 * scale)) and bool(0 < inside.sum() < n)
 
     def sample() -> Arrays:
         return [matrix(rng, m, n), log_uniform(rng, -4, 4) * rng.normal(size=m)]
