@@ -9,13 +9,15 @@ from cvxlpgd.program.pairs import is_diagonal
 
 LEAST = 1e-3  # of what the terms could be: smaller ones may be nothing but noise
 RANGE = 1e3  # the cones' weights lie this far apart at most, around their mean
+HARD = 100.0  # times a row's own weight: a larger one hides the curvature of the row's columns
 NOISE = 1e-2  # of the size that the data suggest: what is smaller than that is not looked at
 
 
 def weigh(program: ConeProgram, z: Point) -> np.ndarray:
     """t, such that y / t and t s are of one size in each curved cone, within limits; (batch, m).
 
-    Where y or s is nothing but noise it counts as a small part of what the data would allow.
+    Where y or s is nothing but noise it counts as a small part of what the data would allow. Rows
+    of their own have the weight of all cones together, if that is not far above their own.
     """
     w, weights = program.data, np.empty_like(z.s)
     with np.errstate(all="ignore"):
@@ -23,7 +25,8 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
         y_size = np.maximum(norm(z.y), NOISE * (norm(w.q) + norm(w.P) * norm(z.x)) / entries)
         s_size = np.maximum(norm(z.s), NOISE * (norm(w.b) + entries * norm(z.x)))
         mean = y_size / s_size
-        weights[:] = mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
+        mean = np.where((mean > 0) & np.isfinite(mean), mean, 1.0)[:, None]
+        weights[:] = np.fmin(mean, HARD * _of_rows(program, z))
         for cone, first, count in program.structure.blocks:
             if is_diagonal(cone):
                 continue
@@ -36,6 +39,21 @@ def weigh(program: ConeProgram, z: Point) -> np.ndarray:
             own = np.where((y > 0) & (s > 0), own, 1.0) * mean
             weights[:, first:end] = np.repeat(own, cone.rows, axis=1)
         return np.sqrt(weights)
+
+
+def _of_rows(program: ConeProgram, z: Point) -> np.ndarray:
+    """How large each row's y could be beside its s, (batch, m): NaN where nothing says so.
+
+    They are of the size of the terms of Ax - b and of Px + q + A'y, which is |A|'y in y's units.
+    """
+    structure, w = program.structure, program.data
+    A, size = structure.A, np.abs(w.A)
+    f_terms = np.abs(w.q) + transposed_product(A, size, np.abs(z.y))
+    if structure.P.size:
+        f_terms += np.abs(product(structure.P, w.P, z.x))
+    y = product(A, size, f_terms) / product(A, size**2, np.ones((len(size), A.shape[1])))
+    own = y / (np.abs(w.b) + product(A, size, np.abs(z.x)))
+    return np.where((own > 0) & np.isfinite(own), own, np.nan)
 
 
 def conditions(
