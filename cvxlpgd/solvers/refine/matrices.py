@@ -61,8 +61,7 @@ class DenseFactors(NamedTuple):
 
     program: ConeProgram
     weights: np.ndarray
-    factors: np.ndarray  # (k, n, n) of the matrices scaled by `scale` (k, n) on both sides
-    scale: np.ndarray
+    factors: np.ndarray  # (k, n, n)
     active: np.ndarray  # 1 / e of active rows, 0 of free ones
     blocks: list[Block]  # of the curved cones
 
@@ -90,14 +89,12 @@ class DenseFactors(NamedTuple):
                 block = Block.of(run, A, t, y, s, e)
                 blocks.append(block)
                 M = block.without(run)
-            run.gram.add(A, M, run.split(squares)[:, :, 0], H)
-        # of unit diagonal, so that d is in each column's own unit
+            for gram in run.grams:
+                gram.add(A, M, run.split(squares)[:, :, 0], H)
+        # d is in each column's own unit, and so are a Cholesky factor's errors
         diagonal = H[:, range(n), range(n)]
-        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        H *= scale[:, :, None]
-        H *= scale[:, None, :]
-        H[:, range(n), range(n)] += FLAT * (e**2)[:, None]
-        return cls(program, weights, _factor(H), scale, active, blocks)
+        H[:, range(n), range(n)] += FLAT * (e**2)[:, None] * np.where(diagonal > 0, diagonal, 1.0)
+        return cls(program, weights, _factor(H), active, blocks)
 
     def steps(
         self, places: np.ndarray, f: np.ndarray, g: np.ndarray
@@ -115,12 +112,11 @@ class DenseFactors(NamedTuple):
             rest = -f[:, run.local.columns] - _dot(block.a, own[:, cones])
             own[:, cones] += block.Ma * (rest * block.over)[..., None]
             rests.append(rest)
-        scale = _pick(self.scale, places)
-        rest = scale * (-f - transposed_product(A, values, t * moved))[:, layout.kept]
+        rest = (-f - transposed_product(A, values, t * moved))[:, layout.kept]
         for k, place in enumerate(places if rest.shape[1] else ()):  # all columns may be local
             rest[k] = dpotrs(self.factors[place].T, rest[k], lower=True)[0]
         dx = np.zeros_like(f)
-        dx[:, layout.kept] = scale * rest
+        dx[:, layout.kept] = rest
         across = t * product(A, values, dx)
         for (run, block), rest in zip(local, rests, strict=True):
             own, cones = run.split(across), run.local.cones
@@ -230,7 +226,9 @@ def _factor(H: np.ndarray) -> np.ndarray:
     for matrix, own in zip(H, diagonal, strict=True):
         if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
             # singular up to rounding: more of d, which only slows the steps
-            matrix[:] = np.tril(matrix, -1) + np.tril(matrix, -1).T + np.diag(own + LEAST_FLAT)
+            matrix[:] = (
+                np.tril(matrix, -1) + np.tril(matrix, -1).T + np.diag(own + LEAST_FLAT * own)
+            )
             if dpotrf(matrix.T, lower=True, clean=False, overwrite_a=True)[1]:
                 matrix[:] = np.nan
     return H
