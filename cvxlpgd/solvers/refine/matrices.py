@@ -1,4 +1,4 @@
-"""The matrices of Newton's steps: inverses of full ones, factors of sparse ones."""
+"""The matrices of Newton's steps, factored: full ones and sparse ones."""
 
 from __future__ import annotations
 

@@ -51,14 +51,14 @@ NEAR = 1e-6  # the last step, from which the next one's size can be told
 ROUNDING = 2e-15  # of the terms that add up to f and g: their sums get no smaller
 CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
 STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
-CONTRACTING = 0.1  # an inverse serves as long as each step is this part of the last one
-REGULAR = 1e-5  # e: a smaller one loses digits of the inverse, a larger one slows the steps
+CONTRACTING = 0.1  # factors serve as long as each step is this part of the last one
+REGULAR = 1e-5  # e: a smaller one loses digits of the factors, a larger one slows the steps
 SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
 NEAR_ENOUGH = 1e-3
-TOGETHER = 128  # samples at most: their inverses are held at once
+TOGETHER = 128  # samples at most: their factors are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
 ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
-KEPT = 8_000_000  # numbers that inverses may have that are kept for the backward pass
+KEPT = 8_000_000  # numbers that factors may have that are kept for the backward pass
 HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
@@ -69,19 +69,19 @@ class Refinement(NamedTuple):
     ok: np.ndarray
     steps: np.ndarray
     factored: np.ndarray  # matrices; one that two samples share is the first one's
-    inverses: np.ndarray  # each sample's newest, for its next refinement to begin with, or None
+    factors: np.ndarray  # each sample's newest, for its next refinement to begin with, or None
 
 
-class SampleInverse(NamedTuple):
-    """A sample's inverse: one of several."""
+class SampleFactors(NamedTuple):
+    """A sample's factors: one of several."""
 
-    inverses: Any
+    factors: Any
     place: int
 
     def fits(self, program: ConeProgram, i: int) -> bool:
         """Whether it is of the i-th program's very matrices."""
-        mine, w = self.inverses.program.data, program.data
-        return self.inverses.program.structure is program.structure and all(
+        mine, w = self.factors.program.data, program.data
+        return self.factors.program.structure is program.structure and all(
             one is other or np.array_equal(of_sample(one, self.place), of_sample(other, i))
             for one, other in ((mine.P, w.P), (mine.A, w.A))
         )
@@ -100,8 +100,8 @@ def is_refinable(structure: Structure) -> bool:
 def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None) -> Refinement:
     """Newton's method for each sample, many of them side by side, badly scaled ones scaled.
 
-    Samples that start at the same point with the same matrices share their first inverse; `earlier`
-    ones, object array (batch,) of SampleInverse or None, serve where they fit.
+    Samples that start at the same point with the same matrices share their first factors; `earlier`
+    ones, object array (batch,) of SampleFactors or None, serve where they fit.
     """
     if earlier is None:
         earlier = np.full(program.batch, None)
@@ -146,9 +146,9 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     e = np.full(batch, REGULAR)
     last = np.zeros(batch)  # the size of each sample's last step
     kind = DenseFactors if structure.n <= systems.DENSE else SparseFactors
-    inverses, which, place, contracting = _earlier_inverses(program, earlier)
+    factors, which, place, contracting = _earlier_factors(program, earlier)
     weights = np.ones_like(start.s) if contracting.all() else weigh(program, start)
-    for k, one in enumerate(inverses):
+    for k, one in enumerate(factors):
         mine = contracting & (which == k)
         weights[mine] = one.weights[place[mine]]
     x, (y, s) = start.x.copy(), nearest_pairs(structure, start.y, start.s, weights)
@@ -168,17 +168,17 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
         if len(stale):
             first, place[stale] = _distinct(program, (x, y, s, weights), stale)
             at = Point(x[first], y[first], s[first]), weights[first], e[first]
-            inverses.append(kind.of(program.take(first), *at))
-            which[stale] = len(inverses) - 1
+            factors.append(kind.of(program.take(first), *at))
+            which[stale] = len(factors) - 1
             tried[stale] += 1
             factored[first] += 1
-        if len(inverses) == 1:
-            dx, dy, ds = inverses[0].steps(place[left], f, g)
+        if len(factors) == 1:
+            dx, dy, ds = factors[0].steps(place[left], f, g)
         else:
             dx, dy, ds = (np.empty_like(v) for v in (f, g, g))
             for k in np.unique(which[left]):
                 mine = which[left] == k
-                step = inverses[k].steps(place[left[mine]], f[mine], g[mine])
+                step = factors[k].steps(place[left[mine]], f[mine], g[mine])
                 dx[mine], dy[mine], ds[mine] = step
         x[left] += dx
         moved = nearest_pairs(structure, z.y + dy, z.s + ds, t)
@@ -194,10 +194,10 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
         last[left] = size
         left = left[np.isfinite(size)]
     newest = np.full(batch, None)
-    kept = [inverse.numbers <= KEPT for inverse in inverses]
+    kept = [one.numbers <= KEPT for one in factors]
     for sample in np.flatnonzero(ok & (steps > 0)):
         if kept[which[sample]]:
-            newest[sample] = SampleInverse(inverses[which[sample]], int(place[sample]))
+            newest[sample] = SampleFactors(factors[which[sample]], int(place[sample]))
     return Refinement(Point(x, y, s), ok, steps, factored, newest)
 
 
@@ -215,21 +215,21 @@ def nearest_pairs(
     return y_new * weights, s_new / weights
 
 
-def _earlier_inverses(
+def _earlier_factors(
     program: ConeProgram, earlier: np.ndarray
 ) -> tuple[list[DenseFactors | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
-    """The inverses that fit; and (batch,) which one is a sample's, its place there, and whether."""
+    """The factors that fit; and (batch,) which one is a sample's, its place there, and whether."""
     which, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
-    inverses: list[DenseFactors | SparseFactors] = []
-    for i, inverse in enumerate(earlier):
-        if inverse is not None and inverse.fits(program, i):
-            same = [k for k, one in enumerate(inverses) if one is inverse.inverses]
+    factors: list[DenseFactors | SparseFactors] = []
+    for i, own in enumerate(earlier):
+        if own is not None and own.fits(program, i):
+            same = [k for k, one in enumerate(factors) if one is own.factors]
             if not same:
-                inverses.append(inverse.inverses)
-            which[i], place[i] = same[0] if same else len(inverses) - 1, inverse.place
+                factors.append(own.factors)
+            which[i], place[i] = same[0] if same else len(factors) - 1, own.place
             fits[i] = True
-    return inverses, which, place, fits
+    return factors, which, place, fits
 
 
 def _distinct(

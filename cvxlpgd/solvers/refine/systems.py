@@ -13,7 +13,7 @@ from cvxlpgd.program.structure import per_structure
 from cvxlpgd.solvers.refine.grams import Gram, grams_of
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
-DENSE = 300  # columns up to which matrices are inverted: measured
+DENSE = 300  # columns up to which matrices are full: measured
 
 
 class _Layout(NamedTuple):
@@ -60,7 +60,7 @@ class Local(NamedTuple):
     """Columns of a run of cones that lie in one of these cones alone, without curvature.
 
     One of a cone at most. Canonicalization's epigraph columns are such, as t of exp(x) <= t: they
-    are eliminated before anything full is inverted.
+    are eliminated before anything full is factored.
     """
 
     columns: np.ndarray  # (c,)
