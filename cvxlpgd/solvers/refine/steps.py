@@ -26,6 +26,9 @@ CONTRACTING = 0.1  # factors serve as long as each step is this part of the last
 REGULAR = 1e-5  # e: a smaller one loses digits of the factors, a larger one slows the steps
 SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
 NEAR_ENOUGH = 1e-3
+FAR = (
+    4e-3  # a step from where new factors save several of the next ones, and of the next refinement
+)
 
 Factors = DenseFactors | SparseFactors
 Steps = list[tuple[np.ndarray | slice, DenseSteps | SparseSteps]]
@@ -48,7 +51,7 @@ class Samples:
     done: np.ndarray  # whether it says that there is no more to do
     ok: np.ndarray
     steps: np.ndarray
-    tried: np.ndarray  # how many factors
+    tried: np.ndarray  # how many factors, but for those that only save steps
 
     @classmethod
     def of(
@@ -64,7 +67,7 @@ class Samples:
         batch = program.batch
         pair = nearest_pairs(program.structure, start.y / t, start.s * t)
         zero, no = np.zeros(batch, dtype=int), np.zeros(batch, dtype=bool)
-        begin = np.full(batch, REGULAR), np.zeros(batch), no, no, zero, zero
+        begin = np.full(batch, REGULAR), np.zeros(batch), no, no, zero, (~fits).astype(int)
         return cls(np.arange(batch), start.x, *pair, t, which, place, fits, *begin)
 
     def take(self, chosen: np.ndarray) -> Self:
@@ -100,7 +103,7 @@ def take_steps(
         f, g, error = conditions.at(left.x, left.y, left.s)
         # small steps are not enough: they may be so in a direction that d or e holds back
         ok = error <= np.where(left.done, CERTAIN, ROUNDING)
-        going = ~ok & (left.steps < STEPS) & (left.contracting | (left.tried < FACTORIZATIONS))
+        going = ~ok & (left.steps < STEPS) & (left.contracting | (left.tried <= FACTORIZATIONS))
         left = replace(left, ok=ok)
         if not going.all():
             ended.append(left.take(~going))
@@ -131,8 +134,10 @@ def _step(
     size = np.maximum(norm(dx) / norm(x), norm(dy - ds) / norm(y - s))
     shrunk = np.minimum(size / left.size, 1.0)
     slow = (shrunk > CONTRACTING) & (left.size > 0)
+    far = (size > FAR) & systems.is_quick(structure)
     return replace(
-        left, x=x, y=y, s=s, size=size, steps=left.steps + 1, contracting=~slow,
+        left, x=x, y=y, s=s, size=size, steps=left.steps + 1, contracting=~slow & ~far,
+        tried=left.tried + slow,
         done=(size <= NEAR) & (size * shrunk <= CLOSE),
         e=np.where(slow & (size < NEAR_ENOUGH), SMALLER * left.e, left.e),
     )  # fmt: skip
@@ -148,10 +153,9 @@ def _factor(
     z = Point(left.x[first], left.y[first], left.s[first])
     factors.append(kind.of(program.take(first), z, left.t[first], left.e[first]))
     factored[left.sample[first]] += 1
-    which, places, tried = left.which.copy(), left.place.copy(), left.tried.copy()
+    which, places = left.which.copy(), left.place.copy()
     which[stale], places[stale] = len(factors) - 1, place
-    tried[stale] += 1
-    return replace(left, which=which, place=places, tried=tried)
+    return replace(left, which=which, place=places)
 
 
 def _steps_of(left: Samples, factors: list[Factors]) -> Steps:
