@@ -13,7 +13,7 @@ from cvxlpgd.program.structure import per_structure
 from cvxlpgd.solvers.refine.grams import Gram, grams_of
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
-QUICK = 1e6  # multiplications of a matrix that takes as long as few steps: measured
+QUICK = 1e7  # multiplications of a matrix that is made before each step that is far: measured
 DENSE = 300  # columns up to which matrices are full: measured
 
 
