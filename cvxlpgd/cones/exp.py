@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones._curved import newton_root, of_triples, surface_derivative
+from cvxlpgd.cones._curved import Function, newton_root, of_triples, surface_derivative
 from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
 
@@ -77,9 +77,7 @@ class Exp:
             near = REACHED * np.minimum(_size(flat_y), _size(flat_s))
             rest = ~at.holds(flat_y, flat_s, near, near)
         if rest.any():
-            v = flat_y[rest] - flat_s[rest]
-            at.s[rest] = kept = _project(-v)
-            at.y[rest] = v + kept
+            at.y[rest], at.s[rest] = _far_pair(flat_y[rest], flat_s[rest])
         return at.y.reshape(y.shape), at.s.reshape(s.shape)
 
     def reach(
@@ -98,6 +96,7 @@ class Exp:
 
 
 NEAR = 1e-2  # of a pair's size: this near to both boundaries its coordinates can be read
+TURN = 0.5  # r's by s and by y differ by no more, beside 1 and how far r was off
 REACHED = 0.1  # of the smaller one of y and s: this near a pair is nearest to both boundaries
 
 
@@ -122,10 +121,15 @@ class _Coordinates(NamedTuple):
         # r from the one of s and y that knows it better
         by_s = s[:, 1] * -_size(y) <= y[:, 0] * _size(s)
         r = np.where(by_s, s[:, 0] / s[:, 1], 1 - y[:, 1] / y[:, 0])
+        return cls.at(r, lambda a: _sum(s * a) / _sum(a * a), lambda c: _sum(y * c) / _sum(c * c))
+
+    @classmethod
+    def at(cls, r: np.ndarray, p_of: Function, d_of: Function) -> _Coordinates:
+        """The coordinates for r, with p of a and d of c."""
         up, down = np.exp(np.minimum(-r, 0.0)), np.exp(np.minimum(r, 0.0))
         a = np.stack([r * up, up, np.where(r > 0, 1.0, down)], axis=1)
         c = np.stack([-down, (r - 1) * down, np.where(r > 0, up, 1.0)], axis=1)
-        p, d = _sum(s * a) / _sum(a * a), _sum(y * c) / _sum(c * c)
+        p, d = p_of(a), d_of(c)
         return cls(r, p, d, up, down, c, d[:, None] * c, p[:, None] * a)
 
     def holds(
@@ -134,6 +138,32 @@ class _Coordinates(NamedTuple):
         """Where they are the coordinates of these pairs, up to these distances."""
         holds = (self.p > 0) & (self.d > 0) & np.isfinite(self.r)
         return np.asarray(holds & (_size(y - self.y) <= near_y) & (_size(s - self.s) <= near_s))
+
+
+def _far_pair(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The complementary pairs of pairs (k, 3) that have moved far.
+
+    A step along both boundaries leaves p = s_y, d = -y_u, and r + r_dot in s_x / s_y and 1 + y_v/d,
+    but 1 + r_dot of e^r in s_z and 1 - r_dot of e^-r in y_w: less than r + r_dot would have, not
+    more, as inside of a cone. Then r is that of s_z or y_w, the one that grew: one of them may even
+    be negative, and a projection would take the pair to an apex. Others are projected.
+    """
+    with np.errstate(all="ignore"):
+        p, d = s[:, 1], -y[:, 0]
+        r_s, r_y = s[:, 0] / p, 1 + y[:, 1] / d
+        turned = np.where(p * _size(y) >= d * _size(s), r_s, r_y)
+        low = np.where(s[:, 2] > 0, np.log(s[:, 2] / p), -np.inf)
+        high = np.where(y[:, 2] > 0, np.log(d / y[:, 2]), np.inf)
+        r = np.where(turned - low <= high - turned, low, high)
+        at = _Coordinates.at(r, lambda a: p / a[:, 1], lambda c: d / -c[:, 0])
+        holds = (p > 0) & (d > 0) & (np.abs(r_s - r_y) <= TURN * (1 + np.abs(r - turned)))
+        holds &= (low <= turned + NEAR) & (high >= turned - NEAR) & np.isfinite(r)
+    rest = ~holds
+    if rest.any():
+        v = y[rest] - s[rest]
+        at.s[rest] = kept = _project(-v)
+        at.y[rest] = v + kept
+    return at.y, at.s
 
 
 def _on_both_boundaries(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, ...]:

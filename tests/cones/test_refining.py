@@ -89,6 +89,20 @@ def test_exponential_pairs_at_the_apex_and_on_the_face_are_projected() -> None:
     assert y_new[3].tolist() == [0.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("turn", [-20.0, -3.0, 3.0, 20.0])
+def test_a_pair_that_turns_far_stays_on_both_boundaries(turn: float) -> None:
+    """By r_dot along the boundaries: r follows, by log(1 + |r_dot|), though z becomes negative."""
+    r = np.array([-12.0, -2.0, 0.0, 3.0, 12.0])
+    up, one, zero = np.exp(r), np.ones_like(r), np.zeros_like(r)
+    s, y = np.stack([r, one, up], axis=1), np.stack([-one, r - 1, 1 / up], axis=1)
+    s_dot, y_dot = np.stack([one, zero, up], axis=1), np.stack([zero, one, -1 / up], axis=1)
+    y_new, s_new = nearest_pair(Exp(), y + turn * y_dot, s + turn * s_dot)
+    np.testing.assert_allclose(s_new[:, 1], 1.0, rtol=1e-12)
+    np.testing.assert_allclose(y_new[:, 0], -1.0, rtol=1e-12)
+    turned = np.sign(turn) * np.log1p(abs(turn))
+    np.testing.assert_allclose(s_new[:, 0], r + turned, atol=1e-12)
+
+
 @every_curved_cone
 def test_stiffness_is_that_of_the_linearization(cone: Cone) -> None:
     y, s = pairs(cone)

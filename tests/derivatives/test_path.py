@@ -115,6 +115,24 @@ def test_an_exponential_that_is_next_to_nothing(derivative):
 
 
 @BOTH
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+def test_log_utility_in_any_unit(unit, derivative):
+    """max w'log x, 1'x = unit: x = unit w / 1'w, and its gradient unit (bar - bar'w/1'w) / 1'w."""
+    x, w = cp.Variable(4), cp.Parameter(4, pos=True)
+    problem = cp.Problem(cp.Maximize(w @ cp.log(x)), [cp.sum(x) == unit])
+    layer = CvxpyLayer(problem, [w], [x], derivative=derivative)
+    rng = np.random.default_rng(0)
+    values, bars = np.exp(rng.normal(size=(8, 4))), rng.normal(size=(8, 4))
+    (point,), pullback = layer.vjp(values)
+    shares = values / values.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(point, unit * shares, rtol=1e-9)
+    mean = (bars * shares).sum(axis=1, keepdims=True)
+    right = unit * (bars - mean) / values.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(pullback(bars)[0], right, rtol=1e-6, atol=1e-7 * unit)
+    assert (layer.info.regular == True).all()  # noqa: E712
+
+
+@BOTH
 def test_a_point_inside_of_a_semidefinite_set_moves_freely(derivative):
     X, C = cp.Variable((3, 3), symmetric=True), cp.Parameter((3, 3), symmetric=True)
     square = cp.Variable((3, 3))

@@ -86,7 +86,7 @@ def test_sparse_factors_lead_to_the_same_point(row: Row, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("dense", [300, 0])
-def test_an_inverse_is_kept_where_the_matrices_are_the_same(
+def test_factors_are_kept_where_the_matrices_are_the_same(
     dense: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systems, "DENSE", dense)
@@ -197,7 +197,9 @@ def test_large_batches_are_cut_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(pieces.point.x, whole.point.x)
     np.testing.assert_array_equal(pieces.steps, whole.steps)
     equal = disk(np.tile(programs.data.q[:1], (11, 1)))
-    several = refine(equal, solve(SCS(eps=1e-3), equal).point)  # all in one piece, with one inverse
+    several = refine(
+        equal, solve(SCS(eps=1e-3), equal).point
+    )  # all in one piece, with one factorization
     np.testing.assert_array_equal(several.point.x, np.tile(pieces.point.x[:1], (11, 1)))
     assert several.factored.sum() == several.factored[0]
 
@@ -237,6 +239,20 @@ def test_resolves_are_a_few_steps_with_one_matrix_for_both_ends() -> None:
     assert again.setups.sum() <= 5
 
 
+def test_far_points_get_new_factors_where_these_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """True Newton steps: their errors are squared, as those of kept factors are not."""
+    q = np.random.default_rng(2).normal(size=(5, 4))
+    start = solve(TIGHT, disk(q + 0.05)).point
+    quick = refine(disk(q), start)
+    monkeypatch.setattr(systems, "QUICK", 0.0)
+    kept = refine(disk(q), start)
+    assert quick.ok.all()
+    assert kept.ok.all()
+    assert (quick.steps < kept.steps).all()
+    assert (quick.factored > kept.factored).all()
+    np.testing.assert_allclose(quick.point.x, kept.point.x, atol=1e-14)
+
+
 def test_rows_that_repeat_and_flat_directions_do_no_harm() -> None:
     """min x_0 on the disk, x_1 = 1/2 said twice, x_2 unused."""
     A = np.array([[[0, 1, 0], [0, 2, 0], [0, 0, 0], [-1, 0, 0], [0, -1, 0]]], dtype=float)
@@ -265,7 +281,7 @@ def test_a_step_that_is_held_back_is_not_taken_for_the_last_one() -> None:
         begin = refine(programs, solve(SCS(eps=1e-10), programs).point)
         q = q + 1e-5 * np.append(random.normal(size=2), np.zeros(3))
         near = replace(programs, data=replace(programs.data, q=q[None]))
-        found = refine(near, begin.point, begin.inverses)
+        found = refine(near, begin.point, begin.factors)
         if found.ok.all():
             refined += 1
             assert near.residuals(found.point).largest[0] <= 1e-10

@@ -20,11 +20,19 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 from scipy.linalg import lapack
 
-from cvxlpgd.program.factors.scaling import DELTA, pair_scales_of, scales_of, sparse_scale_of
+from cvxlpgd.program.factors.scaling import (
+    DELTA,
+    balance,
+    pair_scales_of,
+    scales_of,
+    sparse_scale_of,
+)
 from cvxlpgd.program.threads import share_out
 
 WORTH = 2e7  # multiplications from which a second thread pays
 SAFE = 1e-6  # a core is regular if none of its scaled pivots is smaller
+BETTER = 10.0  # times the pivot, for which scales are changed
+NULL = 5 * DELTA  # pivots up to which a core is taken for singular
 STEP = 8  # sizes of full cores are multiples of it
 ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
@@ -87,20 +95,27 @@ class Places:
 
 
 class Dense:
-    """The cores of full matrices M (samples, k + l, k + l), which are overwritten."""
+    """The cores of full matrices M (samples, k + l, k + l)."""
 
     def __init__(self, places: Places, M: np.ndarray) -> None:
         self.places, self.samples, k = places, places.samples, places.cols.shape[1]
-        scale, diagonal = scales_of(M), np.arange(M.shape[1])
+        scale = scales_of(M)
+        self.factors = _scaled_factors(M, scale, k)
+        pivots = _pivots(self.factors)
+        rest = np.flatnonzero((pivots <= SAFE) & (pivots > NULL))
+        if len(rest):  # what looks nearly singular may be badly scaled
+            far, balanced = balance(M[rest])
+            rest = rest[far]
+            factors = _scaled_factors(M[rest], balanced, k)
+            larger = _pivots(factors)
+            for i in np.flatnonzero(larger > BETTER * pivots[rest]):
+                self.factors[rest[i]], scale[rest[i]] = factors[i], balanced[i]
+                pivots[rest[i]] = larger[i]
+        self.regular = pivots > SAFE
         cols, rows = places.real
         self.scale_x, self.scale_u = scale[:, :k][cols], scale[:, k:][rows]
-        M *= scale[:, :, None]
-        M *= scale[:, None]
-        M[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
         self.scale = np.where(np.concatenate([cols, rows], axis=1), scale, 0.0)
-        self.factors = _lu_factors(M)
         self.faulty = np.array([fault != 0 for *_, fault in self.factors], dtype=bool)
-        self.regular = _pivots(self.factors) > SAFE
 
     def put(self, right: np.ndarray, out: np.ndarray) -> None:
         """Solve by LU factors."""
@@ -248,6 +263,14 @@ def _part(K: sp.csc_array, data: np.ndarray, start: int, end: int, first: int) -
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(K.indices.dtype)
     size = end - start
     return sp.csc_array((values[inside], rows[inside], indptr), shape=(size, size))
+
+
+def _scaled_factors(M: np.ndarray, scale: np.ndarray, k: int) -> list[Any]:
+    """The LU factors of scaled matrices, DELTA added in k columns, -DELTA in the others."""
+    scaled, diagonal = M * scale[:, :, None], np.arange(M.shape[1])
+    scaled *= scale[:, None]
+    scaled[:, diagonal, diagonal] += np.where(diagonal < k, DELTA, -DELTA)
+    return _lu_factors(scaled)
 
 
 def _lu_factors(M: np.ndarray) -> list[Any]:

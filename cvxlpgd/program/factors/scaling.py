@@ -5,6 +5,8 @@ import scipy.sparse as sp
 
 DELTA = 1e-11  # added to a scaled system's diagonal, makes it regular
 PASSES = 8  # over the matrix, at most
+FAR = 1e4  # entries of a column further apart: the smallest may be all that makes it regular
+BALANCES = 4  # passes that bring them to the same distance from 1
 EVEN = 4.0  # columns whose largest entry is within this factor of 1 are scaled enough
 NOTHING = 8 * np.finfo(float).eps  # an entry below this share of its terms is 0, not a curvature
 
@@ -27,6 +29,30 @@ def scales_of(M: np.ndarray) -> np.ndarray:
         scale[going] *= step
         size *= step[:, :, None] * step[:, None]
     return scale
+
+
+def balance(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which matrices have columns whose entries are far apart, int (k,), and scales for them:
+    the largest entry of each column of EME is about 1, the smallest as near to 1 as that allows.
+    """
+    size = np.abs(M)
+    largest, smallest = _ends(size)
+    far = np.flatnonzero((largest > FAR * smallest).any(axis=1))
+    size, scale = size[far], np.ones((len(far), M.shape[1]))
+    for _ in range(BALANCES if len(far) else 0):
+        largest, smallest = _ends(size)
+        step = (largest * smallest) ** -0.25
+        scale *= step
+        size *= step[:, :, None] * step[:, None]
+    return far, scale * scales_of(size)
+
+
+def _ends(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The largest entry of each column, and the smallest that is more than rounding beside it."""
+    largest = size.max(axis=1, initial=0.0)
+    largest = np.where(largest > 0, largest, 1.0)
+    smallest = np.where(size > NOTHING * largest[:, None], size, np.inf).min(axis=1, initial=np.inf)
+    return largest, np.minimum(smallest, largest)
 
 
 def pair_scales_of(G: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
-from cvxlpgd.solvers.refine.newton import SampleInverse, is_refinable, refine
+from cvxlpgd.solvers.refine.newton import SampleFactors, is_refinable, refine
 from cvxlpgd.solvers.run.ladder import Around, Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import ask, solve
 
@@ -116,9 +116,9 @@ def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
     """
     begin = perf_counter()
     entries = _entries(start)
-    refinement = refine(program, start.point, _objects([entry.inverse for entry in entries]))
-    newest = zip(entries, refinement.inverses, strict=True)
-    workspace = _objects([replace(entry, inverse=new or entry.inverse) for entry, new in newest])
+    refinement = refine(program, start.point, _objects([entry.factors for entry in entries]))
+    newest = zip(entries, refinement.factors, strict=True)
+    workspace = _objects([replace(entry, factors=new or entry.factors) for entry, new in newest])
     # beside a point that ran away to infinity everything is rounding, but not beside the data
     with np.errstate(all="ignore"):
         residual = program.residuals(refinement.point).largest
@@ -141,10 +141,10 @@ def _refine(program: ConeProgram, start: Solution, spent: bool) -> Solution:
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """What a solution keeps of a sample: what its solver does, and an inverse."""
+    """What a solution keeps of a sample: what its solver does, and factors."""
 
     slot: Any = None
-    inverse: SampleInverse | None = None
+    factors: SampleFactors | None = None
 
 
 def _objects(entries: list[Any]) -> np.ndarray:

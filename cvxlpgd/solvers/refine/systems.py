@@ -6,16 +6,15 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from cvxlpgd.program import Pattern, Structure
 from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.structure import per_structure
+from cvxlpgd.solvers.refine.grams import Gram, grams_of
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
-DENSE = 300  # columns up to which matrices are inverted: measured
-TEMPORARY = 20_000  # numbers of one that stays in a cache, and is not the system's at each call
-PAIR = 100  # multiplications of full matrices that take as long as a pair of entries: measured
+QUICK = 1e7  # multiplications of a matrix that is made before each step that is far: measured
+DENSE = 300  # columns up to which matrices are full: measured
 
 
 class _Layout(NamedTuple):
@@ -62,7 +61,7 @@ class Local(NamedTuple):
     """Columns of a run of cones that lie in one of these cones alone, without curvature.
 
     One of a cone at most. Canonicalization's epigraph columns are such, as t of exp(x) <= t: they
-    are eliminated before anything full is inverted.
+    are eliminated before anything full is factored.
     """
 
     columns: np.ndarray  # (c,)
@@ -84,7 +83,7 @@ class Run(NamedTuple):
     rows: slice
     size: int  # rows of one cone
     local: Local
-    gram: _Gram | _DenseGram
+    grams: list[Gram]  # what adds up to A'MA
 
     def split(self, v: np.ndarray) -> np.ndarray:
         """These rows of vectors (k, m): (k, count, size)."""
@@ -97,6 +96,16 @@ class Dense(NamedTuple):
     kept: np.ndarray
     P: tuple[np.ndarray, np.ndarray]  # where P's entries stand
     runs: list[Run]
+
+    @property
+    def multiplications(self) -> float:
+        """About how many it takes to make a matrix and its factor."""
+        return len(self.kept) ** 3 / 3 + sum(gram.cost for run in self.runs for gram in run.grams)
+
+
+def is_quick(structure: Structure) -> bool:
+    """Whether a full matrix is made and factored as quickly as a few steps are taken."""
+    return structure.n <= DENSE and dense(structure).multiplications <= QUICK
 
 
 @per_structure
@@ -117,7 +126,7 @@ def dense(structure: Structure) -> Dense:
     new = np.full(n, -1)
     new[kept] = np.arange(len(kept))
     runs = [
-        Run(cone, rows, size, local, _gram(A, new, len(kept), rows, size))
+        Run(cone, rows, size, local, grams_of(A, new, len(kept), rows, size))
         for (cone, rows, size), local in zip(spans, locals_, strict=True)
     ]
     return Dense(kept, (new[P.rows], new[P.cols]), runs)
@@ -138,74 +147,3 @@ def _local(A: Pattern, free: np.ndarray, rows: slice, size: int) -> Local:
     entries = np.flatnonzero(position[A.cols] >= 0)
     places = position[A.cols[entries]] * size + (A.rows[entries] - rows.start) % max(size, 1)
     return Local(columns, cones, entries, places)
-
-
-class _Gram(NamedTuple):
-    """A'MA, M block diagonal, for a run of equal cones: by products of pairs of A's entries.
-
-    Entries `left` and `right` of A meet in entry `between` of M and add up to the entries `places`
-    of A'MA by the matrix `sums`.
-    """
-
-    left: np.ndarray
-    right: np.ndarray
-    between: np.ndarray
-    places: np.ndarray
-    sums: sp.csr_array
-
-    def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
-        """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and
-        t² (k, count).
-        """
-        pairs = A[:, self.left] * A[:, self.right]
-        scaled = (M * squares[:, :, None, None]).reshape(len(M), -1)
-        products = pairs.T * scaled.T[self.between]
-        H.reshape(len(H), -1)[:, self.places] += (self.sums @ products).T
-
-
-class _DenseGram(NamedTuple):
-    """A'MA by dense products, for cones that many of A's entries meet in."""
-
-    here: np.ndarray  # entries of A, and where they stand in a matrix of this shape
-    rows: np.ndarray
-    cols: np.ndarray
-    shape: tuple[int, int]
-
-    def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
-        """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and
-        t² (k, count).
-        """
-        (k, count, r, _), (height, n) = M.shape, self.shape
-        full = np.zeros((len(A), height, n))
-        full[:, self.rows, self.cols] = A[:, self.here]
-        several = max(1, TEMPORARY // (height * n))
-        for first in range(0, k, several):
-            part = slice(first, first + several)
-            own = full if len(full) == 1 else full[part]
-            scaled, parts = M[part] * squares[part, :, None, None], own.reshape(-1, count, r, n)
-            moved = scaled * parts if r == 1 else scaled @ parts
-            H[part] += own.swapaxes(1, 2) @ moved.reshape(-1, height, n)
-
-
-def _gram(A: Pattern, new: np.ndarray, n: int, rows: slice, r: int) -> _Gram | _DenseGram:
-    """How A'MA is made, in n columns numbered `new`, for cones of r rows each."""
-    here = np.flatnonzero((A.rows >= rows.start) & (A.rows < rows.stop) & (new[A.cols] >= 0))
-    row = A.rows - rows.start
-    here = here[np.argsort(row[here] // r, kind="stable")]
-    each = np.bincount(row[here] // r, minlength=(rows.stop - rows.start) // r)
-    shape = rows.stop - rows.start, n
-    if PAIR * (each**2).sum() > shape[0] * n * (n + r):
-        return _DenseGram(here, row[here], new[A.cols[here]], shape)
-    # every entry beside every one of its cone's
-    times = np.repeat(each, each)
-    left = np.repeat(here, times)
-    begin = np.repeat(np.repeat(np.cumsum(each) - each, each), times)
-    within = np.arange(len(left)) - np.repeat(np.cumsum(times) - times, times)
-    right = here[begin + within]
-    i, j = row[left], row[right]
-    between = i // r * r * r + i % r * r + j % r
-    flat = new[A.cols[left]] * n + new[A.cols[right]]
-    places, position = np.unique(flat, return_inverse=True)
-    ones, pairs = np.ones(len(left)), np.arange(len(left))
-    sums = sp.csr_array((ones, (position, pairs)), shape=(len(places), len(left)))
-    return _Gram(left, right, between, places, sums)
