@@ -7,8 +7,7 @@ With linear rows the path is straight until an inequality becomes active or inac
     P x_dot + A'y_dot = -x_bar,    A x_dot + s_dot = -y_bar,    s_dot = 0 on active rows, else y_dot
 
 Where a y or an s would become negative, Newton steps go on from there, with the rows that would be
-active. A point solves its program if y >= 0 and s >= 0, one of them 0 in each row, and if what is
-left of Px + q + A'y = 0 and Ax + s = b is rounding. Those that do not are left to a solver.
+active. Points that do not solve their program then (`program/active.py`) are left to a solver.
 """
 
 from __future__ import annotations
@@ -28,22 +27,15 @@ from cvxlpgd.program import (
     Solution,
     Status,
     Structure,
-    norm,
-    product,
-    transposed_product,
 )
+from cvxlpgd.program.active import ROUNDED, Active, clip, is_inside
 from cvxlpgd.program.factors import numbers
-from cvxlpgd.program.kkt import Start, Systems
-from cvxlpgd.program.matrices import rounding
-from cvxlpgd.program.pairs import Pairs, weights
+from cvxlpgd.program.pairs import weights
 from cvxlpgd.program.threads import one_thread_each
 
 NUMBERS = 15_000_000  # of factors that are held at once, twice where rows change at both ends
 STEPS = 3  # Newton steps at most, where rows become active or inactive
 NEAR = 1e-5  # of the solution: what may be left at z*, of which solvers were asked no more
-TERMS = 100.0  # times the unit of rounding of its terms: a y or s below 0 may be 0
-FINE = 1e-13  # of a motion: what may be left of its right-hand side without refinement
-ROUNDED = 1e-12  # of the solution: what may be left of the conditions, both in the system's scale
 
 
 class Perturbed(NamedTuple):
@@ -100,9 +92,9 @@ def _follow(
     samples, base = places[: len(z.x)], perturbed.base
     if len(samples) < len(perturbed.z_bar.x):
         base = base.take(samples)
-    start = _Active(base, z, weights(base, z))
+    start = Active(base, z, weights(base, z))
     point, rounded = _straight(start, perturbed.z_bar.pick(samples), perturbed.t[places])
-    solved, steps = rounded & _is_inside(base.structure, point), np.zeros(len(places))
+    solved, steps = rounded & is_inside(base.structure, point), np.zeros(len(places))
     going = np.flatnonzero(rounded & ~solved)
     for k in range(STEPS + 1):
         if not len(going):
@@ -112,13 +104,13 @@ def _follow(
         if k:
             near, rounded = _newton(program, near, start, going)
             steps[going] = k
-        near, inside = _clip(program, near)
+        near, inside = clip(program, near)
         solved[going] = rounded & inside
         point, going = put(point, going, near), going[rounded & ~inside]
     return point, solved, steps
 
 
-def _straight(start: _Active, z_bar: Point, t: np.ndarray) -> tuple[Point, np.ndarray]:
+def _straight(start: Active, z_bar: Point, t: np.ndarray) -> tuple[Point, np.ndarray]:
     """The points z + t z_dot of all ends, and where nothing is left of the conditions but rounding.
 
     The z are those of `start`, one Newton step better where more than that is left of their own.
@@ -139,82 +131,13 @@ def _straight(start: _Active, z_bar: Point, t: np.ndarray) -> tuple[Point, np.nd
 
 
 def _newton(
-    program: ConeProgram, z: Point, start: _Active, places: np.ndarray
+    program: ConeProgram, z: Point, start: Active, places: np.ndarray
 ) -> tuple[Point, np.ndarray]:
     """The points after a Newton step from z with the rows active there, and where it is solved.
 
     `places` of the programs are those among all ends of the samples of `start`.
     """
     samples = places % len(start.units)
-    rows = _Active(program, z, start.units[samples], (start.systems, samples))
+    rows = Active(program, z, start.units[samples], (start.systems, samples))
     step, left, length = rows.solve(rows.f, rows.g)
     return rows.at + step, left <= ROUNDED * (rows.size + length)
-
-
-def _is_inside(structure: Structure, z: Point) -> np.ndarray:
-    """Whether y >= 0 and s >= 0 in all inequalities, bool (batch,)."""
-    return np.asarray((((z.y >= 0) & (z.s >= 0)) | ~structure.inequalities).all(axis=1))
-
-
-def _clip(program: ConeProgram, z: Point) -> tuple[Point, np.ndarray]:
-    """The points without what is negative in y and s, where that is rounding of the terms that it
-    is added to; and where nothing is negative then, bool (batch,).
-    """
-    structure, A = program.structure, np.abs(program.data.A)
-    y = np.where(structure.inequalities, np.maximum(z.y, 0.0), z.y)
-    s = np.where(structure.inequalities, np.maximum(z.s, 0.0), z.s)
-    f, g = rounding(program, z)
-    inside = (transposed_product(structure.A, A, y - z.y) <= TERMS * f).all(axis=1)
-    inside &= (s - z.s <= TERMS * g).all(axis=1)
-    moved = inside[:, None]
-    return Point(z.x, np.where(moved, y, z.y), np.where(moved, s, z.s)), inside
-
-
-class _Active:
-    """The rows that are active at a batch's points, and the system of these.
-
-    `at` are the points with s = 0 on these, y = 0 on the others, where s = b - Ax; `f` and `g` are
-    what is missing in Px + q + A'y = 0 and Ax + s = b, `left` is their size and `size` that of the
-    points, (batch,), in the system's scale.
-    """
-
-    def __init__(
-        self,
-        program: ConeProgram,
-        z: Point,
-        units: np.ndarray,
-        same: tuple[Systems, np.ndarray] | None = None,
-    ) -> None:
-        structure, w = program.structure, program.data
-        pairs = Pairs.of(structure, z, units)
-        self.program, self.units = program, units
-        self.systems = systems = Systems(program, pairs, same=same)
-        rest = w.b - product(structure.A, w.A, z.x)
-        self.at = Point(z.x, pairs.y, np.where(systems.held, 0.0, rest))
-        curved = product(structure.P, w.P, z.x)
-        self.f = -(curved + w.q + transposed_product(structure.A, w.A, pairs.y))
-        self.g = np.where(systems.held, rest, 0.0)
-        self.left = systems.size(self.f[:, None], systems.side(self.g[:, None]))[:, 0]
-        self.size = self._size(z.x, pairs.y / units)
-
-    def solve(self, f: np.ndarray, g: np.ndarray) -> tuple[Point, np.ndarray, np.ndarray]:
-        """The motion for these right-hand sides, (batch, n) and (batch, m), refined where that is
-        not rounding; what is left of them and the motion's size, (batch,), in the system's scale.
-        """
-        structure, w, systems = self.program.structure, self.program.data, self.systems
-        sides = f[:, None], systems.side(g[:, None])
-        motions = systems.solve(*sides, rough=1)
-        x, u, left = motions.x[:, 0], motions.u[:, 0], motions.residual[:, 0]
-        rough = left > FINE * self._size(x, u)
-        if rough.any():
-            every = np.ones_like(rough)
-            motions = systems.solve(*sides, start=Start(motions.both, every, ~every))
-            x = np.where(rough[:, None], motions.x[:, 0], x)
-            u = np.where(rough[:, None], motions.u[:, 0], u)
-            left = np.where(rough, motions.residual[:, 0], left)
-        s = np.where(systems.held, 0.0, g - product(structure.A, w.A, x))
-        return Point(x, systems.dual(u[:, None])[:, 0], s), left, self._size(x, u)
-
-    def _size(self, x: np.ndarray, u: np.ndarray) -> np.ndarray:
-        factors = self.systems.factors
-        return np.asarray(np.maximum(norm(x / factors.scale_x), norm(u / factors.scale_u)))

@@ -3,6 +3,7 @@
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
 from cvxlpgd.solvers.daqp import DAQP
+from cvxlpgd.solvers.dual_newton import DualNewton
 from cvxlpgd.solvers.ecos import ECOS
 from cvxlpgd.solvers.highs.solver import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
@@ -26,6 +27,7 @@ __all__ = [
     "SCS",
     "Answer",
     "Clarabel",
+    "DualNewton",
     "HiGHS",
     "Moreau",
     "Processes",

@@ -2,7 +2,10 @@
 
     K (x, u) = (f, g):    P x + G'u = f,    G x - C u = g,    C = 1 on curved rows, 0 on active ones
 
-- `Condensed`: strictly convex programs of linear rows. Columns that equations define are
+- `Separable`: programs of linear rows with a curvature and often a bound on each column. Columns
+  that equations define are eliminated, active bounds fix columns; each sample factors its other
+  active rows' part.
+- `Condensed`: other strictly convex programs of linear rows. Columns that equations define are
   eliminated, H⁻¹ and G H⁻¹G' made once where the samples share their matrices, and each sample
   factors its active rows' part; matrices of its own are factored for each.
 - `Divided`: what stands alone peeled off; curved rows but rigid ones eliminated where columns are
@@ -18,6 +21,7 @@ import numpy as np
 from cvxlpgd.program.elimination import Elimination
 from cvxlpgd.program.factors.condensed import Condensed
 from cvxlpgd.program.factors.divided import Divided
+from cvxlpgd.program.factors.separable import Separable, Separation
 from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure
 
@@ -50,19 +54,22 @@ def factor(K: Matrices, same: tuple[Factors, np.ndarray] | None = None) -> Facto
     `same` are factors of the same matrices with other active rows, and which of their samples.
     """
     structure = K.program.structure
-    if not _is_condensed(structure):
+    special: Condensed | Separable
+    known = same and (same[0].one if isinstance(same[0], Mixed) else same[0])
+    if Separation.of(structure).holds:
+        inverses = known.inverses.take(same[1]) if same and isinstance(known, Separable) else None
+        special = Separable(K, inverses)
+    elif _is_condensed(structure):
+        own = known.inverses.take(same[1]) if same and isinstance(known, Condensed) else None
+        special = Condensed(K, Elimination.of(structure), own)
+    else:
         return _general(K)
-    inverses = None
-    if same is not None:
-        one = same[0].one if isinstance(same[0], Mixed) else same[0]
-        inverses = one.inverses.take(same[1]) if isinstance(one, Condensed) else None
-    condensed = Condensed(K, Elimination.of(structure), inverses)
-    rest = np.flatnonzero(~condensed.ok)
+    rest = np.flatnonzero(~special.ok)
     if not len(rest):
-        return condensed
+        return special
     if len(rest) == len(K.held):
         return _general(K)
-    return Mixed(condensed, _general(K.take(rest)), rest)
+    return Mixed(special, _general(K.take(rest)), rest)
 
 
 def _general(K: Matrices) -> Factors:
@@ -87,6 +94,9 @@ def _is_full(structure: Structure) -> bool:
 def numbers(structure: Structure) -> int:
     """About how many numbers a sample's factors hold."""
     n, m, entries = structure.n, structure.m, structure.P.size + structure.A.size
+    separation = Separation.of(structure)
+    if separation.holds:
+        return n + m + len(separation.several) ** 2
     whole = _is_condensed(structure) or _is_full(structure)
     return n * (n + m) if whole else FILL * (n + m + entries)
 

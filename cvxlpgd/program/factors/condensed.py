@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy.linalg import lapack
 from cvxlpgd.program.elimination import Elimination
 from cvxlpgd.program.matrices import Matrices, Stack
 from cvxlpgd.program.structure import Structure, latest_per_structure
+from cvxlpgd.program.threads import share_out
 
+WORTH = 2e7  # multiplications from which a second thread pays
 PIVOT = 1e-5  # roots of pivots of unit rows: where one is smaller, rows may be dependent
 KEPT = 2_000_000  # numbers that are kept from call to call at most
 
@@ -153,15 +156,22 @@ def _invert(e: Elimination, P: np.ndarray, A: np.ndarray) -> Inverses:
         np.ones((count, rows)),
     )
     L, V = np.zeros((count, n, n)), np.zeros((count, rows, n))
-    for k in range(count):
+
+    def invert(k: int) -> None:
         root = _inverse_root(H[k % len(H)])
         if root is None:
-            continue
+            return
         definite[k], (scale[k], L[k]) = True, root
         np.matmul(G[k % len(G)], L[k].T, out=V[k])
         own = np.sqrt(np.einsum("ij,ij->i", V[k], V[k]))
         height[k] = 1 / np.where(own > 0, own, 1.0)
         V[k] *= height[k][:, None]
+
+    if count > 1 and count * n**2 * (n + rows) > WORTH:
+        share_out(deque(range(count)), invert)
+    else:
+        for k in range(count):
+            invert(k)
     defining_height = 1 / (np.abs(D) * defined_scale)
     return Inverses(definite, L, V, scale, height, D, T, P_FC, P_FF, defined_scale, defining_height)
 

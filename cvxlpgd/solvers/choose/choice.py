@@ -10,6 +10,7 @@ from cvxlpgd.program import Structure
 from cvxlpgd.solvers.choose.rules import rule_for
 from cvxlpgd.solvers.cvxpy.options import TABLE
 from cvxlpgd.solvers.cvxpy.solver import CVXPY
+from cvxlpgd.solvers.dual_newton import DualNewton
 from cvxlpgd.solvers.protocol import Solver, is_installed, is_solver, missing_cones, require
 from cvxlpgd.solvers.registry import SOLVERS
 from cvxlpgd.solvers.run.executor import OnExecutor
@@ -78,6 +79,8 @@ def choose_solver(
     suitable = _suitable(preferred, structure, rule.refined)
     suitable = suitable or _suitable(SOLVERS, structure, rule.refined)  # those of no rule
     if suitable:
+        if rule.dual:
+            suitable[0] = DualNewton(suitable[0])
         return _with_options(suitable, options)
     kinds = sorted({type(cone).__name__ for cone in structure.cones})
     raise UnsuitableSolver(

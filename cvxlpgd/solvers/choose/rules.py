@@ -35,6 +35,7 @@ class Rule:
     # Whether solutions are refined: all but DAQP's, which are exact. An interior point is off by
     # its barrier, 1e-7 in x and 1e-3 in a gradient where a row is nearly active.
     refined: bool = False
+    dual: bool = False  # whether `DualNewton` goes before the first solver
     warm: tuple[str, ...] = ()  # where calls start from earlier solutions; empty for the same order
 
 
@@ -86,6 +87,7 @@ RULES = (
         "projection QP, n = 64: DAQP 5 ms, PIQP 23, CLARABEL 64; n = 512: DAQP 200, PIQP 12000; "
         "dense QP, n = 200, batch of 16: 38, 3300, 2080; portfolio, n = 100: 23, 32, 52",
         refined=True,
+        dual=True,
     ),
     Rule(
         "quadratic, sparse",
@@ -94,6 +96,7 @@ RULES = (
         "portfolio, n = 300: PIQP 120 ms, CLARABEL 264, DAQP 364; n = 1000, batch of 8: 232, 518, "
         "2720",
         refined=True,
+        dual=True,
     ),
     Rule(
         "with other cones",

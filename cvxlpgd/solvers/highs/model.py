@@ -1,12 +1,14 @@
-"""A program as HiGHS takes it: one pair of matrices, and the limits of its variables."""
+"""A program as HiGHS takes it, one pair of matrices and the limits of its variables; and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cvxlpgd.program import Structure
+from cvxlpgd.program import ConeProgram, Point, Structure
+from cvxlpgd.solvers.run.each import Answer, of_sample, stack
 from cvxlpgd.solvers.translate.bounds import Bounds
 
 
@@ -37,6 +39,27 @@ def highs_model(structure: Structure, bounds: Bounds, P: np.ndarray, A: np.ndarr
         hessian.start_ = np.concatenate([[0], np.cumsum(counts)])
         hessian.index_, hessian.value_ = structure.P.rows[lower], P[lower]
     return model
+
+
+class Form:
+    """A batch's vectors, as they are, and points of HiGHS' answers (x, duals of rows, columns)."""
+
+    def __init__(self, program: ConeProgram, bounds: Bounds) -> None:
+        self.q, self.b, self.bounds = program.data.q, program.data.b, bounds
+
+    def vectors(self, i: int, setup: Any) -> tuple[np.ndarray, ...]:
+        """(q, b) of the i-th sample."""
+        return of_sample(self.q, i), of_sample(self.b, i)
+
+    def point(self, answers: Sequence[Answer]) -> Point:
+        """The points (batch, ...), without slack; an integer program's duals are 0."""
+        bounds, sizes = self.bounds, (self.bounds.n, len(self.bounds.rows), self.bounds.n)
+        vectors = zip(*((answer.x, answer.y, answer.s) for answer in answers), strict=True)
+        x, rows, columns = (stack(v, size) for v, size in zip(vectors, sizes, strict=True))
+        if all(answer.y is None for answer in answers):
+            rows[:], columns[:] = 0.0, 0.0
+        y = bounds.duals(-rows, np.maximum(columns, 0.0), np.maximum(-columns, 0.0))
+        return Point(x, y, np.zeros_like(y))
 
 
 def limits(

@@ -56,7 +56,10 @@ class Setup:
         self.solver.passModel(highs_model(structure, bounds, P, A))
 
     def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
-        """Solve for these vectors (n,) and (m,), a linear program from the basis of `start`."""
+        """Solve for these vectors (n,) and (m,), a linear program from the basis of `start`.
+
+        The answer has x and HiGHS' duals of rows and of columns, see `Form`.
+        """
         solver = self.solver
         solver.clearSolver()
         solver.changeColsCost(len(self.columns), self.columns, q)
@@ -75,13 +78,10 @@ class Setup:
         if self.structure.mixed_integer:
             value, bound = (solver.getInfoValue(name)[1] for name in _VALUES)
             gap = abs(value - bound) / (1 + abs(value))
-            return Answer(status, x, np.zeros(len(b)), None, iterations, message, gap=gap)
-        reduced = np.array(point.col_dual)
-        y = self.bounds.duals(
-            -np.array(point.row_dual), np.maximum(reduced, 0.0), np.maximum(-reduced, 0.0)
-        )
+            return Answer(status, x, None, None, iterations, message, gap=gap)
+        rows, columns = np.array(point.row_dual), np.array(point.col_dual)
         basis = _State(solver.getBasis(), own_b) if self.linear else None
-        return Answer(status, x, y, None, iterations, message, basis)
+        return Answer(status, x, rows, columns, iterations, message, basis)
 
     def _set_bounds(self, b: np.ndarray) -> np.ndarray:
         """Put b's bounds into the object where they are not yet, and return a b of its own."""

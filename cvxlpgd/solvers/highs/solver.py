@@ -13,6 +13,7 @@ import numpy as np
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Point, Solution
 from cvxlpgd.solvers.highs.ends import find_ends
+from cvxlpgd.solvers.highs.model import Form
 from cvxlpgd.solvers.highs.objects import check_options
 from cvxlpgd.solvers.highs.setup import Setup
 from cvxlpgd.solvers.options import Configured, Options
@@ -95,7 +96,8 @@ class HiGHS(Configured):
         settings["output_flag"] = bool(settings.pop("verbose", settings["output_flag"]))
         check_options(tuple(sorted(settings.items())))
         prepare = partial(Setup, structure, bounds, settings, interior)
-        return bounds.with_slack(solve_prepared(self, program, start, prepare), program)
+        form = Form(program, bounds)
+        return bounds.with_slack(solve_prepared(self, program, start, prepare, form=form), program)
 
     def ends(
         self, program: ConeProgram, solution: Solution, direction: Point, taus: np.ndarray
