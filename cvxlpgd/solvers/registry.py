@@ -34,7 +34,7 @@ def _refined_scs() -> Solver:
     interior point that stops early, whose steps do not mind scales that SCS is slow at, or calls
     infeasible; measured, it takes as long as 50 to 100 of SCS' iterations.
     """
-    rough = SCS(eps=3e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=30)
+    rough = SCS(eps=3e-3, adaptive_scale=False, acceleration_lookback=0, max_iters=25)
     return Refined(SCS(), (rough, Clarabel(eps=1e-7), Clarabel()))
 
 

@@ -239,6 +239,20 @@ def test_resolves_are_a_few_steps_with_one_matrix_for_both_ends() -> None:
     assert again.setups.sum() <= 5
 
 
+def test_far_points_get_new_factors_where_these_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """True Newton steps: their errors are squared, as those of kept factors are not."""
+    q = np.random.default_rng(2).normal(size=(5, 4))
+    start = solve(TIGHT, disk(q + 0.05)).point
+    quick = refine(disk(q), start)
+    monkeypatch.setattr(systems, "QUICK", 0.0)
+    kept = refine(disk(q), start)
+    assert quick.ok.all()
+    assert kept.ok.all()
+    assert (quick.steps < kept.steps).all()
+    assert (quick.factored > kept.factored).all()
+    np.testing.assert_allclose(quick.point.x, kept.point.x, atol=1e-14)
+
+
 def test_rows_that_repeat_and_flat_directions_do_no_harm() -> None:
     """min x_0 on the disk, x_1 = 1/2 said twice, x_2 unused."""
     A = np.array([[[0, 1, 0], [0, 2, 0], [0, 0, 0], [-1, 0, 0], [0, -1, 0]]], dtype=float)

@@ -31,7 +31,8 @@ from cvxlpgd.program.threads import share_out
 
 WORTH = 2e7  # multiplications from which a second thread pays
 SAFE = 1e-6  # a core is regular if none of its scaled pivots is smaller
-BETTER, SINGULAR = 10.0, 100 * DELTA  # times the pivot, and pivots, for which scales are changed
+BETTER = 10.0  # times the pivot, for which scales are changed
+NULL = 5 * DELTA  # pivots up to which a core is taken for singular
 STEP = 8  # sizes of full cores are multiples of it
 ORDER = "MMD_AT_PLUS_A"  # in which SuperLU eliminates
 
@@ -101,13 +102,13 @@ class Dense:
         scale = scales_of(M)
         self.factors = _scaled_factors(M, scale, k)
         pivots = _pivots(self.factors)
-        rest = np.flatnonzero(pivots <= SAFE)
-        if len(rest):  # what looks singular may be badly scaled
+        rest = np.flatnonzero((pivots <= SAFE) & (pivots > NULL))
+        if len(rest):  # what looks nearly singular may be badly scaled
             far, balanced = balance(M[rest])
             rest = rest[far]
             factors = _scaled_factors(M[rest], balanced, k)
             larger = _pivots(factors)
-            for i in np.flatnonzero(larger > np.maximum(BETTER * pivots[rest], SINGULAR)):
+            for i in np.flatnonzero(larger > BETTER * pivots[rest]):
                 self.factors[rest[i]], scale[rest[i]] = factors[i], balanced[i]
                 pivots[rest[i]] = larger[i]
         self.regular = pivots > SAFE

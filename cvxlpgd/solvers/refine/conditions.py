@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, norm, product, transposed_product
@@ -56,27 +58,65 @@ def _of_rows(program: ConeProgram, z: Point) -> np.ndarray:
     return np.where((own > 0) & np.isfinite(own), own, np.nan)
 
 
-def conditions(
-    program: ConeProgram, z: Point, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """f, t g at points z (batch, ...), for weights t (batch, m); and the error, (batch,).
+class Conditions(NamedTuple):
+    """f and t g of k samples at any points in weighted units, x, y / t and t s."""
 
-    That is how large f or t g is, relative to the terms that add up to it, run of cones by run.
-    """
-    structure, w = program.structure, program.data
-    Px = product(structure.P, w.P, z.x) if structure.P.size else np.zeros_like(z.x)
-    Aty = transposed_product(structure.A, w.A, z.y)
-    Ax, b, s = weights * product(structure.A, w.A, z.x), weights * w.b, weights * z.s
-    v, f, g = z.y / weights - s, Px + w.q + Aty, Ax - b + s
-    first = [start for _, start, _ in structure.blocks]
-    sizes = np.maximum.reduceat(np.abs(np.stack([Ax, b, v, g])), first, axis=2)
-    whole, own = sizes[:3].max(axis=2).sum(axis=0), sizes[:3].sum(axis=0)
-    error = _share(sizes[3], np.maximum(own, LEAST * whole[:, None])).max(axis=1)
-    x_size, q_size, P_term, A_term, f_size = np.abs(
-        np.stack([z.x, np.broadcast_to(w.q, f.shape), Px, Aty, f])
-    ).max(axis=2)
-    least = LEAST * (norm(w.P) * x_size + norm(w.A) * np.abs(weights * v).max(axis=1))
-    return f, g, np.maximum(error, _share(f_size, np.maximum(q_size + P_term + A_term, least)))
+    program: ConeProgram
+    t: np.ndarray
+    # arrays (k or 1, ...) that are the same at all points
+    b: np.ndarray  # t b
+    b_sizes: np.ndarray  # of each run of cones
+    q_size: np.ndarray
+    P_size: np.ndarray
+    A_size: np.ndarray
+
+    @classmethod
+    def of(cls, program: ConeProgram, t: np.ndarray) -> Conditions:
+        """Those of programs, for weights t (k, m)."""
+        w = program.data
+        b = t * w.b
+        return cls(
+            program, t, b, _by_run(program, np.abs(b)), norm(w.q), norm(w.P), norm(w.A)
+        )  # fmt: skip
+
+    def take(self, chosen: np.ndarray) -> Conditions:
+        """Those of some samples, bool (k,)."""
+        arrays = (v if len(v) == 1 else v[chosen] for v in self[1:])
+        return Conditions(self.program.take(chosen), *arrays)
+
+    def at(
+        self, x: np.ndarray, y: np.ndarray, s: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The sums f and t g (k, ...); and the error, (k,).
+
+        That is how large they are, relative to their terms, run of cones by run.
+        """
+        structure, w, t = self.program.structure, self.program.data, self.t
+        Aty = transposed_product(structure.A, w.A, t * y)
+        Ax, v, f = t * product(structure.A, w.A, x), y - s, Aty + w.q
+        P_term: np.ndarray | float = 0.0
+        if structure.P.size:
+            Px = product(structure.P, w.P, x)
+            f += Px
+            P_term = norm(Px)
+        g = Ax - self.b
+        g += s
+        sizes = np.empty((3, *g.shape))
+        for size, of in zip(sizes, (Ax, v, g), strict=True):
+            np.abs(of, out=size)
+        x_sizes, v_sizes, g_sizes = _by_run(self.program, sizes)
+        whole = sum(of.max(axis=-1) for of in (x_sizes, v_sizes, self.b_sizes))
+        own = x_sizes + v_sizes + self.b_sizes
+        error = _share(g_sizes, np.maximum(own, LEAST * whole[:, None])).max(axis=1)
+        least = self.P_size * norm(x) + self.A_size * norm(t * v)
+        terms = np.maximum(self.q_size + P_term + norm(Aty), LEAST * least)
+        return f, g, np.maximum(error, _share(norm(f), terms))
+
+
+def _by_run(program: ConeProgram, sizes: np.ndarray) -> np.ndarray:
+    """The largest of sizes (..., m) in each run of cones."""
+    first = [start for _, start, _ in program.structure.blocks]
+    return np.maximum.reduceat(sizes, first, axis=-1)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

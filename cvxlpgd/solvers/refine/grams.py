@@ -28,6 +28,11 @@ class Pairs(NamedTuple):
     places: np.ndarray
     sums: sp.csr_array | None
 
+    @property
+    def cost(self) -> int:
+        """In multiplications of full matrices."""
+        return PAIR * len(self.left)
+
     def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
         """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and
         t² (k, count).
@@ -51,6 +56,12 @@ class Full(NamedTuple):
     cones: np.ndarray  # whose rows these are, of the run's
     positions: np.ndarray  # and which rows of each
     places: tuple[Any, Any]  # of the columns in H, twice
+
+    @property
+    def cost(self) -> int:
+        """Multiplications."""
+        height, columns = self.shape
+        return height * columns * (columns + len(self.positions))
 
     def add(self, A: np.ndarray, M: np.ndarray, squares: np.ndarray, H: np.ndarray) -> None:
         """Add A'(t² M)A to H (k, n, n), of A's (k or 1, entries), M (k, count, r, r) and

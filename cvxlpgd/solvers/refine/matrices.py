@@ -1,23 +1,18 @@
-"""The matrices of Newton's steps, factored: full ones and sparse ones."""
+"""The full matrices of Newton's steps, factored."""
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse.linalg as sla
 from scipy.linalg.lapack import dpotrf, dpotrs
 
 from cvxlpgd.cones.refining import stiffness
-from cvxlpgd.program import ConeProgram, Point, norm, product, transposed_product
-from cvxlpgd.program.threads import share_out
-from cvxlpgd.solvers.refine.systems import FLAT, Run, dense, layout
+from cvxlpgd.program import ConeProgram, Point, product, transposed_product
+from cvxlpgd.solvers.refine.systems import FLAT, Run, dense
 
 SHORT = 4  # rows of a cone up to which sums of columns are faster than matrix products
 LEAST_FLAT = 1e-11  # d where a smaller one leaves a matrix singular
-ORDER = "MMD_AT_PLUS_A"  # of elimination: a quarter of COLAMD's time on portfolios
 
 
 class Block(NamedTuple):
@@ -33,8 +28,8 @@ class Block(NamedTuple):
     def of(
         cls, run: Run, A: np.ndarray, t: np.ndarray, y: np.ndarray, s: np.ndarray, e: np.ndarray
     ) -> Block:
-        """M = B'(C + e)⁻¹B at pairs y / t, t s, for y, s and t (k, count, r)."""
-        M = stiffness(run.cone, y / t, t * s, np.broadcast_to(e[:, None], y.shape[:2]))
+        """M = B'(C + e)⁻¹B at pairs in weighted units, for y, s and t (k, count, r)."""
+        M = stiffness(run.cone, y, s, np.broadcast_to(e[:, None], y.shape[:2]))
         if not run.local.cones.size:
             none = np.zeros((len(y), 0, run.size))
             return cls(M, none, none, none[..., 0])
@@ -72,14 +67,13 @@ class DenseFactors(NamedTuple):
 
     @classmethod
     def of(cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray) -> DenseFactors:
-        """The factors at complementary z (k, ...), for weights t (k, m) and e (k,)."""
+        """The factors at complementary z (k, ...) in weighted units, for t (k, m) and e (k,)."""
         structure, A, k = program.structure, program.data.A, len(z.x)
         layout, squares = dense(structure), weights**2
         n = len(layout.kept)
         H = np.zeros((k, n, n))
         H[:, *layout.P] = program.data.P
-        free = structure.inequalities & (z.y < squares * z.s)
-        active = np.where(free, 0.0, 1 / e[:, None])
+        active = np.where(structure.inequalities & (z.y < z.s), 0.0, 1 / e[:, None])
         blocks = []
         for run in layout.runs:
             if run.cone is None:
@@ -96,98 +90,61 @@ class DenseFactors(NamedTuple):
         H[:, range(n), range(n)] += FLAT * (e**2)[:, None] * np.where(diagonal > 0, diagonal, 1.0)
         return cls(program, weights, _factor(H), active, blocks)
 
-    def steps(
-        self, places: np.ndarray, f: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(dx, dy, ds) for conditions f, t g of samples at these places."""
-        structure, layout = self.program.structure, dense(self.program.structure)
-        A, values = structure.A, self.program.take(places).data.A
-        t, active = _pick(self.weights, places), _pick(self.active, places)
-        runs = [run for run in layout.runs if run.cone is not None]
-        blocks = [(run, block.take(places)) for run, block in zip(runs, self.blocks, strict=True)]
-        moved, rests = _times(active, blocks, g), []
-        local = [pair for pair in blocks if pair[0].local.cones.size]
+    def steps(self, places: np.ndarray) -> DenseSteps:
+        """The steps of samples at these places."""
+        layout = dense(self.program.structure)
+        runs = (run for run in layout.runs if run.cone is not None)
+        blocks = [
+            (run, block.take(places)) for run, block in zip(runs, self.blocks, strict=True)
+        ]  # fmt: skip
+        factors = [self.factors[place].T for place in places]
+        picked = _pick(self.weights, places), _pick(self.active, places)
+        return DenseSteps(self.program.take(places), layout.kept, *picked, blocks, factors)
+
+
+class DenseSteps(NamedTuple):
+    """What solves for the steps of k samples."""
+
+    program: ConeProgram
+    kept: np.ndarray
+    t: np.ndarray
+    active: np.ndarray
+    blocks: list[tuple[Run, Block]]
+    factors: list[np.ndarray]
+
+    def __call__(self, f: np.ndarray, g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(dx, dy, ds) in weighted units for f and t g."""
+        A, values, t = self.program.structure.A, self.program.data.A, self.t
+        moved, rests = _times(self.active, self.blocks, g), []
+        local = [pair for pair in self.blocks if pair[0].local.cones.size]
         for run, block in local:
             own, cones = run.split(moved), run.local.cones
             rest = -f[:, run.local.columns] - _dot(block.a, own[:, cones])
             own[:, cones] += block.Ma * (rest * block.over)[..., None]
             rests.append(rest)
-        rest = (-f - transposed_product(A, values, t * moved))[:, layout.kept]
-        for k, place in enumerate(places if rest.shape[1] else ()):  # all columns may be local
-            rest[k] = dpotrs(self.factors[place].T, rest[k], lower=True)[0]
-        dx = np.zeros_like(f)
-        dx[:, layout.kept] = rest
+        rest = -f - transposed_product(A, values, t * moved)
+        if not local:
+            dx = rest
+            _solve(self.factors, dx)
+        else:
+            rest, dx = rest[:, self.kept], np.zeros_like(f)
+            _solve(self.factors, rest)
+            dx[:, self.kept] = rest
         across = t * product(A, values, dx)
         for (run, block), rest in zip(local, rests, strict=True):
             own, cones = run.split(across), run.local.cones
             rest = (rest - _dot(block.Ma, own[:, cones])) * block.over
             own[:, cones] += block.a * rest[..., None]
             dx[:, run.local.columns] = rest
-        g = g + across
-        return dx, t * _times(active, blocks, g), -g / t
+        across += g
+        return dx, _times(self.active, self.blocks, across), -across
 
 
-class SparseFactors(NamedTuple):
-    """The sparse factors of k samples' systems, of order `size`."""
-
-    program: ConeProgram
-    weights: np.ndarray
-    factors: list[Any]
-    size: int
-
-    @property
-    def numbers(self) -> int:
-        """How many it holds."""
-        return sum(int(lu.nnz) for lu in self.factors if lu is not None)
-
-    @classmethod
-    def of(
-        cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray
-    ) -> SparseFactors:
-        """The factors at complementary z (k, ...), for weights t (k, m) and e (k,)."""
-        structure, w, k = program.structure, program.data, len(z.x)
-        A_t, v = weights[:, structure.A.rows] * w.A, z.y / weights - weights * z.s
-        where, diagonal = layout(structure), np.ones((k, structure.m))
-        derivatives = []
-        for cone, rows, part in structure.split(v):
-            D_K = cone.derivative(-part)
-            if D_K.ndim == 3:
-                diagonal[:, rows] = 1 - D_K.reshape(k, -1)
-            else:
-                derivatives.append((D_K - np.eye(cone.rows)).reshape(k, -1))
-                diagonal[:, rows] = 0.0
-        A, curved = structure.A, where.curved
-        times_D = np.where(curved[A.rows], 1.0, diagonal[:, A.rows])
-        ones = np.ones((k, int(curved.sum())))
-        values = np.zeros((k, where.pattern.size))
-        parts = [times_D * A_t, A_t, diagonal - 1 - e[:, None], ones, ones]
-        for places, part in zip(where.places, [*parts, *derivatives], strict=True):
-            values[:, places] = part
-        values[:, where.P] += w.P
-        largest = norm(w.P) + norm(w.q) / np.where(norm(z.x) > 0, norm(z.x), 1.0)
-        values[:, where.diagonal] += (FLAT * e**2 * np.where(largest > 0, largest, 1.0))[:, None]
-        factors: list[Any] = [None] * k
-
-        def factor(i: int) -> None:
-            with suppress(RuntimeError):  # it is singular: no step is taken
-                factors[i] = sla.splu(where.pattern.matrix(values[i]), permc_spec=ORDER)
-
-        share_out(deque(range(k)), factor)
-        return cls(program, weights, factors, where.pattern.shape[0])
-
-    def steps(
-        self, places: np.ndarray, f: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(dx, dy, ds) for conditions f, t g of samples at these places."""
-        n, m, A, t = f.shape[1], g.shape[1], self.program.structure.A, self.weights[places]
-        steps = np.full((len(f), self.size), np.nan)
-        for k, place in enumerate(places):
-            if self.factors[place] is not None:
-                rest = np.concatenate([-f[k], -g[k], np.zeros(self.size - n - m)])
-                steps[k] = self.factors[place].solve(rest)
-        dx, dv = steps[:, :n], steps[:, n : n + m]
-        g = g + t * product(A, self.program.take(places).data.A, dx)
-        return dx, t * (dv - g), -g / t
+def _solve(factors: list[np.ndarray], right: np.ndarray) -> None:
+    """Solve for right-hand sides (k, n), which are overwritten."""
+    if right.shape[1]:  # all columns may be local
+        for matrix, one in zip(factors, right, strict=True):
+            one[:] = dpotrs(matrix, one, lower=True)[0]
 
 
 def _times(active: np.ndarray, blocks: list[tuple[Run, Block]], g: np.ndarray) -> np.ndarray:

@@ -31,30 +31,19 @@ the homogeneous embedding, with LSQR.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxlpgd.cones.refining import nearest_pair
-from cvxlpgd.program import ConeProgram, Point, Structure, norm
+from cvxlpgd.program import ConeProgram, Point, Structure
 from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
-from cvxlpgd.solvers.refine.conditions import conditions, weigh
-from cvxlpgd.solvers.refine.matrices import DenseFactors, SparseFactors
+from cvxlpgd.solvers.refine.conditions import weigh
 from cvxlpgd.solvers.refine.scales import Scales
+from cvxlpgd.solvers.refine.steps import Factors, Samples, distinct, take_steps
 from cvxlpgd.solvers.run.each import of_sample
 
-CLOSE = 2e-15  # the next step, relative to the point, that is not worth taking
-NEAR = 1e-6  # the last step, from which the next one's size can be told
-ROUNDING = 2e-15  # of the terms that add up to f and g: their sums get no smaller
-CERTAIN = 1e-11  # of the terms, and no larger, where the steps say that there is no more to do
-STEPS, FACTORIZATIONS = 20, 6  # at most, for one sample
-CONTRACTING = 0.1  # factors serve as long as each step is this part of the last one
-REGULAR = 1e-5  # e: a smaller one loses digits of the factors, a larger one slows the steps
-SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
-NEAR_ENOUGH = 1e-3
 TOGETHER = 128  # samples at most: their factors are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
 ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
@@ -120,7 +109,7 @@ def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refin
     if count <= 1:
         return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
-    _, like = _distinct(program, (start.x, start.y, start.s), np.arange(program.batch))
+    _, like = distinct(program, (start.x, start.y, start.s), np.arange(program.batch))
     pieces = [np.flatnonzero(like % count == k) for k in range(count)]
     pieces = [piece for piece in pieces if len(piece)]
     parts = [_side_by_side(program.take(i), start.pick(i), earlier[i]) for i in pieces]
@@ -140,88 +129,28 @@ def _side_by_side(program: ConeProgram, start: Point, earlier: np.ndarray) -> Re
 
 
 def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
-    structure, batch = program.structure, program.batch
-    ok, done = np.zeros((2, batch), dtype=bool)
-    steps, tried, factored = np.zeros((3, batch), dtype=int)
-    e = np.full(batch, REGULAR)
-    last = np.zeros(batch)  # the size of each sample's last step
-    kind = DenseFactors if structure.n <= systems.DENSE else SparseFactors
-    factors, which, place, contracting = _earlier_factors(program, earlier)
-    weights = np.ones_like(start.s) if contracting.all() else weigh(program, start)
+    factors, which, place, fits = _earlier_factors(program, earlier)
+    t = np.ones_like(start.s) if fits.all() else weigh(program, start)
     for k, one in enumerate(factors):
-        mine = contracting & (which == k)
-        weights[mine] = one.weights[place[mine]]
-    x, (y, s) = start.x.copy(), nearest_pairs(structure, start.y, start.s, weights)
-    left = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(y - s).all(axis=1))
-    while len(left):
-        z, t = Point(x[left], y[left], s[left]), weights[left]
-        f, g, error = conditions(program.take(left), z, t)
-        # small steps are not enough: they may be so in a direction that d or e holds back
-        ok[left] = error <= np.where(done[left], CERTAIN, ROUNDING)
-        more = ~ok[left] & (steps[left] < STEPS)
-        more &= contracting[left] | (tried[left] < FACTORIZATIONS)
-        if not more.all():
-            left, f, g, z, t = left[more], f[more], g[more], z.pick(more), t[more]
-        if not len(left):
-            break
-        stale = left[~contracting[left]]
-        if len(stale):
-            first, place[stale] = _distinct(program, (x, y, s, weights), stale)
-            at = Point(x[first], y[first], s[first]), weights[first], e[first]
-            factors.append(kind.of(program.take(first), *at))
-            which[stale] = len(factors) - 1
-            tried[stale] += 1
-            factored[first] += 1
-        if len(factors) == 1:
-            dx, dy, ds = factors[0].steps(place[left], f, g)
-        else:
-            dx, dy, ds = (np.empty_like(v) for v in (f, g, g))
-            for k in np.unique(which[left]):
-                mine = which[left] == k
-                step = factors[k].steps(place[left[mine]], f[mine], g[mine])
-                dx[mine], dy[mine], ds[mine] = step
-        x[left] += dx
-        moved = nearest_pairs(structure, z.y + dy, z.s + ds, t)
-        y[left], s[left] = moved
-        steps[left] += 1
-        dv, v = dy / t - t * ds, moved[0] / t - t * moved[1]
-        size = np.maximum(norm(dx) / norm(x[left]), norm(dv) / norm(v))
-        shrunk = np.minimum(size / last[left], 1.0)
-        done[left] = (size <= NEAR) & (size * shrunk <= CLOSE)
-        slow = (shrunk > CONTRACTING) & (last[left] > 0)
-        e[left[slow & (size < NEAR_ENOUGH)]] *= SMALLER
-        contracting[left] = ~slow
-        last[left] = size
-        left = left[np.isfinite(size)]
-    newest = np.full(batch, None)
+        mine = fits & (which == k)
+        t[mine] = one.weights[place[mine]]
+    begin = Samples.of(program, start, t, which, place, fits)
+    end, factored = take_steps(program, begin, factors)
+    newest = np.full(program.batch, None)
     kept = [one.numbers <= KEPT for one in factors]
-    for sample in np.flatnonzero(ok & (steps > 0)):
-        if kept[which[sample]]:
-            newest[sample] = SampleFactors(factors[which[sample]], int(place[sample]))
-    return Refinement(Point(x, y, s), ok, steps, factored, newest)
-
-
-def nearest_pairs(
-    structure: Structure, y: np.ndarray, s: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The complementary pairs nearest to y / t and t s, as y and s."""
-    y, s = y / weights, s * weights
-    free = structure.inequalities & (y < s)
-    y_new, s_new = np.where(free, 0.0, y - s), np.where(free, s - y, 0.0)
-    for cone, rows, y_own, s_own in structure.split(y, s):
-        if not is_diagonal(cone):
-            pair = nearest_pair(cone, y_own, s_own)
-            y_new[:, rows], s_new[:, rows] = (v.reshape(len(y), -1) for v in pair)
-    return y_new * weights, s_new / weights
+    for i in np.flatnonzero(end.ok & (end.steps > 0)):
+        if kept[end.which[i]]:
+            newest[i] = SampleFactors(factors[end.which[i]], int(end.place[i]))
+    return Refinement(end.point, end.ok, end.steps, factored, newest)
 
 
 def _earlier_factors(
     program: ConeProgram, earlier: np.ndarray
-) -> tuple[list[DenseFactors | SparseFactors], np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[list[Factors], np.ndarray, np.ndarray, np.ndarray]:
     """The factors that fit; and (batch,) which one is a sample's, its place there, and whether."""
     which, place = np.zeros((2, program.batch), dtype=int)
     fits = np.zeros(program.batch, dtype=bool)
-    factors: list[DenseFactors | SparseFactors] = []
+    factors: list[Factors] = []
     for i, own in enumerate(earlier):
         if own is not None and own.fits(program, i):
             same = [k for k, one in enumerate(factors) if one is own.factors]
@@ -230,13 +159,3 @@ def _earlier_factors(
             which[i], place[i] = same[0] if same else len(factors) - 1, own.place
             fits[i] = True
     return factors, which, place, fits
-
-
-def _distinct(
-    program: ConeProgram, arrays: Iterable[np.ndarray], samples: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The samples unlike all before them, and for each sample which of those it is like."""
-    arrays = [*arrays, *(v for v in (program.data.P, program.data.A) if len(v) > 1)]
-    first: dict[tuple[bytes, ...], int] = {}
-    like = [first.setdefault(tuple(v[i].tobytes() for v in arrays), len(first)) for i in samples]
-    return samples[np.unique(like, return_index=True)[1]], np.array(like)

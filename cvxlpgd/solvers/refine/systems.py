@@ -13,6 +13,7 @@ from cvxlpgd.program.structure import per_structure
 from cvxlpgd.solvers.refine.grams import Gram, grams_of
 
 FLAT = 10.0  # d, relative to the diagonal, of e²
+QUICK = 1e7  # multiplications of a matrix that is made before each step that is far: measured
 DENSE = 300  # columns up to which matrices are full: measured
 
 
@@ -95,6 +96,16 @@ class Dense(NamedTuple):
     kept: np.ndarray
     P: tuple[np.ndarray, np.ndarray]  # where P's entries stand
     runs: list[Run]
+
+    @property
+    def multiplications(self) -> float:
+        """About how many it takes to make a matrix and its factor."""
+        return len(self.kept) ** 3 / 3 + sum(gram.cost for run in self.runs for gram in run.grams)
+
+
+def is_quick(structure: Structure) -> bool:
+    """Whether a full matrix is made and factored as quickly as a few steps are taken."""
+    return structure.n <= DENSE and dense(structure).multiplications <= QUICK
 
 
 @per_structure
