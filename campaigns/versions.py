@@ -30,6 +30,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 PROJECT = ROOT / "pyproject.toml"
 NEWEST, OLDEST = ROOT / "constraints.txt", ROOT / "constraints-oldest.txt"
 FREED = ("cvxpy", "cvxpy-base", "sparsediffpy")  # CVXPY's own, which each of its versions picks
+PINNED = "test,numba"  # of NEWEST; numba asks for a NumPy that is not the newest at times
 # what the oldest versions are without: libraries of the examples, which ask for newer ones
 REDUCED = "torch,diffcp,plot,ecos,fast,osqp"
 EXAMPLES_ONLY = ("examples", "test_docs.py", "test_losses.py", "test_house.py")
@@ -77,7 +78,7 @@ def environments() -> dict[str, Environment]:
     """All of them by name."""
     newest = NEWEST.read_text()
     lines = [line for line in newest.splitlines() if line.split("==")[0] not in FREED]
-    found = [Environment("newest", newest)]
+    found = [Environment("newest", newest, PINNED)]
     for minor in ("1.9.2", "1.9.1", "1.9.0"):
         # both install the same files: of other versions, the later one would win
         both = [f"cvxpy=={minor}", f"cvxpy-base=={minor}"]
@@ -151,7 +152,7 @@ def renewed(folder: Path) -> str:
     file.write_text(pin + "\n")
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _done([*install, pin])
-    _done([*install, "-c", str(file), f"{ROOT}[test]"])
+    _done([*install, "-c", str(file), f"{ROOT}[{PINNED}]"])
     versions = _versions(python)
     names = sorted(versions.keys() - {"cvxlpgd", "pip", "setuptools"}, key=str.lower)
     # of a build's own suffix, such as +cpu, other machines know nothing

@@ -15,14 +15,15 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-TOP = """__init__ __main__ analysis canonical checks cones derivatives errors layer losses numpy
-program schedules solution solvers torch values""".split()
+TOP = """__init__ __main__ _kernels analysis canonical checks cones derivatives errors layer
+losses numpy program schedules solution solvers torch values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
     "errors": 0,
     "checks": 0,
     "schedules": 0,
+    "_kernels": 0,
     "cones": 1,
     "program": 2,
     "solution": 3,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxlpgd._kernels import kernels_of
 from cvxlpgd.cones._curved import Function, newton_root, of_triples, surface_derivative
 from cvxlpgd.cones.linearization import Linearization, by_projection, ratio, reach_by_size
 
@@ -72,13 +73,10 @@ class Exp:
         near to both boundaries, which takes no root; elsewhere by projection of y - s.
         """
         flat_y, flat_s = y.reshape(-1, 3), s.reshape(-1, 3)
-        with np.errstate(all="ignore"):
-            at = _Coordinates.of(flat_y, flat_s)
-            near = REACHED * np.minimum(_size(flat_y), _size(flat_s))
-            rest = ~at.holds(flat_y, flat_s, near, near)
+        y_new, s_new, rest = _near_pairs(flat_y, flat_s)
         if rest.any():
-            at.y[rest], at.s[rest] = _far_pair(flat_y[rest], flat_s[rest])
-        return at.y.reshape(y.shape), at.s.reshape(s.shape)
+            y_new[rest], s_new[rest] = _far_pair(flat_y[rest], flat_s[rest])
+        return y_new.reshape(y.shape), s_new.reshape(s.shape)
 
     def reach(
         self, y: np.ndarray, s: np.ndarray, y_dot: np.ndarray, s_dot: np.ndarray
@@ -138,6 +136,17 @@ class _Coordinates(NamedTuple):
         """Where they are the coordinates of these pairs, up to these distances."""
         holds = (self.p > 0) & (self.d > 0) & np.isfinite(self.r)
         return np.asarray(holds & (_size(y - self.y) <= near_y) & (_size(s - self.s) <= near_s))
+
+
+def _near_pairs(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs nearest to pairs (k, 3) by coordinates, and which are not near to them."""
+    kernels = kernels_of(__package__)
+    if kernels is not None:
+        return kernels.near_pairs(y, s, REACHED)
+    with np.errstate(all="ignore"):
+        at = _Coordinates.of(y, s)
+        near = REACHED * np.minimum(_size(y), _size(s))
+        return at.y, at.s, ~at.holds(y, s, near, near)
 
 
 def _far_pair(y: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

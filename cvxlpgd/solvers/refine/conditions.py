@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvxlpgd._kernels import kernels_of
 from cvxlpgd.program import ConeProgram, Point, norm, product, transposed_product
 from cvxlpgd.program.pairs import is_diagonal
 
@@ -92,6 +93,9 @@ class Conditions(NamedTuple):
         That is how large they are, relative to their terms, run of cones by run.
         """
         structure, w, t = self.program.structure, self.program.data, self.t
+        kernels = None if structure.A.is_full else kernels_of(__package__)  # BLAS is faster there
+        if kernels is not None:
+            return kernels.conditions(self, x, y, s)
         Aty = transposed_product(structure.A, w.A, t * y)
         Ax, v, f = t * product(structure.A, w.A, x), y - s, Aty + w.q
         P_term: np.ndarray | float = 0.0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotrs
 
+from cvxlpgd._kernels import kernels_of
 from cvxlpgd.cones.refining import stiffness
 from cvxlpgd.program import ConeProgram, Point, product, transposed_product
 from cvxlpgd.solvers.refine.systems import FLAT, Run, dense
@@ -92,7 +93,11 @@ class DenseFactors(NamedTuple):
 
     def steps(self, places: np.ndarray) -> DenseSteps:
         """The steps of samples at these places."""
-        layout = dense(self.program.structure)
+        structure = self.program.structure
+        kernels = None if structure.A.is_full else kernels_of(__package__)  # BLAS is faster there
+        if kernels is not None:
+            return kernels.Steps.of(self, places)
+        layout = dense(structure)
         runs = (run for run in layout.runs if run.cone is not None)
         blocks = [
             (run, block.take(places)) for run, block in zip(runs, self.blocks, strict=True)
