@@ -227,3 +227,29 @@ def test_points_are_nobody_elses() -> None:
     solve(solver, program.take(np.arange(BATCH)[::-1]), first)
     for name, v in before.items():
         assert np.array_equal(getattr(first.point, name), v)
+
+
+def test_calls_that_interleave_are_those_of_fresh_layers() -> None:
+    """Other matrices, batch sizes and layers between; pull-backs twice, and out of order."""
+    random = np.random.default_rng(4)
+    settings: dict[str, Any] = {"solver": DualNewton(Clarabel()), "derivative": LPGD(tau=1e-4)}
+    layer, (mu, d) = portfolio(1.0, True, **settings)
+    other, _ = portfolio(1e3, False, **settings)
+    calls = [(mu, d), (mu[:1], d[:1]), (mu, d[::-1].copy()), (mu[:4], d[0]), (mu, d)]
+    bars = [[random.standard_normal((len(m), size)) for size in (N, 3)] for m, _ in calls]
+    results, pullbacks = [], []
+    for values in calls:
+        point, pullback = layer.vjp(*values)
+        results.append(point)
+        pullbacks.append(pullback)
+        other(mu, d[0])
+    order = [4, 1, 3, 0, 2]
+    gradients = {k: pullbacks[k](*bars[k]) for k in order}
+    for k, values in enumerate(calls):
+        fresh, pullback = portfolio(1.0, True, **settings)[0].vjp(*values)
+        right = pullback(*bars[k])
+        for mine, theirs in zip(results[k], fresh, strict=True):
+            assert np.array_equal(mine, theirs)
+        for again in (gradients[k], pullbacks[k](*bars[k])):
+            for mine, theirs in zip(again, right, strict=True):
+                assert np.array_equal(mine, theirs)
