@@ -17,7 +17,7 @@ from cvxlpgd.derivatives import LPGD
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
 from cvxlpgd.layer import Layer, real
 from cvxlpgd.solvers.choose.choice import all_solvers
-from cvxlpgd.solvers.choose.rules import rule_for
+from cvxlpgd.solvers.choose.rules import is_dual_ahead, rule_for
 from cvxlpgd.solvers.protocol import missing_cones
 
 
@@ -25,12 +25,13 @@ def explanation(layer: Layer) -> str:
     """Which solvers solver=None asks for a layer's programs, and the measurement behind it."""
     structure = layer.structure
     rule = rule_for(structure)
+    first = "Newton's method on the dual first, then " if is_dual_ahead(structure) else ""
     kinds = ", ".join(sorted({type(cone).__name__ for cone in structure.cones})) or "none"
     return (
         f"{structure.n} variables, {structure.m} rows, cones {kinds}, "
         f"{structure.A.size} entries in A, {structure.P.size} in P\n"
         f"rule: {rule.kind}: {', '.join(rule.solvers)} ({rule.measured})\n"
-        f"taken: {', '.join(layer.solvers)}"
+        f"taken: {first}{', '.join(layer.solvers)}"
         + ("; solutions are refined by Newton's method" if rule.refined else "")
     )
 

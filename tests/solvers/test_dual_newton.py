@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd import LPGD
+from cvxlpgd.analysis.tuning import explanation
 from cvxlpgd.canonical import canonicalize
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.numpy import CvxpyLayer
@@ -178,6 +179,7 @@ def test_the_default_asks_it_first_where_that_pays(assets: int, ahead: bool) -> 
     layer = CvxpyLayer(cp.Problem(risk, [cp.sum(w) == 1, w >= 0]), [mu], [w])
     first = layer._layer.solver.solvers[0]
     assert isinstance(first, DualNewton) == ahead
+    assert ("on the dual first" in explanation(layer._layer)) == ahead
     mus = np.random.default_rng(0).standard_normal((3, assets))
     assert (layer(mus)[0].min(axis=1) == 0).all() or not ahead
     np.testing.assert_allclose(layer(mus)[0].sum(axis=1), 1.0)
