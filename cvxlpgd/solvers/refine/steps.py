@@ -26,9 +26,7 @@ CONTRACTING = 0.1  # factors serve as long as each step is this part of the last
 REGULAR = 1e-5  # e: a smaller one loses digits of the factors, a larger one slows the steps
 SMALLER = 1e-2  # the next e, of this one, where steps this small are slow
 NEAR_ENOUGH = 1e-3
-FAR = (
-    4e-3  # a step from where new factors save several of the next ones, and of the next refinement
-)
+FAR = 4e-3  # a step after which new factors save several, of this refinement and of the next
 
 Factors = DenseFactors | SparseFactors
 Steps = list[tuple[np.ndarray | slice, DenseSteps | SparseSteps]]
