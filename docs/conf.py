@@ -51,13 +51,19 @@ mathjax3_config = {"options": {"enableMenu": False}}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "cvxlpgd"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "five_minutes": []}
 html_theme_options = {
-    "logo": {"text": "cvxlpgd"},
+    "logo": {
+        "text": "cvxlpgd",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_nav_level": 2,
@@ -81,7 +87,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
-    "min_reported_time": 0,
+    "write_computation_times": False,  # its page asks other hosts for scripts
     "plot_gallery": os.environ.get("GALLERY", "1") == "1",
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
