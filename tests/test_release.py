@@ -32,9 +32,7 @@ def test_citation_is_complete():
 
 def test_a_page_becomes_a_script_with_its_own_line_numbers(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# Page\n\n```python\nfirst = 1\n```\n\ntext\n\n```python\n1 / 0\n```\n"
-    )
+    page.write_text("# Page\n\n```python\nfirst = 1\n```\n\ntext\n\n```python\n1 / 0\n```\n")
     script = wheel.script_of(page)
     assert script.splitlines()[3] == "first = 1"
     with pytest.raises(ZeroDivisionError) as raised:
