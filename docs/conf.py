@@ -81,7 +81,7 @@ sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples" / "gallery"),
     "gallery_dirs": "gallery",
     "filename_pattern": r".*\.py",
-    "ignore_pattern": r"(__init__|/_\w+)\.py$",
+    "ignore_pattern": r"(^|/)_",
     "backreferences_dir": None,
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -92,7 +92,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib",),
-    "reset_modules": ("matplotlib",),
+    "reset_modules": ("matplotlib", "examples.gallery._style.use"),
 }
 # a gallery script's warning is a fault of the script
 warnings.filterwarnings("error", module=r"__main__")

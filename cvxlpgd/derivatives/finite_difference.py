@@ -33,8 +33,8 @@ class FiniteDifference(Derivative):
 
         z_dot = [8 z(w + h w_dot) - 8 z(w - h w_dot) - z(w + 2h w_dot) + z(w - 2h w_dot)] / 12 h
 
-    It checks other derivatives. A forward derivative costs four solves. A gradient costs four solves
-    for each entry of the data, so use it on small problems.
+    It checks other derivatives. A forward derivative costs four solves. A gradient costs four
+    solves for each entry of the data, so use it on small problems.
 
     Parameters
     ----------
