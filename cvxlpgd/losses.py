@@ -90,6 +90,9 @@ class FenchelYoung(_Difference):
     """
 
 
+ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
+
+
 class StructuredPerceptron(_Difference):
     """The structured perceptron's loss: D(target | w) of a problem with a linear objective.
 
@@ -112,7 +115,7 @@ class StructuredHinge(_Difference):
 
         loss = max_x [margin d(x, target) - f(x; w)] + f(target; w),   d = Σ |x - target|
 
-    for targets of zeros and ones and variables between 0 and 1, where d is linear.
+    for targets of zeros and ones (up to 1e-6) and variables between 0 and 1, where d is linear.
 
     Tsochantaridis, Joachims, Hofmann, Altun, "Large margin methods for structured and
     interdependent output variables", JMLR 2005.
@@ -135,7 +138,8 @@ class StructuredHinge(_Difference):
         """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
         for i, target in enumerate(targets):
             try:
-                fits = bool(((target == 0) | (target == 1)).all())
+                off = abs(target * (1 - target))  # 0 at 0 and at 1
+                fits = bool((off <= ROUNDING).all())
             except (NotImplementedError, RuntimeError, TypeError):  # sparse and meta tensors
                 fits = False
             if not fits:
