@@ -5,7 +5,7 @@ The lasso's penalties, tuned by gradient descent
 The lasso has one penalty for all coefficients, since two would be a search over a plane. A layer
 gives the derivative of the cross-validation error by every penalty, so you can descend instead.
 Should products of features be penalized more than the features themselves? And how many penalties
-can the data of 292 patients pay for?
+can the data of 300 patients pay for?
 
 **What to see in the picture.** The colour is the cross-validation error over two penalties: one for
 10 features and one for their 45 products. To search one penalty for both is to search the dashed

@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.datasets import load_breast_cancer
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import train_test_split
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from cvxlpgd.torch import CvxpyLayer
@@ -77,32 +77,28 @@ def descend(log_penalty):
 one = descend(torch.full((1,), -2.0, requires_grad=True))
 thirty = descend(torch.full((30,), -2.0, requires_grad=True))
 
-search = LogisticRegressionCV(
-    Cs=20, l1_ratios=(0,), scoring="neg_log_loss", max_iter=1000, use_legacy_attributes=False
-)
 both = np.concatenate([train, valid])
-search.fit(X[both], y[both])
-cv = torch.tensor(search.coef_[0]), torch.tensor(search.intercept_)
+model = LogisticRegression(max_iter=1000)
+search = GridSearchCV(model, {"C": np.logspace(-4, 4, 17)}, scoring="neg_log_loss")
+model = search.fit(X[both], y[both]).best_estimator_
 
-print("                                     test loss  wrong of", len(test))
-for name, (w_star, b_star) in {
+fits = {
     "one penalty, 60 + 250 tumours": one[1:],
     "thirty penalties, 60 + 250 tumours": thirty[1:],
-    "LogisticRegressionCV on all 310": cv,
-}.items():
+    "one by cross-validation of all 310": (torch.tensor(model.coef_[0]), model.intercept_[0]),
+}
+for name, (w_star, b_star) in fits.items():
     wrong = (sign[test] * (X[test] @ w_star + b_star) < 0).sum()
-    print(f"{name:36} {loss(w_star, b_star, test):9.3f} {wrong:6d}")
+    print(f"{name:35} test loss {loss(w_star, b_star, test):.3f}, {wrong} of {len(test)} wrong")
 
 # %%
 path, w_star, _ = thirty
 figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 4.6), sharey=True, width_ratios=[3, 2])
-for column in reversed(range(30)):
-    color, name = ("C0", "measured") if column < 10 else ("C1", "shuffled")
-    left.plot(
-        path[:, column], color=color, lw=1.8, alpha=0.8, label=name if column % 20 == 9 else ""
-    )
-    right.plot([0, w_star[column]], [path[-1, column]] * 2, color=color, lw=1.8, alpha=0.8)
-    right.plot(w_star[column], path[-1, column], "o", color=color, ms=6)
+for name, columns, color in (("shuffled", slice(10, 30), "C1"), ("measured", slice(0, 10), "C0")):
+    lines = left.plot(path[:, columns], color=color, lw=1.8, alpha=0.8)
+    lines[0].set_label(name)
+    right.hlines(path[-1, columns], 0, w_star[columns], color=color, lw=1.8, alpha=0.8)
+    right.plot(w_star[columns], path[-1, columns], "o", color=color, ms=6)
 left.set(yscale="log", xlabel="step", xticks=[0, 10, 19], title="penalties", xlim=(0, 19))
 right.set(xlabel="coefficient", title="what they leave")
 left.legend(loc="lower left")

@@ -71,6 +71,21 @@ for step in range(STEPS):
         print(f"step {step:2}  root-mean-square distance {cost_now.sqrt():.3f}")
 
 # %%
+# The usual shortcut gives each channel the mean and the spread of the other photograph. It is as
+# near as the flow after six steps, and does not know which colours belong together.
+
+
+def mean_and_spread(colors, frequency):
+    mean = frequency @ colors
+    return mean, (frequency @ (colors - mean).square()).sqrt()
+
+
+mean, spread = mean_and_spread(start, temple_frequency)
+target_mean, target_spread = mean_and_spread(target, flower_frequency)
+matched = target_mean + (start - mean) * target_spread / spread
+print(f"means and spreads matched: root-mean-square distance {distance(matched).sqrt():.3f}")
+
+# %%
 # A pixel moves as the nearby colours of its palette do.
 
 

@@ -49,7 +49,7 @@ layers = {
 }
 
 # %%
-# One call answers the whole plane: the scores are a batch of 100 × 140. White lines run where an
+# One call answers the whole plane: the scores are a batch of 100 by 140. White lines run where an
 # option drops out.
 
 inks = np.array([[0, 150, 220], [220, 60, 140], [245, 197, 24]]) / 255  # blue, pink, yellow
