@@ -6,9 +6,9 @@ Total variation cleans a signal by looking for one that seldom changes: it penal
 neighbours. A Morse signal is a note, switched on and off. It changes all the time, and nobody has
 told us its pitch. Can the difference operator be learned from examples instead?
 
-**What to see in the picture.** SOS in noise; shaded where the key is down. Total variation, at its
-best strength, cannot tell the note from the noise. The learned operator has three numbers that are
-silent for one pitch. It gives back the note where the key is down, and little where it is not.
+**What to see.** SOS in noise; shaded where the key is down. Total variation, at its best strength,
+cannot tell the note from the noise. The learned operator has three numbers that are silent for one
+pitch. It gives back the note where the key is down, and little where it is not.
 """
 
 import cvxpy as cp

@@ -7,10 +7,10 @@ gives the derivative of the cross-validation error by every penalty, so you can 
 Should products of features be penalized more than the features themselves? And how many penalties
 can the data of 300 patients pay for?
 
-**What to see in the picture.** The colour is the cross-validation error over two penalties: one for
-10 features and one for their 45 products. To search one penalty for both is to search the dashed
-diagonal. The arrows point down the layer's gradients, and the orange path follows them from the
-best point of the diagonal: the features want a tenth of the penalty that their products want.
+**What to see.** The colour is the cross-validation error over two penalties: one for 10 features
+and one for their 45 products. To search one penalty for both is to search the dashed diagonal. The
+arrows point down the layer's gradients, and the orange path follows them from the best point of the
+diagonal: the features want a tenth of the penalty that their products want.
 """
 
 import cvxpy as cp

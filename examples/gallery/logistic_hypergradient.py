@@ -7,10 +7,10 @@ measurements of other patients, shuffled, so that they mean nothing. A ridge pen
 coefficients back alike. Give each column a penalty of its own, follow the gradient of the loss on
 250 other tumours, and see which columns it trusts.
 
-**What to see in the picture.** Each line is the penalty of one column. All start together, and
-nobody says which are shuffled (orange). The penalties that rise are mostly theirs. The measurements
-that tell something (blue) keep low penalties and large coefficients, on the right. A few shuffled
-columns slip through, most of them with small coefficients.
+**What to see.** Each line is the penalty of one column. All start together, and nobody says which
+are shuffled (orange). The penalties that rise are mostly theirs. The measurements that tell
+something (blue) keep low penalties and large coefficients, on the right. A few shuffled columns
+slip through, most of them with small coefficients.
 """
 
 import cvxpy as cp

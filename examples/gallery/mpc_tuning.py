@@ -8,10 +8,10 @@ for the load's distance, the cart's speed, the swing and the swing's rate. Which
 load there soonest, and never beyond, where somebody may stand? Nobody can tell from the formula,
 but a rollout of the closed loop can be differentiated.
 
-**What to see in the picture.** Both cranes start 6 m before the target and are drawn every 0.6
-seconds, from pale to dark. With weights set by hand the load swings into the orange zone and back.
-With weights learned from rollouts the same controller brakes a little sooner, and the load comes
-to rest at the line.
+**What to see.** Both cranes start 6 m before the target and are drawn every 0.6 seconds, from pale
+to dark. With weights set by hand the load swings into the orange zone and back. With weights
+learned from rollouts the same controller brakes a little sooner, and the load comes to rest at the
+line.
 """
 
 import warnings

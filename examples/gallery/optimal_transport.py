@@ -6,10 +6,10 @@ Two photographs, each summed up by thirty colours and how often they occur. The 
 plan says which colour of the one should become which of the other, so that together they move the
 least. What would the first photograph look like, on its way to the colours of the second?
 
-**What to see in the picture.** A temple in a bright sky, and the same temple after its colours have
-followed the gradient of the transport cost for 4 and 16 steps. Much of the sky turns to the
-petals' orange, the rest to the dark green of the leaves, in the proportions of the flower's
-photograph. The strips are the thirty colours, as wide as they are frequent.
+**What to see.** A temple in a bright sky, and the same temple after its colours have followed the
+gradient of the transport cost for 4 and 16 steps. Much of the sky turns to the petals' orange, the
+rest to the dark green of the leaves, in the proportions of the flower's photograph. The strips are
+the thirty colours, as wide as they are frequent.
 """
 
 import cvxpy as cp

@@ -7,11 +7,11 @@ on a list. Softmax gives everybody a little. What if most should get nothing, or
 Each answer is a small convex problem, so each is a layer, with its gradient, once you have written
 down what you want.
 
-**What to see in the picture.** Each plane holds all scores of a blue and a pink option beside a
-yellow one whose score is 0. The colour is the mixture that the layer answers. Softmax blends
-everywhere and never arrives at a pure colour. Sparsemax has the same middle, and regions where one
-option takes all. Two winners leave regions of two options mixed in halves. A budget that need not
-be spent stays white where no score is above 0.
+**What to see.** Each plane holds all scores of a blue and a pink option beside a yellow one whose
+score is 0. The colour is the mixture that the layer answers. Softmax blends everywhere and never
+arrives at a pure colour. Sparsemax has the same middle, and regions where one option takes all. Two
+winners leave regions of two options mixed in halves. A budget that need not be spent stays white
+where no score is above 0.
 """
 
 import cvxpy as cp

@@ -7,11 +7,11 @@ the position of each point, says more: which ones matter for prediction, and whi
 have to move for the machine to predict better. One backward pass finds that for all points. How far
 can you trust it?
 
-**What to see in the picture.** Points are tumours, benign (blue) and malignant (orange), with the
-machine's border and its margins (dashed). An arrow says which way its point would help to predict
-509 other tumours; its length is the root of how much. Pale points are beyond their margin: the
-machine would be the same without them. The 22 others are support vectors, and two of them, on their
-margins, matter fifty times as much as any other.
+**What to see.** Points are tumours, benign (blue) and malignant (orange), with the machine's border
+and its margins (dashed). An arrow says which way its point would help to predict 509 other tumours;
+its length is the root of how much. Pale points are beyond their margin: the machine would be the
+same without them. The 22 others are support vectors, and two of them, on their margins, matter
+fifty times as much as any other.
 """
 
 import cvxpy as cp
