@@ -98,7 +98,7 @@ CALLS = {
     "batch axes": ((many, torch.ones(4, 2)), ["broadcast", "a: (5,)", "b: (4,)"]),
     "more batch axes": ((torch.ones(3, 5, 2), torch.ones(3, 1, 4, 2)),
                         ["broadcast", "a: (3, 5)", "b: (3, 1, 4)"]),
-    "NaN": ((many * float("nan"), ones), ["5 of 5", "sample 0", "parameter a", "NaN"]),
+    "NaN": ((many * float("nan"), ones), ["5 of 5", "samples 0-4: parameter a", "NaN"]),
     "one NaN": ((ones, torch.tensor([[0.0, 1.0], [float("nan"), 1.0]])),
                 ["1 of 2", "sample 1", "parameter b", "NaN"]),
     "infinite": ((torch.tensor([1.0, float("inf")]), ones), ["parameter a", "infinite"]),
@@ -138,8 +138,9 @@ def test_numpy_calls(value, parts):
     contains(caught.value, parts)
 
 
-def test_a_value_that_many_samples_share_is_named_once_for_each():
-    with pytest.raises(InvalidInput, match=r"12 of 12 samples.*sample \(0, 0\).*4 more"):
+def test_a_value_that_many_samples_share_is_named_once():
+    text = r"12 of 12 samples .*: samples \(0, 0\) to \(2, 3\): parameter a has NaN"
+    with pytest.raises(InvalidInput, match=text):
         CvxpyLayer(QP, [a, b], [x])(torch.full((2,), float("nan")), torch.ones(3, 4, 2))
 
 
