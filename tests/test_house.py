@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-TOP = """__init__ __main__ _kernels analysis canonical checks cones derivatives errors layer
-losses numpy program schedules solution solvers torch values""".split()
+TOP = """__init__ __main__ _files _kernels _solvers analysis canonical checks cones derivatives
+errors layer losses numpy program schedules solution solvers torch values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
@@ -37,6 +37,8 @@ RANKS = {
     "torch": 7,
     "numpy": 7,
     "__init__": 8,
+    "_files": 8,
+    "_solvers": 8,
     "__main__": 9,
 }
 
@@ -179,7 +181,7 @@ def test_nothing_is_unpickled_and_no_temporary_file_is_made(path):
             word = node.id if isinstance(node, ast.Name) else node.attr
             assert word not in {"eval", "exec", "load", "system", "popen"}, path
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            assert node.func.attr != "run_path" or part(path) == "__main__", path
+            assert node.func.attr != "run_path" or part(path) == "_files", path
 
 
 def test_optional_libraries_are_extras():
