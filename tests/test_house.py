@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -131,6 +132,29 @@ def test_importing_loads_no_framework_and_no_solver():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "diffcp", "scs", "clarabel", "ecos", "highspy", "osqp", "matplotlib", "jax"}
     assert not heavy & set(run.stdout.split())
+
+
+PUBLIC = "cvxlpgd errors losses numpy schedules solvers torch derivatives".split()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_dir_shows_what_is_public(name):
+    module = importlib.import_module(name if name == "cvxlpgd" else f"cvxlpgd.{name}")
+    shown = dir(module)
+    assert set(module.__all__) <= set(shown)
+    assert all(getattr(module, each) is not None for each in shown)
+    more = {"__version__", *PUBLIC} if name == "cvxlpgd" else set()
+    assert set(shown) - set(module.__all__) <= more
+
+
+def test_public_modules_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, cvxlpgd; dir(cvxlpgd); assert 'torch' not in sys.modules; "
+        "print(cvxlpgd.torch.CvxpyLayer.__name__, cvxlpgd.losses.SPOPlus.__name__); cvxlpgd.nothing"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "CvxpyLayer SPOPlus\n"
+    assert "AttributeError: module 'cvxlpgd' has no attribute 'nothing'" in run.stderr
 
 
 VAGUE = {"found", "some", "again", "said", "taken"}
