@@ -21,6 +21,7 @@ import venv
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -79,9 +80,9 @@ class Check:
         sizes = [_megabytes(path) for path in packages]
         self.steps.append(Step(name, seconds, sizes[0] if sizes else None))
 
-    def pip(self, *arguments: str) -> None:
-        """Run pip in the environment."""
-        run([self.python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments])
+    def pip(self, *arguments: str) -> str:
+        """What pip prints in the environment."""
+        return run([self.python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments])
 
 
 def run(command: list[object], cwd: Path | None = None) -> str:
@@ -171,10 +172,12 @@ def check(folder: Path) -> list[Step]:
     again = ("install", "--no-deps", "--force-reinstall", str(source))
     doing.step("install the sdist", lambda: doing.pip(*again))
     doing.step("cvxlpgd --version", lambda: run([command, "--version"], empty))
+    installed = folder / "installed.txt"
+    installed.write_text(doing.pip("freeze", "--exclude", "cvxlpgd").replace("+cpu", ""))
+    other = ("install", "--dry-run", "--no-deps", "--only-binary=:all:", "--target", "other")
     for version in OTHER_PYTHONS:
-        wanted = ("install", "--dry-run", "--only-binary=:all:", "--python-version", version,
-                  "--target", str(folder / "other"), "-c", str(CONSTRAINTS), extras)  # fmt: skip
-        doing.step(f"resolve for Python {version}", lambda wanted=wanted: doing.pip(*wanted))  # type: ignore[misc]
+        wanted = (*other, "--python-version", version, "-r", str(installed))
+        doing.step(f"wheels for Python {version}", partial(doing.pip, *wanted))
     return doing.steps
 
 
