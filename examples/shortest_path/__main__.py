@@ -33,7 +33,7 @@ from examples.shortest_path import peers, task
 
 OURS = ("lpgd", "spo_plus", "fenchel_young")
 METHODS = (*OURS, *sorted(peers.METHODS, reverse=True))
-QUICK = {"epochs": 4, "train": 64, "test": 200}
+QUICK = {"epochs": 3, "train": 64, "test": 200}
 TAU = 2.0 * task.BATCH  # the loss is a mean: a sample's own perturbation is twice its true cost
 
 
