@@ -20,6 +20,13 @@ from cvxlpgd.layer import real
 
 Reduction = Literal["mean", "sum", "none"]
 
+__all__ = ["FenchelYoung", "SPOPlus", "StructuredHinge", "StructuredPerceptron"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
+
 
 class _Layer(Protocol):
     """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""

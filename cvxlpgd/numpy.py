@@ -24,6 +24,13 @@ from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
 Arrays = tuple[np.ndarray, ...]
 Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
 
+__all__ = ["CvxpyLayer"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
+
 
 class CvxpyLayer:
     """A parametrized CVXPY problem as a function of NumPy arrays, with its derivatives.
