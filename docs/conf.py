@@ -51,13 +51,19 @@ mathjax3_config = {"options": {"enableMenu": False}}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "cvxlpgd"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"index": [], "five_minutes": []}
 html_theme_options = {
-    "logo": {"text": "cvxlpgd"},
+    "logo": {
+        "text": "cvxlpgd",
+        "image_light": "_static/logo.svg",
+        "image_dark": "_static/logo.svg",
+    },
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_nav_level": 2,
@@ -75,18 +81,18 @@ sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples" / "gallery"),
     "gallery_dirs": "gallery",
     "filename_pattern": r".*\.py",
-    "ignore_pattern": r"(__init__|/_\w+)\.py$",
+    "ignore_pattern": r"(^|/)_",
     "backreferences_dir": None,
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
-    "min_reported_time": 0,
+    "write_computation_times": False,  # its page asks other hosts for scripts
     "plot_gallery": os.environ.get("GALLERY", "1") == "1",
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib",),
-    "reset_modules": ("matplotlib",),
+    "reset_modules": ("matplotlib", "examples.gallery._style.use"),
 }
 # a gallery script's warning is a fault of the script
 warnings.filterwarnings("error", module=r"__main__")

@@ -1,26 +1,36 @@
-"""The Python blocks of README.md and docs/ run, and the links between the pages lead somewhere."""
+"""Code and links of README.md, docs/ and docstrings: blocks run, links lead somewhere."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from tests.helpers.outputs import matches
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.exists()]
+
+PACKAGE = ROOT / "cvxlpgd"
+EXEMPLIFIED = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in PACKAGE.rglob("*.py")
+    if ">>> " in file.read_text(encoding="utf-8")
+)
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"\s*^```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio")
+OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio", "pyepo")
 
 
 def _name(page: Path) -> str:
@@ -64,6 +74,18 @@ def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
         if output := outputs[block.end()]:
             printed = capsys.readouterr().out
             assert matches(output[1], printed), f"{_name(page)} says\n{output[1]}\nnot\n{printed}"
+
+
+@pytest.mark.parametrize("name", EXEMPLIFIED)
+def test_examples_of_docstrings_run(name):
+    """With what they show as printed."""
+    module = import_module(name)
+    tests = doctest.DocTestFinder().find(module, extraglobs={"np": np})
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 0
 
 
 @pytest.mark.parametrize(
