@@ -231,7 +231,10 @@ class Resolves(Bound):
             info = replace(info, unresolved=unresolved, bend=bent)
             return motion, info
 
-        return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
+        is_best = sizes.multiple(program, z_bar) > 0  # for the loss: 0 is the gradient
+        return retry_larger(
+            difference, tau, settings.most_growths(self.tau, self.structure), is_best
+        )
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""
