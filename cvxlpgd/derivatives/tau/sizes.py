@@ -26,7 +26,7 @@ from cvxlpgd.solvers.protocol import FINEST
 
 SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round number, so that a
 # cotangent along the cost itself never cancels it exactly
-LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/learning.md
+LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/choosing.md
 
 SAME = 0.1  # of a loss: less than this is left of it when the objective is taken off
 
