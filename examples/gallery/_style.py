@@ -1,10 +1,10 @@
-"""The look of the gallery's pictures, for the build of the site:
+"""Give the gallery's pictures their look when the site is built.
 
-sphinx_gallery_conf = {
-    "reset_modules": ("matplotlib", "examples.gallery._style.use"),
-    "ignore_pattern": r"^_",
-    ...
-}
+    sphinx_gallery_conf = {
+        "reset_modules": ("matplotlib", "examples.gallery._style.use"),
+        "ignore_pattern": r"^_",
+        ...
+    }
 """
 
 from pathlib import Path
