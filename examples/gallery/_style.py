@@ -1,10 +1,7 @@
 """Give the gallery's pictures their look when the site is built.
 
-    sphinx_gallery_conf = {
-        "reset_modules": ("matplotlib", "examples.gallery._style.use"),
-        "ignore_pattern": r"^_",
-        ...
-    }
+In conf.py, `sphinx_gallery_conf` has `"ignore_pattern": r"^_"` and
+`"reset_modules": ("matplotlib", "examples.gallery._style.use")`.
 """
 
 from pathlib import Path
