@@ -10,9 +10,9 @@ where x has one entry for each cell and digit, and g marks the digits that are g
 feasible point z start without any knowledge of rows, columns and boxes, and are learned.
 
 **What to see.** With LPGD the layer solves nearly every test puzzle after 4000 examples, though no
-test grid occurs in training. The exact derivative says how a vertex moves with A and z, but not which
-vertex comes next; 4000 examples do not get it anywhere. With a quadratic term in the objective, the
-usual remedy, it learns too, a little more slowly.
+test grid occurs in training. The exact derivative says how a vertex moves with A and z, but not
+which vertex comes next; 4000 examples do not get it anywhere. With a quadratic term in the
+objective, the usual remedy, it learns too, a little more slowly.
 """
 
 # %%
