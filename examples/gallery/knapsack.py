@@ -3,15 +3,15 @@ Learn what matters from what was packed
 =======================================
 
 A hiker packs a rucksack that holds 20 kg: the best items that fit, which is an integer program. Can
-a network learn what the hiker values, when all it sees is what was packed? It rates each item by its
-features, an integer program packs by these ratings, and the loss is the number of items on which
-the rucksacks differ. The loss jumps from one value to the next, so its derivative would be zero.
+a network learn what the hiker values, when all it sees is what was packed? It rates each item by
+its features, an integer program packs by these ratings, and the loss is the number of items on
+which the rucksacks differ. The loss jumps from value to value, so its derivative would be zero.
 
 **What to see.** Each bar is a rucksack of a trip that was not used for training, and each block an
-item as wide as its weight: blue if the hiker packed it too, vermilion if not. After 24 steps of LPGD
-nearly all are blue, and the network's values come close to the hiker's. A structured hinge loss
-needs one integer program for each gradient where LPGD needs two, and does as well or better here:
-where good decisions are known, such a loss is the one to try first.
+item as wide as its weight: blue if the hiker packed it too, vermilion if not. After 24 steps of
+LPGD nearly all are blue, and the network's values come close to the hiker's. A structured hinge
+loss needs one integer program for each gradient where LPGD needs two, and does as well or better
+here: where good decisions are known, such a loss is the one to try first.
 """
 
 # %%
@@ -93,5 +93,5 @@ axis.legend()
 plt.show()
 
 # %%
-# **Try it:** other ``true_values``, or a limit of 10 kg. LPGD takes any loss of what was packed. What
-# does it learn if the hiker reports nothing but the weight of the rucksack?
+# **Try it:** other ``true_values``, or a limit of 10 kg. LPGD takes any loss of what was packed:
+# what does it learn if the hiker reports nothing but the weight of the rucksack?
