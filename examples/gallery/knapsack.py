@@ -9,9 +9,9 @@ which the rucksacks differ. The loss jumps from value to value, so its derivativ
 
 **What to see.** Each bar is a rucksack of a trip that was not used for training, and each block an
 item as wide as its weight: blue if the hiker packed it too, vermilion if not. After 24 steps of
-LPGD nearly all are blue, and the network's values come close to the hiker's. A structured hinge
-loss needs one integer program for each gradient where LPGD needs two, and does as well or better
-here: where good decisions are known, such a loss is the one to try first.
+LPGD nearly all are blue, and the network's values have the order and the signs of the hiker's. A
+structured hinge loss needs one integer program for each gradient where LPGD needs two, and does as
+well or better here: where good decisions are known, such a loss is the one to try first.
 """
 
 # %%
@@ -25,7 +25,6 @@ from cvxlpgd.losses import StructuredHinge
 from cvxlpgd.torch import CvxpyLayer
 
 torch.manual_seed(0)
-torch.set_default_dtype(torch.float64)
 
 taken = cp.Variable(12, boolean=True)
 rating, weight = cp.Parameter(12), cp.Parameter(12, nonneg=True)
@@ -34,7 +33,7 @@ pack = CvxpyLayer(problem, [rating, weight], [taken], derivative=LPGD(side="lowe
 
 true_values = torch.tensor([3.0, 2.0, 1.0, -1.0])  # of warmth, food, fun and noise
 features = torch.rand(136, 12, 4)  # of 12 items for each of 136 trips, 96 of them for training
-weights = torch.randint(1, 9, (136, 12)).double()
+weights = torch.randint(1, 9, (136, 12)).float()
 (packed,) = pack(features @ true_values, weights)
 
 # %%
@@ -48,9 +47,9 @@ def difference(ratings, weights, packed):
 
 
 def learn(loss):
-    """The network's rucksacks on the test trips, every third step, and its values in the end."""
+    """The network's rucksacks on the test trips, every fourth step, and its values in the end."""
     values, rucksacks = torch.ones(4, requires_grad=True), []
-    optimizer = torch.optim.Adam([values], lr=0.2)
+    optimizer = torch.optim.Adam([values], lr=0.1)
     for step in range(25):
         if step % 4 == 0:
             rucksacks.append(pack(features[96:] @ values.detach(), weights[96:])[0])
@@ -62,7 +61,7 @@ def learn(loss):
 
 
 lpgd, lpgd_values = learn(difference)
-structured, structured_values = learn(hinge)
+structured, _ = learn(hinge)
 print("the hiker's values, over the first:", (true_values / true_values[0]).numpy().round(2))
 print("learned by LPGD:                   ", (lpgd_values / lpgd_values[0]).numpy().round(2))
 

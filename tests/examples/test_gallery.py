@@ -66,9 +66,11 @@ def test_script_is_written_as_a_user_would(path):
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
-def test_script_downloads_nothing(path):
+def test_script_downloads_nothing_and_leaves_other_scripts_alone(path):
+    """The build runs all of them in one process."""
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"https?://|fetch_\w+|download", text)
+    assert "set_default" not in text
 
 
 def test_the_style_changes_the_pictures():
