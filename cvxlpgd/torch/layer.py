@@ -110,6 +110,9 @@ class CvxpyLayer(torch.nn.Module):
         """What goes in, what comes out, and how."""
         return repr(self._layer)
 
+    def _repr_html_(self) -> str:
+        return self._layer._repr_html_()
+
     @property
     @eagerly
     def info(self) -> Record:
