@@ -99,6 +99,7 @@ def compare(
         if derivatives is None:
             own_rows = [chosen, *([] if exact in (None, chosen) else [exact]), LPGD()]
             derivatives = [*own_rows, *_grid(taus, automatic)]
+        bar.total = bar.n + len(derivatives)
         rows = []
         for derivative in derivatives:
             rows.append(judge.row(derivative))

@@ -18,10 +18,10 @@ TITLE = 29  # columns for a derivative: LPGD(tau=1e-3, side="average") is 31, th
 HEAD = ["derivative", "error", "cosine", "fd error", "size", "zeros", "ms"]
 NONE = "-"
 
-# errors up to which a cell is green, light green and yellow; larger ones are red
+# errors up to which a cell is green, light green and yellow; larger ones are orange
 TINTS = {
     1e-6: "rgba(40,160,80,.35)", 1e-2: "rgba(40,160,80,.15)", 1e-1: "rgba(230,170,0,.25)",
-    math.inf: "rgba(220,60,40,.25)",
+    math.inf: "rgba(230,110,0,.3)",
 }  # fmt: skip
 
 
@@ -68,10 +68,11 @@ def wrapped(lines: Sequence[str]) -> str:
 def legend(rows: Sequence[Score], reference: str, directions: int) -> dict[str, str]:
     """What the columns mean, by their names."""
     error = f"|g - r| / |r| for the gradient g and the reference r, {reference}"
+    along = f"central differences along {directions} random directions"
     meanings = {
         "error": error,
         "cosine": "of the angle between both",
-        "fd error": f"the same against central differences along {directions} random directions",
+        "fd error": f"the same against {along if directions else 'central differences'}",
     }
     if _any_failed(rows):
         meanings["failed"] = "samples without a gradient, counted as 0"

@@ -9,7 +9,6 @@ from time import perf_counter
 import numpy as np
 
 from cvxlpgd.analysis.question import (
-    ROUNDING,
     Gradient,
     Question,
     compress,
@@ -103,7 +102,7 @@ class Judge:
         # with no parameter that moves the loss there is nothing to be relative to
         along = np.array([_dot(moving, self.moving(d)) for d in self.directions if moving])
         slopes = self.slopes[: len(along)]
-        beyond = self.zero & (self.question.shares(gradient) > ROUNDING) & record.informative.any()
+        beyond = self.zero & self.question.are_seen(gradient, record)
         return Score(
             derivative=title_of(derivative),
             tau=float(np.median(taus)) if taus.size else None,

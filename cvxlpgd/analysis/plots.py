@@ -36,8 +36,8 @@ class Region(NamedTuple):
     color: str
 
 
-def figure_of(panels: int) -> Figure:
-    """A figure for panels above each other, as wide as a page.
+def figure_of(panels: float) -> Figure:
+    """A figure for so many panels above each other, as wide as a page.
 
     Raises
     ------
@@ -70,6 +70,14 @@ def shade(axis: Any, regions: Sequence[Region]) -> None:
             np.sqrt(least * most), 0.97, region.name, transform=axis.get_xaxis_transform(),
             ha="center", va="top", fontsize=10, weight="bold", color="#333333",
         )  # fmt: skip
+
+
+def note_noise(axis: Any, floor: float) -> None:
+    """Say where noise is, to the left of what is shown."""
+    axis.text(
+        0.01, 0.8, f"\u2190 noise below {number(floor, 0)}", transform=axis.transAxes, va="top",
+        fontsize=9, color="#555555",
+    )  # fmt: skip
 
 
 def draw_comparison(comparison: Comparison, path: str | PathLike[str] | None) -> Figure:
@@ -138,10 +146,7 @@ def _draw_regions(axis: Any, rows: Sequence[Score], doubtful: bool, noise: float
         Region("looks\nfurther", most, np.inf, FURTHER),
     ])  # fmt: skip
     if 0 < least <= left:
-        axis.text(
-            0.01, 0.8, f"\u2190 noise below {number(floor, 0)}", transform=axis.transAxes, va="top",
-            fontsize=9, color="#555555",
-        )  # fmt: skip
+        note_noise(axis, floor)
 
 
 def _draw_beyond(axis: Any, comparison: Comparison) -> None:

@@ -14,6 +14,7 @@ from cvxlpgd.layer.failure import Once
 
 ROUNDING = 1e-9  # of the loss' own terms: what a gradient changes them by beyond rounding
 UNSOLVED = 1e-5  # the same for a reference that solves systems, where the exact gradient is 0
+MOVED = 1e-6  # of the solutions' size: a difference of solutions that is no noise
 
 Gradient = list[np.ndarray]
 
@@ -57,6 +58,20 @@ class Question:
         if exact is None:
             return is_zero
         return is_zero | (self.shares(exact) <= ROUNDING) & (self.shares(gradient) <= UNSOLVED)
+
+    def are_seen(self, gradient: Gradient, record: Record) -> np.ndarray:
+        """Which parameters' gradients are neither zero nor noise, bool (parameters,).
+
+        A difference of solutions is tau times the gradient.
+        """
+        seen = self.shares(gradient) > ROUNDING
+        taus = record.tau[record.tau > 0]
+        if taus.size:
+            ok = self.call.record.bare.ok
+            size = float(np.sqrt(sum(np.sum(x[ok] ** 2) for x in self.call.outputs)))
+            moved = np.median(taus) * np.array([float(np.linalg.norm(g)) for g in gradient])
+            seen &= moved > MOVED * size
+        return seen
 
     @cached_property
     def scale(self) -> float:

@@ -58,13 +58,19 @@ def agreeing(rows: Sequence[Score], doubtful: bool = False) -> list[Score]:
 
     They are held against central differences where the reference is `doubtful`.
     """
-    runs: list[list[Score]] = [[]]
-    for row in rows:
-        if error_of(row, doubtful) <= CLOSE:
-            runs[-1].append(row)
-        elif runs[-1]:
-            runs.append([])
-    return max(runs, key=len)
+    first, end = longest_run([error_of(row, doubtful) <= CLOSE for row in rows])
+    return list(rows[first:end])
+
+
+def longest_run(flags: Sequence[bool]) -> tuple[int, int]:
+    """The first position of the longest run of True, and the one after its last."""
+    best, first = (0, 0), 0
+    for i, flag in enumerate(flags):
+        if not flag:
+            first = i + 1
+        elif i + 1 - first > best[1] - best[0]:
+            best = first, i + 1
+    return best
 
 
 def error_of(row: Score, doubtful: bool) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cvxlpgd.layer.description import number
 
+LISTED = 6  # names in a row
 PERCENT = 1e-2, 10.0  # errors between these are written in percent
 
 
@@ -25,5 +26,7 @@ def amount(error: float) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as in a sentence: "a", "a and b", "a, b and c"."""
+    """Names as in a sentence: "a", "a and b", "a, b and c", and how many more."""
+    if len(names) > LISTED:
+        names = [*names[: LISTED - 1], f"{len(names) - LISTED + 1} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -114,6 +114,8 @@ class Record:
     solver : str
         The solver that was asked; an option that only another one has can change it. With
         solver=None, the names of those whose answers these are.
+    solved_by : str
+        The solvers of the usable samples, and how many each where there are several.
     status : array of str
         "solved", "inaccurate", "infeasible", "unbounded" or "failed".
     ok : bool array

@@ -11,6 +11,7 @@ import pytest
 
 from cvxlpgd import LPGD, Exact, compare
 from cvxlpgd.analysis.progress import progress_bar
+from cvxlpgd.analysis.words import listed
 from cvxlpgd.layer.description import number, spelling
 from cvxlpgd.schedules import Relative
 from tests import zoo
@@ -90,6 +91,12 @@ def test_derivatives_are_written_as_one_writes_them(value, text):
 def test_numbers_are_short():
     values = (0.001, 3.0, 0.0, 1.26e-7, 5e22, float("nan"))
     assert [number(v) for v in values] == ["1e-3", "3e0", "0", "1.3e-7", "5e22", "nan"]
+
+
+def test_many_names_are_counted():
+    assert [listed(list("abcdefgh"[:n])) for n in (1, 2, 3, 8)] == [
+        "a", "a and b", "a, b and c", "a, b, c, d, e and 3 more",
+    ]  # fmt: skip
 
 
 def texts(figure):
