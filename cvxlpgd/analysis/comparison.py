@@ -138,7 +138,8 @@ class Comparison:
         """
         from cvxlpgd.analysis.plots import draw_comparison
 
-        return draw_comparison(self, path)
+        fields = self.rows, self.facts, self.reference, self.noise, self.title
+        return draw_comparison(*fields, path)
 
 
 def _finite(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from cvxlpgd.analysis.facts import Facts
 from cvxlpgd.analysis.score import Score
 from cvxlpgd.analysis.tau_ranges import CLOSE, agreeing, by_side, error_of
 from cvxlpgd.analysis.verdict import is_doubtful
@@ -18,8 +19,6 @@ from cvxlpgd.layer.description import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from cvxlpgd.analysis.comparison import Comparison
 
 # colors that are told apart by everybody (Okabe and Ito), and tints of regions
 COLORS = {"lower": "#d55e00", "upper": "#0072b2", "average": "#009e73"}
@@ -80,30 +79,40 @@ def note_noise(axis: Any, floor: float) -> None:
     )  # fmt: skip
 
 
-def draw_comparison(comparison: Comparison, path: str | PathLike[str] | None) -> Figure:
+def draw_comparison(
+    rows: Sequence[Score],
+    facts: Facts,
+    reference: str,
+    noise: float,
+    title: str,
+    path: str | PathLike[str] | None,
+) -> Figure:
     """Draw errors against tau, and beside them gradients that are 0 by the reference."""
-    facts = comparison.facts
-    panels = [panel for panel, wanted in (
-        (_draw_errors, not facts.all_zero), (_draw_beyond, bool(facts.zero)),
-    ) if wanted]  # fmt: skip
-    figure = figure_of(len(panels))
-    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
-    for axis, panel in zip(axes, panels, strict=True):
+    errors, zeros = not facts.all_zero, bool(facts.zero)
+    figure = figure_of(errors + zeros)
+    axes = figure.subplots(errors + zeros, 1, squeeze=False, sharex=True)[:, 0]
+    for axis in axes:
         axis.set_xscale("log")
         axis.grid(alpha=0.25)
-        panel(axis, comparison)
+    if errors:
+        doubtful = is_doubtful(rows, facts, reference)
+        _draw_errors(axes[0], rows, noise, doubtful)
+        judge = "central differences" if doubtful else reference
+        axes[0].set_ylabel(f"relative error, against {judge}")
+    if zeros:
+        _draw_beyond(axes[-1], rows)
+        axes[-1].set_ylabel(f"size of the gradient of {listed(facts.zero)}")
     axes[-1].set_xlabel("tau")
-    figure.suptitle(textwrap.fill(comparison.title, 80), fontsize=11)
+    figure.suptitle(textwrap.fill(title, 80), fontsize=11)
     handles = {line.get_label(): line for axis in axes for line in axis.lines}
     shown = {k: v for k, v in handles.items() if not str(k).startswith("_")}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=4, frameon=False)
     return save(figure, path)
 
 
-def _draw_errors(axis: Any, comparison: Comparison) -> None:
+def _draw_errors(axis: Any, rows: Sequence[Score], noise: float, doubtful: bool) -> None:
     """The relative errors of the sides and of the limit, and the solver's noise."""
-    rows, sides = comparison.rows, by_side(comparison.rows)
-    doubtful = is_doubtful(rows, comparison.facts, comparison.reference)
+    sides = by_side(rows)
     axis.set_yscale("log")
     for side, of_side in sides.items():
         pairs = [(row.tau, error_of(row, doubtful)) for row in of_side]
@@ -116,12 +125,10 @@ def _draw_errors(axis: Any, comparison: Comparison) -> None:
             axis.axhline(max(error, LEAST), color="black", ls="-.", label="LPGD(), the limit")
         elif row.automatic and row.tau and np.isfinite(error):
             axis.plot([row.tau], [error], "*", ms=15, color="black", label="LPGD()", zorder=5)
-    judge = "central differences" if doubtful else comparison.reference
-    axis.set_ylabel(f"relative error, against {judge}")
     axis.axhline(CLOSE, color="#666666", lw=0.8, ls=":", label="1 %")
     first = next(iter(sides.values()), [])
     if first:
-        _draw_regions(axis, first, doubtful, comparison.noise)
+        _draw_regions(axis, first, doubtful, noise)
 
 
 def _draw_regions(axis: Any, rows: Sequence[Score], doubtful: bool, noise: float) -> None:
@@ -149,21 +156,20 @@ def _draw_regions(axis: Any, rows: Sequence[Score], doubtful: bool, noise: float
         note_noise(axis, floor)
 
 
-def _draw_beyond(axis: Any, comparison: Comparison) -> None:
+def _draw_beyond(axis: Any, rows: Sequence[Score]) -> None:
     """The gradients of parameters whose reference gradient is 0."""
-    facts, sides = comparison.facts, by_side(comparison.rows)
+    sides = by_side(rows)
     taus = [row.tau for of_side in sides.values() for row in of_side if row.tau]
     seen = [row.tau for of_side in sides.values() for row in of_side if row.size_beyond and row.tau]
     for side, of_side in sides.items():
         points = [(row.tau, row.size_beyond) for row in of_side]
         axis.plot(*zip(*points, strict=True), "o-", color=COLORS[side], label=_name(side))
-    for row in comparison.rows:
+    for row in rows:
         if row.automatic and row.tau:
             axis.plot(
                 [row.tau], [row.size_beyond], "*", ms=15, color="black", zorder=5,
                 label=f"LPGD(), tau = {number(row.tau)}",
             )  # fmt: skip
-    axis.set_ylabel(f"size of the gradient of {listed(facts.zero)}")
     axis.set_ylim(-0.03 * axis.get_ylim()[1], 1.3 * axis.get_ylim()[1])
     if taus:
         axis.set_xlim(min(taus) / 3, max(taus) * 3)
