@@ -85,13 +85,11 @@ def compare(
     if not call.record.ok.any():
         raise InvalidInput("no sample has a solution, so there is nothing to compare")
     bars = loss_cotangents(layer, call, cotangents, loss)
-    if not (arrays and any(bar[call.record.ok.reshape(-1)].any() for bar in bars)):
-        raise InvalidInput("there is nothing to compare: no parameter, or cotangents that are zero")
+    question = Question.of(call, arrays, bars, "compare")
     chosen, substitute = _reference(call, reference)
     exact = Exact() if _applies(call, Exact()) else None
     with warnings.catch_warnings(), progress_bar("compare", progress) as bar:
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        question = Question(call, arrays, bars)
         judge = Judge(question, chosen, exact, bar.update)
         derived = (LPGD(tau=Relative(SMOOTH)), LPGD())
         smooth, own = (question.differentiate(d)[1].tau for d in derived)
@@ -116,6 +114,7 @@ def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
     """What the verdict is told beside the rows."""
     record, names = judge.record, np.array([domain.name for domain in layer.domains])
     ok, status = call.record.ok, call.record.status
+    reasons = np.reshape(np.array(call.full.messages, dtype=object), ok.shape)
     irregular = np.array([known is False for known in record.regular.ravel()], dtype=bool)
     kinks, exact = record.kink.ravel() > 0, judge.question.shares(judge.exact)
     return Facts(
@@ -123,9 +122,7 @@ def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
         parameters=tuple(names.tolist()),
         zero=tuple(names[judge.zero].tolist()),
         exactly=bool((exact[judge.zero] <= ROUNDING).all()),
-        failed=tuple(
-            f"sample {_place(index)}: {status[tuple(index)]}" for index in np.argwhere(~ok)
-        ),
+        failed=tuple(_lost(index, status, reasons) for index in np.argwhere(~ok)),
         inaccurate=int((status == str(Status.INACCURATE)).sum()),
         kinks=int(kinks.sum()),
         irregular=int((irregular & ~kinks).sum()),
@@ -136,9 +133,11 @@ def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
     )
 
 
-def _place(index: np.ndarray) -> str:
-    """A sample's place in the batch."""
-    return ", ".join(str(i) for i in index)
+def _lost(index: np.ndarray, status: np.ndarray, reasons: np.ndarray) -> str:
+    """Which sample has no solution, and why."""
+    place = tuple(index)
+    reason = status[place] if status[place] != str(Status.FAILED) else reasons[place] or "failed"
+    return f"sample {', '.join(map(str, place))}: {reason}"
 
 
 def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from cvxlpgd.derivatives import Derivative
+from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Call, Record
 from cvxlpgd.layer.failure import Once
 
@@ -27,6 +28,7 @@ class Question:
     ----------
     call : Call
     values : arrays (*batch axes, *parameter shape)
+        Finite: 0 where failed samples have no numbers.
     bars : arrays (batch, size)
         The loss' derivative for each output.
     """
@@ -34,6 +36,18 @@ class Question:
     call: Call
     values: Sequence[np.ndarray]
     bars: Sequence[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, call: Call, values: Sequence[np.ndarray], bars: Sequence[np.ndarray], what: str
+    ) -> Question:
+        """The question for a call's own values; raises where there is nothing to `what`."""
+        usable = call.record.ok.reshape(-1)
+        if not (len(values) and any(bar[usable].any() for bar in bars)):
+            raise InvalidInput(
+                f"there is nothing to {what}: no parameter, or cotangents that are zero"
+            )
+        return cls(call, [np.where(np.isfinite(v), v, 0.0) for v in values], bars)
 
     def differentiate(self, derivative: Derivative) -> tuple[Gradient, Record]:
         """The parameters' gradients, and what became of them."""

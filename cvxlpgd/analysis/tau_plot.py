@@ -20,7 +20,7 @@ from cvxlpgd.analysis.plots import (
     shade,
 )
 from cvxlpgd.analysis.tau_profile import Profile, profiles
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import Layer, Record
 from cvxlpgd.layer.description import kind_of, spelling
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def plot_tau(
     tensors: bool,
 ) -> Figure:
     """The figure, see `cvxlpgd.torch.CvxpyLayer.plot_tau`."""
-    each = profiles(layer, values, cotangents, loss, taus, tensors)
+    record, each = profiles(layer, values, cotangents, loss, taus, tensors)
     figure = figure_of(1.5 * len(each))
     axes = figure.subplots(
         2 * len(each), 1, squeeze=False, sharex=True, height_ratios=[2.2, 1] * len(each)
@@ -55,13 +55,13 @@ def plot_tau(
         _draw_gradient(upper, profile)
         _draw_cosine(lower, profile)
     axes[-1].set_xlabel("tau")
-    figure.suptitle(_title(layer), fontsize=11)
+    figure.suptitle(_title(layer, record), fontsize=11)
     return save(figure, path)
 
 
-def _title(layer: Layer) -> str:
-    info, derivative = layer.info, spelling(layer.derivative)
-    size = f"{info.status.size} sample{'s' * (info.status.size != 1)}, solved by {info.solved_by}"
+def _title(layer: Layer, record: Record) -> str:
+    samples, derivative = record.status.size, spelling(layer.derivative)
+    size = f"{samples} sample{'s' * (samples != 1)}, solved by {record.solved_by}"
     kind = kind_of(layer.structure)
     return f"{kind[0].upper()}{kind[1:]}: {size}\ngradient against tau; the layer has {derivative}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from cvxlpgd.analysis.tau_ranges import CLOSE, longest_run
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import LPGD, Derivative, Exact
 from cvxlpgd.derivatives.protocol import require_structure
-from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
+from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidOption
 from cvxlpgd.layer import Layer, Record
 from cvxlpgd.layer.description import number, span, spelling
 from cvxlpgd.schedules import Relative
@@ -116,8 +117,9 @@ def profiles(
     loss: Callable[..., Any] | None,
     taus: Sequence[float] | None,
     tensors: bool,
-) -> list[Profile]:
-    """The gradient against tau: of parameters with an exact gradient, and of those without one.
+) -> tuple[Record, list[Profile]]:
+    """A call's record, and its gradient against tau: of parameters with an exact gradient, and of
+    those without one.
 
     `tensors` says whether the loss is a function of torch tensors.
 
@@ -128,12 +130,9 @@ def profiles(
     for i, tau in enumerate([] if taus is None else taus):
         if not is_positive(tau):
             raise InvalidOption(f"taus[{i}] must be a number > 0, not {tau!r}")
-    call = layer.forward(values)
+    call = copy(layer).forward(values)  # the layer's own record stays that of its last call
     bars = loss_cotangents(layer, call, cotangents, loss, tensors)
-    usable = call.record.ok.reshape(-1)
-    if not (len(values) and any(bar[usable].any() for bar in bars)):
-        raise InvalidInput("there is nothing to draw: no parameter, or cotangents that are zero")
-    question, own = Question(call, values, bars), layer.derivative
+    question, own = Question.of(call, values, bars, "draw"), layer.derivative
     mine = own if isinstance(own, LPGD) else LPGD()
     with warnings.catch_warnings(), progress_bar("plot_tau", None) as bar:
         warnings.simplefilter("ignore", CvxlpgdWarning)
@@ -147,10 +146,11 @@ def profiles(
         for tau in grid:
             sweep.append(question.differentiate(replace(mine, tau=float(tau))))
             bar.update()
-        return [
+        each = [
             _profile(question, exact, floor, grid, sweep, chosen, is_zero)
             for chosen, is_zero in ((~zero, False), (zero, True)) if chosen.any()
         ]  # fmt: skip
+    return call.record, each
 
 
 def _is_still(layer: Layer) -> bool:

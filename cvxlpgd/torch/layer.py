@@ -204,8 +204,8 @@ class CvxpyLayer(torch.nn.Module):
 
         For each tau the largest entries of the parameters' gradient, its norm, and its cosine with
         the exact gradient. Parameters whose exact gradient is 0, as a linear program's costs, have
-        panels of their own. The tau that the layer itself takes is marked. `info` is then of this
-        call, before its backward pass.
+        panels of their own. The tau that the layer itself takes is marked. `info` stays that of the
+        last call.
 
         Parameters
         ----------

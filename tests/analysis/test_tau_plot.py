@@ -25,7 +25,7 @@ def problem(curvature: float = 0.0):
 
 def profiles_of(curvature: float = 0.0, taus=None, **options):
     layer = CvxpyLayer(*problem(curvature), **options)._layer
-    return profiles(layer, [COST, AMOUNT], BAR, None, taus, tensors=False)
+    return profiles(layer, [COST, AMOUNT], BAR, None, taus, tensors=False)[1]
 
 
 def texts(figure):
@@ -72,7 +72,7 @@ def test_the_noise_of_a_solver_is_a_region():
     x, cost = cp.Variable(3), cp.Parameter(3, name="cost")
     balls = cp.Problem(cp.Minimize(cost @ x), [cp.norm(x) <= 1, cp.sum(x) <= 1])
     layer = CvxpyLayer(balls, [cost], [x], solver="CLARABEL", derivative=LPGD(tau=1e-2))._layer
-    (profile,) = profiles(layer, [COST], BAR, None, np.geomspace(1e-13, 1.0, 27), tensors=False)
+    _, (profile,) = profiles(layer, [COST], BAR, None, np.geomspace(1e-13, 1.0, 27), tensors=False)
     first, last = profile.edges()
     assert profile.taus[0] < first < last
     assert profile.own_tau == 1e-2
@@ -107,7 +107,14 @@ def test_pictures_have_labels(curvature, tmp_path):
     names = texts(figure)
     assert {"agrees with the exact derivative", "looks further"} <= names
     assert ("zero" in names) == (curvature == 0)
-    assert layer.info.status.shape == (2,)
+
+
+def test_the_record_stays_that_of_the_last_call():
+    layer = CvxpyLayer(*problem(1.0))
+    layer(COST, AMOUNT)
+    record = layer.info
+    layer.plot_tau(COST, AMOUNT, taus=[1e-2])
+    assert layer.info is record
 
 
 def test_frameworks_draw_the_same():

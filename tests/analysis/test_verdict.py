@@ -135,6 +135,19 @@ def test_failed_samples_are_named():
     assert first.startswith("1 sample is left out, without a solution (sample 0, 1: infeasible)")
 
 
+def test_a_sample_without_numbers_does_not_disturb_the_others():
+    x, cost = cp.Variable(4), cp.Parameter(4, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x + 4 * cp.sum_squares(x)), [cp.sum(x) == 1, x >= 0])
+    values = [np.vstack([COSTS, np.full(4, np.nan)])]
+    with pytest.warns(FailedSampleWarning):
+        report = compare(problem, [cost], [x], values, taus=[1e-3])
+    first, second, *_ = report.verdict.splitlines()
+    assert "(sample 2: " in first
+    assert "NaN" in first
+    assert "and with central differences within" in second
+    assert report.facts.directions > 0
+
+
 def test_perturbed_programs_without_a_solution_are_named():
     x, c = cp.Variable(2), cp.Parameter(2, name="c")
     problem, down = cp.Problem(cp.Minimize(c @ x), [x >= 0]), -np.ones((3, 2))
