@@ -1,23 +1,36 @@
-"""The Python blocks of README.md and docs/ run, and the links between the pages lead somewhere."""
+"""Code and links of README.md, docs/ and docstrings: blocks run, links lead somewhere."""
 
 from __future__ import annotations
 
+import doctest
 import re
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from tests.helpers.outputs import matches
+
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.exists()]
 
+PACKAGE = ROOT / "cvxlpgd"
+EXEMPLIFIED = sorted(
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for file in PACKAGE.rglob("*.py")
+    if ">>> " in file.read_text(encoding="utf-8")
+)
+
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"\s*^```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio")
+OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio", "pyepo")
 
 
 def _name(page: Path) -> str:
@@ -40,8 +53,8 @@ def _needed(blocks: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
-    """All blocks of a page, in order, in one namespace, in an empty folder."""
+def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
+    """All blocks of a page, in order, in one namespace, in an empty folder, print what it says."""
     text = page.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     assert len(blocks) == text.count("```python"), "a block that is not found would not run"
@@ -51,10 +64,43 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     module = ModuleType(f"blocks_of_{page.stem}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    outputs = {block.end(): PRINTED.match(text, block.end()) for block in blocks}
+    assert len(list(filter(None, outputs.values()))) == text.count("```output")
     for block in blocks:
         before = "\n" * text[: block.start(1)].count("\n")  # tracebacks name the page's line
         code = compile(before + block[1], str(page), "exec", dont_inherit=True)
+        capsys.readouterr()
         exec(code, vars(module))
+        if output := outputs[block.end()]:
+            printed = capsys.readouterr().out
+            assert matches(output[1], printed), f"{_name(page)} says\n{output[1]}\nnot\n{printed}"
+
+
+@pytest.mark.parametrize("name", EXEMPLIFIED)
+def test_examples_of_docstrings_run(name):
+    """With what they show as printed."""
+    module = import_module(name)
+    tests = doctest.DocTestFinder().find(module, extraglobs={"np": np})
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for test in tests:
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "same"),
+    [
+        ("x = 0.12", "x = 0.1249", True),
+        ("x = 0.12", "x = 0.14", False),
+        ("3 of 4 rows", "3  of 4\nrows", True),
+        ("3 of 4 rows", "2 of 4 rows", False),
+        ("1.2e-08 ... [-1.0]", "1.3e-08 and so on [-1.01]", True),
+        ("solved", "failed", False),
+    ],
+)
+def test_outputs_are_compared_as_they_are_shown(expected, printed, same):
+    assert matches(expected, printed) == same
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -28,14 +28,21 @@ class Exact(Derivative, Bound):
         P x_dot + A'y_dot = -x_bar,   A x_dot + s_dot = -y_bar,   (y_dot, s_dot) along the cones
         w_bar = (½(x_dot x' + x x_dot'), x_dot, y_dot x' + y x_dot', -y_dot)
 
-    It holds for every cone. Where the solution has a kink it is the mean of both sides, where it is
-    not unique the one of least norm, where there is none that of least squares: `info.regular` says
-    so, and a warning. A linear program's costs have the gradient 0, which a warning says too.
+    It is one linear system at the solution, for every cone, without another solve. At a kink the
+    result is the mean of both sides. Where the gradient is not unique the result is the one of
+    least norm, and where there is none it is that of least squares. In these cases
+    `layer.info.regular` is False and IrregularGradientWarning is emitted. The costs of a linear
+    program get the gradient 0, with DegenerateGradientWarning.
 
     Raises
     ------
     DerivativeFailed
-        For integer variables, and for programs whose system is too large to factor.
+        From the layer, for integer variables and for programs whose system is too large to factor.
+
+    References
+    ----------
+    Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program", 2019,
+    arXiv 1904.09043, derive it from the homogeneous embedding.
     """
 
     cones = frozenset({Cone})

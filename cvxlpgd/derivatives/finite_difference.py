@@ -33,14 +33,20 @@ class FiniteDifference(Derivative):
 
         z_dot = [8 z(w + h w_dot) - 8 z(w - h w_dot) - z(w + 2h w_dot) + z(w - 2h w_dot)] / 12 h
 
-    Its jvp is native; its vjp asks for one jvp for each entry of the data, so it is for tests.
+    It checks other derivatives. A forward derivative costs four solves. A gradient costs four
+    solves for each entry of the data, so use it on small problems.
 
     Parameters
     ----------
     step : float
-        h, relative: what moves moves by at most 2 step times its own size, and no further than half
-        of the way to where another inequality becomes active or inactive. Larger steps cut off more
-        of the curvature, smaller ones magnify the solver's noise.
+        h relative to the data, > 0. An entry moves by at most 2 step times its own size, and no
+        further than half of the way to where another inequality becomes active or inactive. A
+        large step cuts off more of the curvature, a small one magnifies the solver's noise.
+
+    Raises
+    ------
+    InvalidOption
+        For a step that is not > 0.
     """
 
     step: float = 1e-4

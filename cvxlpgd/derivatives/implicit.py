@@ -31,17 +31,34 @@ APART = 1e-2  # of the path's gradient: a difference that is warned of
 class Implicit(Derivative, Bound):
     """diffcp's exact derivative at the forward's own point, with P lifted to a second-order cone.
 
-    With z = (x, y - s, 1), N(z) = (Q - I) Π(z) + z = 0 at a solution and M = DN(z):
-    a change of q and b moves z by -M⁻¹ (∂N/∂(q, b)), and dA acts as dq = dA'y, db = -dA x, dP as
-    dq = dP x. So A_bar = y q_bar' - b_bar x' and P_bar = ½ (q_bar x' + x q_bar').
+        z = (x, y - s, 1),   N(z) = (Q - I) Π(z) + z = 0 at a solution,   M = DN(z)
+        (q_bar, b_bar) = -(∂N/∂(q, b))' M⁻ᵀ z_bar
+        A_bar = y q_bar' - b_bar x',   P_bar = ½ (q_bar x' + x q_bar')
+
+    It is there to compare with: `Exact()` is the same derivative where both exist, is faster and
+    also takes power cones. It needs the extra `diffcp`.
 
     Parameters
     ----------
     mode : "lsqr", "lsmr" or "dense"
-        How the systems with M are solved. Each solution's residual is checked: where one is not
-        solved, the next mode is tried, and a warning says if none served.
+        How the systems with M are solved. The residual of each solution is checked: if it is too
+        large the next mode is tried, and if all fail InaccurateGradientWarning is emitted.
     rho : float
-        Weight of a proximal term at x*, which makes the systems regular and biases the result.
+        Weight of a proximal term at x*, >= 0. It makes the systems regular and biases the result.
+
+    Raises
+    ------
+    InvalidOption
+        For an unknown mode, or a rho out of range.
+    SolverNotInstalled
+        From the layer, without diffcp.
+    DerivativeFailed
+        From the layer, for power cones and for integer variables.
+
+    References
+    ----------
+    Agrawal, Barratt, Boyd, Busseti, Moursi, "Differentiating through a cone program", 2019,
+    arXiv 1904.09043.
     """
 
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"

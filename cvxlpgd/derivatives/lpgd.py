@@ -39,35 +39,58 @@ class LPGD(Derivative):
         z(t) = argmin_x max_y  L(x, y; w) + t (x_bar'x + y_bar'y) + (rho/2) |x - x*|²_omega
         w_bar = [∇L(z(hi tau)) - ∇L(z(lo tau))] / (tau (hi - lo))
 
-    with (hi, lo) = (1, 0) for side "lower", (0, -1) for "upper", (1, -1) for "average": differences
-    of perturbed programs' solutions. As tau -> 0 with rho = 0 it is the exact derivative where that
-    exists, with an error of O(tau) one-sided and O(tau²) averaged; a large tau sees other vertices
-    and other active sets.
+    with (hi, lo) = (1, 0) for side "lower", (0, -1) for "upper" and (1, -1) for "average". A small
+    tau approximates the exact derivative where that exists, with an error of O(tau) on one side and
+    O(tau²) on average. A large tau reaches other vertices and other active sets, so the gradient
+    informs where the exact one is zero.
 
     Parameters
     ----------
-    tau : "auto", "informative", float, Relative, array of the batch shape, or a callable that
-        returns one of these
-        Size of the perturbation, > 0. "auto" is the limit tau -> 0 in closed form, by the
-        linearized path, without another solve; where the limit says nothing by design, which is
-        for the costs of linear and of integer programs, and the right-hand sides of linear ones
-        through their dual variables, tau is of those data's own size, and grows tenfold, at most
-        twice, for samples whose difference is nothing but noise. "informative" takes differences in
-        programs of any kind, and tau grows at most 6 times. A callable, such as a schedule, is read
-        once per forward.
+    tau : "auto", "informative", float, Relative, array or callable
+        Size of the perturbation, > 0, in units of the objective over the loss.
+
+        "auto" takes the limit tau -> 0 in closed form, without another solve. Where that limit is
+        zero by the structure of the program, tau has the size of the data instead: for the costs
+        of linear and integer programs, and for the right-hand sides of linear programs through
+        their dual variables. There it grows tenfold, at most twice, for samples whose difference is
+        only noise.
+
+        "informative" takes differences in every program, and tau grows up to six times.
+
+        An array has the batch shape. A callable, such as a schedule, returns any of these and is
+        read once per forward pass.
     rho : float
-        Weight of the proximal term, >= 0. It keeps a perturbed program bounded and near x*; it
-        biases the gradient, and makes a linear program quadratic.
+        Weight of the proximal term, >= 0. It keeps a perturbed program bounded and its solution
+        near x*. It biases the gradient, and makes a linear program quadratic.
     side : "average", "lower" or "upper"
-        Average solves two programs, the others one.
+        "average" costs two perturbed programs, the others one.
     solver : Solver or str, optional
-        Another solver for the perturbed programs, asked for all of them. Without one, quadratic
-        programs of linear rows follow the path, and linear ones pivot from the basis of their
-        solution; the layer's solver is asked where that does not lead to solutions, to rounding.
+        Solves all perturbed programs. If None, quadratic programs with linear rows follow the
+        linearized path, linear programs pivot from the basis of their solution, and the layer's
+        solver is asked for what is left.
     integer_constraints : bool
-        Whether an integer program's constraint parameters get gradients, by the multipliers of the
-        program with its integers fixed where they are. That is a heuristic: those multipliers know
-        nothing of other integers, and a program without continuous variables has none (0).
+        If True, constraint parameters of an integer program get gradients: the multipliers of the
+        program whose integers are fixed. That is a heuristic, because these multipliers do not know
+        other integers, and it is 0 in a program without continuous variables.
+
+    Raises
+    ------
+    InvalidOption
+        For a tau, rho or side out of range.
+    UnsuitableSolver
+        From the layer, if the solver cannot take the perturbed programs.
+
+    References
+    ----------
+    Paulus, Martius, Musil, "LPGD: A General Framework for Backpropagation through Embedded
+    Optimization Layers", ICML 2024, arXiv 2407.05920.
+
+    Examples
+    --------
+    >>> LPGD()  # the limit where it informs, else a tau of the data's size
+    LPGD(tau='auto', rho=0.0, side='average', solver=None, integer_constraints=False)
+    >>> LPGD(tau=0.1, side="lower").tau
+    0.1
     """
 
     tau: str | float | Relative | np.ndarray | Callable[[], Any] = "auto"

@@ -51,9 +51,11 @@ TOGETHER = 4_000_000  # numbers of the vectors that are held at once
 
 @dataclass(frozen=True)
 class DualNewton(Around):
-    """`solver`, asked only for what Newton's method on the dual does not solve to rounding.
+    """Separable quadratic programs by Newton's method on their dual, all others by `solver`.
 
-    It has the solver's name and options. Programs of another kind are left to the solver.
+    A separable program has a curvature and bounds on every column, and few other rows: portfolios
+    are such programs. A whole batch is solved at once. The solver gets the samples that are not
+    solved to rounding, and programs of another kind. Name and options are the solver's.
 
     Parameters
     ----------

@@ -22,9 +22,9 @@ PROXIMAL = 1.0  # weight of a linear program's proximal term, with q and rows of
 class DAQP(Configured):
     """DAQP with its own options, such as `DAQP(primal_tol=1e-8, iter_limit=1000)`.
 
-    Options are those of https://darnstrom.github.io/daqp/parameters, and `eps` for primal_tol. By
-    default that is 1e-10. The objective must be linear, or strictly convex in the variables that
-    are left once those that equations define, as t = Sx does, are eliminated; others fail.
+    Options are those of https://darnstrom.github.io/daqp/parameters, and `eps` for primal_tol. The
+    default is 1e-10. The objective must be linear, or strictly convex once variables that equations
+    define, such as t = Sx, are eliminated. Samples with another objective fail.
     """
 
     name = "DAQP"

@@ -20,14 +20,13 @@ from cvxlpgd.solvers.run.solve import ask, solve
 
 @dataclass(frozen=True, init=False)
 class Refined(Around):
-    """`solver`, whose solutions are refined: its name, its options, its cones.
+    """A solver whose solutions are refined to rounding by Newton's method.
 
-    A re-solve is Newton's method from the solution that it starts from. Another solve is Newton's
-    method from the points of `rough`, if there are any, one solver after the other, and then from
-    that of `solver`. A sample that none of them brings to rounding, such as a degenerate one, stays
-    at the point with the least residual; one that is at the solver's accuracy is good enough not to
-    ask the others. Programs of more than a few hundred variables, and integer ones, are left to
-    `solver`.
+    Newton's method starts from the solution that a re-solve is given, else from a point of the
+    solvers in `rough`, one after the other, and last from a point of `solver`. If none of them
+    leads to rounding, as in a degenerate program, the point with the least residual is returned.
+    Programs with more than a few hundred variables, and integer programs, are left to `solver`.
+    Name, options and cones are those of `solver`.
 
     Parameters
     ----------

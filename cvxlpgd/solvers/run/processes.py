@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """For `executor=`: processes that are replaced where a solver crashes in one, or hangs.
+    """Worker processes for `executor=`, replaced when a solver crashes or hangs in one.
 
-    A sample whose worker dies, or takes longer than its `time_limit` and the grace, is tried once
-    more, alone; then it is a failed sample. Its mates' results are those of any other executor.
-    The workers are started by the first call that needs them, serve all layers that ask for as
-    many, and end with the program, or by `close()`. Scripts need `if __name__ == "__main__":`,
-    as always where processes are started so.
+    A sample whose worker dies, or takes longer than its `time_limit` plus the grace, is tried once
+    more, alone. If that fails too it is a failed sample, and the other samples of the batch are not
+    affected. The first call starts the workers. All layers that ask for the same number of workers
+    share them. They end with the program, or by `close()`. A script that uses them needs
+    `if __name__ == "__main__":`, because every worker imports the script.
 
     Parameters
     ----------
