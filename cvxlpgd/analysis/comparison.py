@@ -107,10 +107,8 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """A title and the rows as a table, in GitHub's Markdown."""
-        return (
-            f"{self.title}; errors are relative to {self.reference}, fd errors to central "
-            f"differences.\n\n{display.markdown_table(self.rows)}"
-        )
+        title = f"{self.title}; reference {self.reference}"
+        return f"{title}\n\n{display.markdown_table(self.rows)}"
 
     def to_dict(self) -> dict[str, Any]:
         """All of it and the verdict, for JSON; what is not a finite number is None."""

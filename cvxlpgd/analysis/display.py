@@ -7,8 +7,6 @@ import textwrap
 from collections.abc import Sequence
 from html import escape
 
-from tabulate import tabulate
-
 from cvxlpgd.analysis.score import Score
 from cvxlpgd.layer.description import number
 from cvxlpgd.layer.html import table_html
@@ -28,19 +26,19 @@ TINTS = {
 def text_table(rows: Sequence[Score]) -> str:
     """The rows in at most 80 columns."""
     body = [[_shortened(row.label), *_cells(row, rows)] for row in rows]
-    lines = [_head(rows), *body]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join([f"{title:<{widths[0]}}", *map(str.rjust, cells, widths[1:])])
-        for title, *cells in lines
-    )
+    head, *lines = _aligned([_head(rows), *body])
+    rule = ["-" * len(cell) for cell in head]
+    return "\n".join("  ".join(line) for line in (head, rule, *lines))
 
 
 def markdown_table(rows: Sequence[Score]) -> str:
     """The rows as a table of GitHub's Markdown."""
     body = [[f"`{row.title}`{row.label[len(row.title) :]}", *_cells(row, rows)] for row in rows]
-    return tabulate(body, _head(rows), "github", disable_numparse=True)
+    head, *lines = _aligned([_head(rows), *body])
+    rule = ["-" * len(cell) for cell in head[:1]] + [
+        "-" * (len(cell) - 1) + ":" for cell in head[1:]
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
 def html_table(rows: Sequence[Score]) -> str:
@@ -104,6 +102,12 @@ def legend_text(meanings: dict[str, str]) -> str:
 def tint(error: float) -> str:
     """The color behind an error, none where there is none."""
     return next((color for least, color in TINTS.items() if error <= least), "")
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The cells as wide as their columns, the first to the left, the others to the right."""
+    title, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [[f"{first:<{title}}", *map(str.rjust, cells, widths)] for first, *cells in lines]
 
 
 def _any_failed(rows: Sequence[Score]) -> bool:
