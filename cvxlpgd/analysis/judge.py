@@ -75,15 +75,21 @@ class Judge:
         rng = np.random.default_rng(1)
         scales = [np.abs(v).max(initial=0.0) or 1.0 for v in question.values]
         count = min(DIRECTIONS, max(1, sum(v.size for v in question.values)))
-        directions, slopes = [], []
+        self.directions, slopes, terms = [], [], []
         for _ in range(count):
             pairs = zip(scales, question.values, strict=True)
-            directions.append([scale * rng.normal(size=v.shape) for scale, v in pairs])
-            slopes.append(self._slope(directions[-1]))
+            direction = [scale * rng.normal(size=v.shape) for scale, v in pairs]
+            (one, size), (other, other_size) = (self._difference(direction, h) for h in STEPS)
+            largest = max(size, other_size)
+            still = largest <= STILL * question.scale  # nothing but rounding agrees with nothing
+            if still or abs(one - other) <= AGREE * largest:
+                self.directions.append(direction)
+                slopes.append(0.0 if still else other)
+                terms.append(largest)
             step()
-        agreed = np.isfinite(slopes)
-        self.directions = [d for d, yes in zip(directions, agreed, strict=True) if yes]
-        self.slopes = np.array(slopes)[agreed]
+        # slopes that two steps would agree on even if they were 0
+        are_zero = np.abs(slopes) <= AGREE * np.array(terms)
+        self.slopes = np.array(slopes) * (not are_zero.all())
 
     def row(self, derivative: Derivative) -> Score:
         """Time it and judge it."""
@@ -130,14 +136,6 @@ class Judge:
         gradient = self.question.differentiate(LPGD(tau=TINY * tau))[0]
         pair = flatten(self.moving(gradient)), flatten(self.moving(self.exact))
         return relative_error(*pair) * TINY * tau
-
-    def _slope(self, direction: Gradient) -> float:
-        """The loss' slope along a direction, where two steps agree on it; else NaN."""
-        one, other = (self._difference(direction, step) for step in STEPS)
-        terms = max(one[1], other[1])
-        if terms <= STILL * self.question.scale:
-            return 0.0
-        return other[0] if abs(one[0] - other[0]) <= AGREE * terms else float("nan")
 
     def _difference(self, direction: Gradient, step: float) -> tuple[float, float]:
         """The slope by one step, and the size of the terms that add up to it."""

@@ -37,7 +37,12 @@ def verdict(rows: Sequence[Score], facts: Facts, reference: str, noise: float) -
 
 def _exact(rows: Sequence[Score]) -> list[Score]:
     """The rows that mean to be the exact derivative."""
-    return [row for row in rows if row.tau is None or row.is_limit]
+    return [row for row in rows if row.tau is None or (row.is_limit and not _adds(row))]
+
+
+def _adds(row: Score) -> bool:
+    """Whether one parameter's gradient is in part the limit and in part a difference."""
+    return row.is_limit and row.tau != 0 and row.error_reference > CLOSE
 
 
 def wrong_rows(rows: Sequence[Score]) -> list[Score]:
@@ -177,12 +182,17 @@ def _advice(rows: Sequence[Score], facts: Facts) -> list[str]:
         return [f"LPGD(), with {size}, sees nothing beyond it either: try a larger tau."]
     if facts.zero:
         whose = "its" if len(facts.zero) == 1 else "their"
-        rest = "" if facts.all_zero or not row.is_limit else ". The other gradients are exact"
+        rest = (
+            ""
+            if facts.all_zero or not row.is_limit or _adds(row)
+            else ". The other gradients are exact"
+        )
         return [
             f"Use LPGD(), the default: it moves {zero} by {whose} own size, {size}, and that "
             f"gradient is not 0{rest}."
         ]
-    return [f"LPGD(), the default, takes differences here, with {size}."]
+    does = "adds a difference to the exact derivative" if row.is_limit else "takes a difference"
+    return [f"LPGD(), the default, {does}, with {size}: it looks further."]
 
 
 def _lost(rows: Sequence[Score], facts: Facts) -> list[str]:

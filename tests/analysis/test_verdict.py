@@ -165,6 +165,33 @@ def test_several_solutions_have_no_unique_gradient():
     assert all(not row.error_reference < np.inf for row in report.rows)
 
 
+def test_what_lpgd_adds_to_an_exact_derivative_is_no_error():
+    """A loss of a linear program's solution and of its prices: the costs move the latter."""
+    x, cost = cp.Variable(4), cp.Parameter(4, name="cost")
+    total = cp.sum(x) == 1
+    problem = cp.Problem(cp.Minimize(cost @ x), [total, x >= 0, x <= 0.6])
+    outputs = [x, total.dual_variables[0]]
+    report = compare(problem, [cost], outputs, [COSTS[0]], taus=[1e-2])
+    first, use, *_ = report.verdict.splitlines()
+    assert first.startswith('Implicit("lsqr") and Exact() agree with each other within')
+    assert use.startswith("LPGD(), the default, adds a difference to the exact derivative, with")
+    assert "wrong" not in report.verdict
+
+
+def test_a_gradient_that_cancels_is_zero_for_central_differences_too():
+    """An eigenvalue does not move with its eigenvector: v'Mv for the projection vv' of M."""
+    S, X = cp.Parameter((3, 3), symmetric=True, name="S"), cp.Variable((3, 3), PSD=True)
+    matrix = np.random.default_rng(0).normal(size=(3, 3))
+    matrix = matrix + matrix.T
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(X - S)), [cp.trace(X) == 1])
+    report = compare(problem, [S], [X], [matrix], cotangents=[matrix], taus=[1e-3])
+    first, *_ = report.verdict.splitlines()
+    assert first.startswith(
+        "The exact gradient of S is 0: at these values the loss does not change"
+    )
+    assert "central differences are 0 too" in first
+
+
 def test_a_reference_that_is_a_difference_is_named():
     report = program(quadratic=False, reference=LPGD(tau=5.0), derivatives=[Exact(), LPGD()])
     assert "The reference, LPGD(tau=5e0), is a difference itself" in report.verdict
