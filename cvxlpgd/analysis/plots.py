@@ -128,15 +128,17 @@ def _draw_errors(axis: Any, rows: Sequence[Score], noise: float, doubtful: bool)
     axis.axhline(CLOSE, color="#666666", lw=0.8, ls=":", label="1 %")
     first = next(iter(sides.values()), [])
     if first:
+        every = [row.tau for of_side in sides.values() for row in of_side if row.tau]
+        axis.set_xlim(min(every) / 3, max(every) * 3)
         _draw_regions(axis, first, doubtful, noise)
 
 
 def _draw_regions(axis: Any, rows: Sequence[Score], doubtful: bool, noise: float) -> None:
     """The ranges of tau of one side's rows, and the noise that differences have in them."""
     taus, span = np.array([row.tau or 0.0 for row in rows]), agreeing(rows, doubtful)
-    left, right = taus[0] / 3, taus[-1] * 3
+    left, right = axis.get_xlim()
     bottom, top = axis.get_ylim()
-    axis.set(xlim=(left, right), ylim=(bottom, max(top, 1.0) * 1e3))  # room for the names
+    axis.set_ylim(bottom, max(top, 1.0) * 1e3)  # room for the names
     floor = noise / CLOSE if np.isfinite(noise) else 0.0
     if floor and noise / left > bottom:
         label = "the solver's noise"

@@ -70,19 +70,19 @@ def _draw_gradient(axis: Any, profile: Profile) -> None:
     """The largest entries and the norm, with the regions and what the layer itself takes."""
     taus, gradients = profile.taus, profile.gradients
     clear = ~(taus < profile.edges()[0]) if not profile.is_zero else taus > 0  # beyond the noise
-    sizes = np.abs(gradients[clear] if clear.any() else gradients)
-    largest = sizes.max(axis=0)
+    visible = np.nan_to_num(gradients[clear] if clear.any() else gradients)
+    largest = np.abs(visible).max(axis=0)
     order = [j for j in np.argsort(-largest)[:ENTRIES] if largest[j] > LEAST * largest.max()]
     for color, j in zip(COLORS, order, strict=False):
         axis.plot(taus, gradients[:, j], ".-", color=color, ms=4, label=profile.names[j])
         if profile.own.any() and not profile.own_tau.size:
             axis.axhline(profile.own[j], color=color, ls=":", lw=1)
-    top, bottom = sizes.max(initial=0.0), (gradients[clear] if clear.any() else gradients).min()
+    top, bottom = largest.max(initial=0.0), visible.min()
     if gradients.shape[1] > 1:
         norms = np.linalg.norm(gradients, axis=1)
         label = f"norm of all\n{gradients.shape[1]} entries"
         axis.plot(taus, norms, color="black", lw=1.5, label=label)
-        top = norms[clear].max(initial=top)
+        top = max(top, np.linalg.norm(visible, axis=1).max())
     height = top - min(bottom, 0.0) or 1.0
     axis.set_ylim(min(bottom, 0.0) - 0.08 * height, top + (ROOM - 1) * height)
     what = "gradient" if not profile.is_zero else "gradient, where the exact one is 0"

@@ -47,6 +47,7 @@ class Profile:
         Of the gradient's entries.
     taus : array (k,)
     gradients : array (k, entries)
+        NaN where perturbed programs have a solution at a smaller tau only.
     exact : array (entries,) or None
         The exact gradient, 0 up to rounding where `is_zero`; None where there is none to be had.
     is_zero : bool
@@ -201,8 +202,9 @@ def _profile(
     derivative, domains = question.call.derivative, question.call.compiled.domains
     own, record = question.differentiate(derivative)
     finite = record.tau[np.isfinite(record.tau) & (record.tau > 0)]
-    # a linear program's other parameters have the limit beside a finite tau
-    limit = "path" in "".join(record.method.ravel()) and not (is_zero and finite.size)
+    limit = "path" in "".join(record.method.ravel())
+    if finite.size and exact is not None:  # the limit beside a finite tau, for other parameters
+        limit &= not is_zero and relative_error(part(own), part(exact)) <= CLOSE
     own_tau = np.zeros(0) if limit else finite
     names = [
         _entry(domains[k].name, index) for k, gradient in enumerate(own) if chosen[k]
@@ -211,7 +213,10 @@ def _profile(
     return Profile(
         names=names,
         taus=taus,
-        gradients=np.array([part(gradient) for gradient, _ in sweep]),
+        gradients=np.array([
+            part(v) * (1.0 if _is_of(tau, its) else np.nan)
+            for tau, (v, its) in zip(taus, sweep, strict=True)
+        ]),
         exact=None if exact is None else part(exact),
         is_zero=is_zero,
         own=part(own),
@@ -220,6 +225,14 @@ def _profile(
         seen=np.array([question.are_seen(v, its)[chosen].any() for v, its in sweep]),
         floor=floor,
     )  # fmt: skip
+
+
+def _is_of(tau: float, record: Record) -> bool:
+    """Whether gradients are of this tau, and not of a smaller one at which programs have solutions,
+    or of none.
+    """
+    solved = record.ok & record.differentiated
+    return bool(solved.any()) and bool(np.nanmedian(record.tau[solved]) >= tau * (1 - CLOSE))
 
 
 def _own_label(derivative: Derivative, taus: np.ndarray, limit: bool) -> str:

@@ -139,11 +139,16 @@ def test_integers_have_no_exact_gradient():
     assert {"zero", "looks further"} <= texts(figure)
 
 
-def test_perturbed_programs_without_a_solution_do_not_stop_it():
+@pytest.mark.parametrize(("taus", "drawn"), [([1e-6, 10.0], [True, False]), ([10.0], [False])])
+def test_a_tau_without_solutions_is_not_drawn(taus, drawn):
+    """Perturbed upwards by 10 the cost is negative and the program unbounded, down to 1e-2."""
     x, c = cp.Variable(2), cp.Parameter(2, name="c")
-    layer = CvxpyLayer(cp.Problem(cp.Minimize(c @ x), [x >= 0]), [c], [x])
-    figure = layer.plot_tau([1e-3, 1e-3], cotangents=[[-1.0, -1.0]], taus=[1e-6, 10.0])
-    assert figure.axes
+    options = {"derivative": LPGD(side="lower")}
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(c @ x), [x >= 0]), [c], [x], **options)
+    assert layer.plot_tau([1e-3, 1e-3], cotangents=[[-1.0, -1.0]], taus=taus).axes
+    bars = [np.array([-1.0, -1.0])]
+    _, (profile,) = profiles(layer._layer, [np.full(2, 1e-3)], bars, None, taus, tensors=False)
+    assert np.isfinite(profile.gradients).all(axis=1).tolist() == drawn
 
 
 def test_a_layer_still_warns_after_its_picture():
