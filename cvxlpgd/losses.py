@@ -86,7 +86,7 @@ class FenchelYoung(_Difference):
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
         It returns primal variables.
     reduction : "mean", "sum" or "none"
         Over the batch.
@@ -129,7 +129,7 @@ class StructuredHinge(_Difference):
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
     margin : float
         Weight of the distance, > 0, in the objective's units.
     reduction : "mean", "sum" or "none"
@@ -164,7 +164,7 @@ class SPOPlus:
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
         Of one parameter, the cost, that enters the objective only, and linearly. Terms of the
         objective without it are allowed.
     reduction : "mean", "sum" or "none"

@@ -10,7 +10,6 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
-from tabulate import tabulate
 
 from cvxlpgd.analysis.progress import progress_bar
 from cvxlpgd.derivatives import LPGD
@@ -117,16 +116,6 @@ def _rank(
         distance = float(np.linalg.norm(gradient - reference)) / size
         rows.append(Timing(name, float(forward), float(backward), residual, distance))
     return sorted(rows, key=lambda row: (np.isnan(row.forward), row.forward + row.backward))
-
-
-def table(rows: Sequence[Timing]) -> str:
-    """A readable ranking."""
-    body = []
-    for row in rows:
-        times = ["failed" if row.note else f"{1e3 * t:.1f}" for t in (row.forward, row.backward)]
-        body.append([row.solver, *times, f"{row.residual:.0e}", f"{row.error:.0e}", row.note])
-    head = ["solver", "forward (ms)", "backward (ms)", "KKT residual", "gradient error", ""]
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
 
 
 def _time(
