@@ -46,9 +46,12 @@ def test_compare(file, tmp_path):
     plot = ["--plot", picture] if find_spec("matplotlib") else []
     done = run("compare", file(GOOD), "--tau", "1e-3", "1e-1", *plot)
     assert done.returncode == 0, done.stderr
-    title, _, head, _, *body = done.stdout.splitlines()
+    title, verdict, table, legend = done.stdout.split("\n\n")
     assert "2 samples, 4 parameter entries" in title
-    assert head.startswith("| derivative")
+    assert verdict.startswith("- ")
+    head, _, *body = table.splitlines()
+    assert head.startswith("derivative")
+    assert legend.startswith("error")
     assert len(body) == 3 + 3 * 2
     assert ["tau=1e-3" in line for line in body[3:]] == [True, False] * 3
     if plot:

@@ -117,7 +117,7 @@ class Call:
             ]
             zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
             self.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
-            self._say_zeros(zero, active)
+            self._say_zeros(zero & ~info.best, active)
             self._say_accuracy(info, errors, active)
         return self.gather(gradients, active, lost, needed)
 
