@@ -1,9 +1,27 @@
 """Differentiable optimization layers on CVXPY, with any solver and LPGD gradients."""
 
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
+from types import ModuleType
 
 from cvxlpgd.analysis.compare import Comparison, compare
 from cvxlpgd.derivatives import LPGD, Exact, FiniteDifference, Implicit
 
 __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
+
+_MODULES = ("errors", "losses", "numpy", "schedules", "solvers", "torch")  # what users import from
+
+
+def __getattr__(name: str) -> ModuleType:
+    """A module that users import from, when it is first asked for: `cvxlpgd.torch`."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is public, torch's module where torch is installed."""
+    modules = [name for name in _MODULES if name != "torch" or find_spec(name)]
+    return [*__all__, *modules, "__version__"]

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import argparse
 import json
-import runpy
+import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 import cvxlpgd
-from cvxlpgd.errors import CvxlpgdError, InvalidInput
+from cvxlpgd import _solvers
+from cvxlpgd._files import DEFINED, beside, execute, guard
+from cvxlpgd.analysis.tuning import tune
+from cvxlpgd.errors import CvxlpgdError, InvalidInput, SolverNotInstalled
+from cvxlpgd.layer import Layer
 
-DEFINED = ("problem", "parameters", "variables", "values")  # by the file that is executed
+_EXECUTED = "It is executed: run only files that you trust."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 1 for an error, 2 for wrong usage."""
     options = _parse(arguments)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), beside(options.file):
             warnings.showwarning = _print_warning
-            if options.command == "compare":
-                return _compare(options)
-            return _solvers() if options.file is None else _explain(options)
+            print(_compare(options) if options.command == "compare" else _list_solvers(options))
     except CvxlpgdError as error:
         print(f"cvxlpgd: {error}", file=sys.stderr)
         return 1
+    return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -42,27 +44,48 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     compare = commands.add_parser(
         "compare",
         help="compare derivatives on the problem of a Python file",
-        description="Executes FILE, which defines problem, parameters, variables and values, and "
-        "may define loss or cotangents, and gp; then compares derivatives. Run only files that "
-        "you trust.",
+        description="Compares derivatives of one loss of a problem's solution: how far each is "
+        "from the exact one and from finite differences, how long it takes, how often it is zero.",
     )
-    compare.add_argument("file", type=Path, metavar="FILE")
-    compare.add_argument("--tau", type=_positive, nargs="+", help="perturbations to try")
-    compare.add_argument("--solver", help="a solver by name")
-    compare.add_argument("--plot", type=Path, metavar="PNG", help="draw error against tau")
-    compare.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    compare.add_argument(
+        "file", type=Path, metavar="FILE",
+        help="a Python file that defines problem, parameters, variables and values (a list of "
+        "arrays, one for each parameter, with any batch axes), and may define loss (a function of "
+        f"the variables) or cotangents, and gp. {_EXECUTED}",
+    )  # fmt: skip
+    compare.add_argument(
+        "--tau", type=_positive, nargs="+", help="values of tau for LPGD (default: seven decades "
+        "around the automatic one)",
+    )  # fmt: skip
+    compare.add_argument(
+        "--solver", help="a solver by name (default: what `cvxlpgd solvers FILE` says)"
+    )
+    compare.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="draw error against tau to this file, such as "
+        "out.png, .pdf or .svg (default: no picture)",
+    )  # fmt: skip
     solvers = commands.add_parser(
         "solvers",
         help="list the solvers, or say which one a problem gets",
-        description="Without FILE: all solvers, installed or not, and what they take. With FILE, "
-        "which defines problem, parameters, variables and values: which solver its problem gets, "
-        "and why. FILE is executed: run only files that you trust.",
+        description="Without FILE: the solvers, what they take and their options. With FILE: which "
+        "solver its problem gets, and why.",
     )
-    solvers.add_argument("file", type=Path, metavar="FILE", nargs="?")
-    solvers.add_argument("--tune", action="store_true", help="measure the installed ones on it")
+    solvers.add_argument(
+        "file", type=Path, metavar="FILE", nargs="?",
+        help="a Python file that defines problem, parameters and variables, with --tune values "
+        f"too, and may define gp. {_EXECUTED}",
+    )  # fmt: skip
+    solvers.add_argument(
+        "--tune", action="store_true", help="measure times and errors of all installed solvers on "
+        "the problem of FILE (default: only say which one is chosen)",
+    )  # fmt: skip
+    for command in (compare, solvers):
+        command.add_argument(
+            "--json", action="store_true", help="print JSON (default: a readable table)"
+        )
     options = parser.parse_args(arguments)
     if options.command == "solvers" and options.tune and options.file is None:
-        parser.error("--tune needs a FILE")
+        solvers.error("--tune needs a FILE")
     return options
 
 
@@ -70,85 +93,65 @@ def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"cvxlpgd: warning: {message}", file=sys.stderr)
 
 
-def _compare(options: argparse.Namespace) -> int:
-    given = _execute(options.file)
+def _compare(options: argparse.Namespace) -> str:
+    """The comparison of a file's problem as text; draws the picture."""
+    if options.plot is not None:
+        _check_picture(options.plot)
+    given = execute(options.file, list(DEFINED))
     comparison = cvxlpgd.compare(
         **{name: given[name] for name in DEFINED},
         cotangents=given.get("cotangents"),
-        loss=_guard(given.get("loss"), options.file),
+        loss=guard(given.get("loss"), options.file),
         solver=options.solver,
         taus=options.tau,
         gp=bool(given.get("gp", False)),
         progress=sys.stderr.isatty(),
     )
-    print(json.dumps(comparison.to_dict()) if options.json else comparison.to_markdown())
     if options.plot is not None:
         try:
             comparison.plot(str(options.plot))
         except (OSError, ValueError) as error:
             raise InvalidInput(f"cannot draw to {options.plot}: {error}") from error
         print(f"picture: {options.plot}", file=sys.stderr)
-    return 0
+    return json.dumps(comparison.to_dict()) if options.json else comparison.to_markdown()
 
 
-def _execute(file: Path) -> dict[str, Any]:
-    """What the file defines."""
-    if not file.is_file():
-        raise InvalidInput(f"there is no file {file}")
-    try:
-        given = runpy.run_path(str(file), run_name="cvxlpgd_compare")
-    except (Exception, SystemExit) as error:
-        raise InvalidInput(f"{file} fails: {type(error).__name__}: {error}") from error
-    missing = [name for name in DEFINED if name not in given]
-    if missing:
-        raise InvalidInput(f"{file} does not define {', '.join(missing)}")
-    return given
-
-
-def _guard(loss: Callable[..., Any] | None, file: Path) -> Callable[..., Any] | None:
-    """The file's loss, whose own errors name the file."""
-    if loss is None:
-        return None
-
-    def loss_or_error(*variables: Any) -> Any:
-        try:
-            return loss(*variables)
-        except Exception as error:
-            text = f"the loss of {file} fails: {type(error).__name__}: {error}"
-            raise InvalidInput(text) from error
-
-    return loss_or_error
-
-
-def _solvers() -> int:
-    from cvxlpgd.solvers.choose.choice import all_solvers
-
-    rows = []
-    for solver, own, installed in all_solvers():
-        how, cones = (
-            "own file" if own else "through CVXPY",
-            sorted(c.__name__ for c in solver.cones),
+def _check_picture(path: Path) -> None:
+    """Raise, before anything is computed, where a picture could not be written in the end."""
+    if find_spec("matplotlib") is None:
+        raise SolverNotInstalled(
+            f'cannot draw to {path}: pictures need matplotlib: pip install "cvxlpgd[plot]"'
         )
-        takes = ["yes" if flag else "" for flag in (solver.quadratic, solver.integer)]
-        rows.append([solver.name, "yes" if installed else "no", how, ", ".join(cones), *takes])
-    head = ["solver", "installed", "how", "cones", "quadratic", "integer"]
-    print(tabulate(rows, headers=head, tablefmt="github"))
-    return 0
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds, folder, reason = FigureCanvasBase.get_supported_filetypes(), path.parent, ""
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        reason = f"its name must end in one of {', '.join(f'.{kind}' for kind in sorted(kinds))}"
+    elif not folder.is_dir():
+        reason = f"there is no folder {folder}"
+    elif path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        reason = "it is a folder, or may not be written"
+    if reason:
+        raise InvalidInput(f"cannot draw to {path}: {reason}")
 
 
-def _explain(options: argparse.Namespace) -> int:
-    """Which solver the problem of a file gets; with --tune, a ranking of the installed ones."""
-    from cvxlpgd.analysis.tuning import explanation, table, tune
-    from cvxlpgd.layer.layer import Layer
-
-    given = _execute(options.file)
+def _list_solvers(options: argparse.Namespace) -> str:
+    """All solvers; with a file, which one its problem gets, and with --tune how all do."""
+    if options.file is None:
+        rows = _solvers.rows()
+        return json.dumps(rows) if options.json else _solvers.table(rows)
+    names = list(DEFINED) if options.tune else [name for name in DEFINED if name != "values"]
+    given = execute(options.file, names)
     problem = given["problem"], given["parameters"], given["variables"]
-    gp = bool(given.get("gp", False))
-    print(explanation(Layer(*problem, gp=gp)))
+    gp, timings = bool(given.get("gp", False)), None
+    layer = Layer(*problem, gp=gp)
     if options.tune:
-        rows = tune(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
-        print(f"\n{table(rows)}")
-    return 0
+        timings = tune(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
+    if options.json:
+        more = {} if timings is None else {"timings": _solvers.plain(timings)}
+        return json.dumps(_solvers.choice(layer) | more)
+    parts = [_solvers.explain(layer), *([] if timings is None else [_solvers.ranking(timings)])]
+    return "\n\n".join(parts)
 
 
 def _positive(text: str) -> float:

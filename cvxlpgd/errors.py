@@ -2,6 +2,28 @@
 
 import cvxpy as cp
 
+__all__ = [
+    "CvxlpgdError",
+    "CvxlpgdWarning",
+    "DegenerateGradientWarning",
+    "DerivativeFailed",
+    "FailedSampleWarning",
+    "InaccurateGradientWarning",
+    "InaccurateSolutionWarning",
+    "InvalidInput",
+    "InvalidOption",
+    "InvalidProblem",
+    "IrregularGradientWarning",
+    "SolveFailed",
+    "SolverNotInstalled",
+    "UnsuitableSolver",
+]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
+
 
 class CvxlpgdError(Exception):
     """Base of every error raised on purpose by cvxlpgd."""

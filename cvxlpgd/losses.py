@@ -20,6 +20,13 @@ from cvxlpgd.layer import real
 
 Reduction = Literal["mean", "sum", "none"]
 
+__all__ = ["FenchelYoung", "SPOPlus", "StructuredHinge", "StructuredPerceptron"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
+
 
 class _Layer(Protocol):
     """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
@@ -28,8 +35,8 @@ class _Layer(Protocol):
     def _layer(self) -> Any:
         """The framework-neutral layer."""
 
-    def __call__(self, *values: Any) -> tuple[Any, ...]:
-        """The solutions."""
+    def __call__(self, *values: Any) -> Any:
+        """The solutions: a tuple, or of a single layer the one itself."""
 
     def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> Any:
         """D for each sample."""
@@ -207,9 +214,8 @@ class SPOPlus:
         return loss, pull
 
     def _solutions(self, true_cost: Any, true_sol: Any) -> list[Any]:
-        if true_sol is None:
-            return list(self.layer(true_cost))
-        return list(true_sol) if isinstance(true_sol, list | tuple) else [true_sol]
+        solutions = self.layer(true_cost) if true_sol is None else true_sol
+        return list(solutions) if isinstance(solutions, list | tuple) else [solutions]
 
 
 def _check(layer: _Layer, reduction: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, real, spread
+from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -22,6 +22,14 @@ from cvxlpgd.values.envelopes import prepare_envelope
 from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
 
 Arrays = tuple[np.ndarray, ...]
+Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
+
+__all__ = ["CvxpyLayer"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
 
 
 class CvxpyLayer:
@@ -48,12 +56,14 @@ class CvxpyLayer:
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        single: bool = False,
     ) -> None:
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor,
         )  # fmt: skip
         self._layer = Layer(problem, parameters, variables, settings)
+        self._single = check_single(single, len(self._layer.shapes))
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer!r})"
@@ -68,8 +78,10 @@ class CvxpyLayer:
         *values: Any,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
-    ) -> Arrays:
+    ) -> Outputs:
         """The variables' values at the solution, each (*batch shape, *shape).
+
+        A tuple with one for each variable, or that one alone if the layer is `single`.
 
         Parameters
         ----------
@@ -84,14 +96,18 @@ class CvxpyLayer:
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        return self._forward(values, solver_args, warm_start)[1]
+        return self._returned(self._forward(values, solver_args, warm_start)[1])
 
     def vjp(
         self, *values: Any, solver_args: Mapping[str, Any] | None = None
-    ) -> tuple[Arrays, Callable[..., Arrays]]:
-        """The variables, and the function from their cotangents to the parameters'.
+    ) -> tuple[Outputs, Callable[..., Arrays]]:
+        """The variables, as a call returns them, and their pullback.
 
-        Cotangents of parameters shared by the batch are summed over it.
+            x_star, pullback = layer.vjp(A, b)  # of a single layer
+            A_bar, b_bar = pullback(x_bar)
+
+        The pullback takes one cotangent for each variable, and returns a tuple with one for each
+        parameter. Cotangents of parameters shared by the batch are summed over it.
         """
         self._layer.require_gradients([True] * len(values))
         call, outputs, dtypes = self._forward(values, solver_args, False)
@@ -108,7 +124,7 @@ class CvxpyLayer:
             pairs = zip(gradients, dtypes, strict=True)
             return tuple(np.asarray(v, dtype=dtype) for v, dtype in pairs)
 
-        return outputs, pullback
+        return self._returned(outputs), pullback
 
     def jvp(
         self,
@@ -116,8 +132,11 @@ class CvxpyLayer:
         tangents: Sequence[Any],
         *,
         solver_args: Mapping[str, Any] | None = None,
-    ) -> tuple[Arrays, Arrays]:
-        """The variables, and their tangents for the parameters' tangents."""
+    ) -> tuple[Outputs, Outputs]:
+        """The variables, and their tangents for the parameters' tangents, as a call returns them.
+
+        x_star, x_dot = layer.jvp([A, b], [A_dot, b_dot])  # of a single layer
+        """
         for name, argument in (("values", values), ("tangents", tangents)):
             if not isinstance(argument, list | tuple):
                 raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
@@ -128,11 +147,11 @@ class CvxpyLayer:
             _double(spread(dot, np.shape(v), f"tangent {i}"))
             for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
         ]
-        variables_dot = call.jvp(dots)
-        return outputs, tuple(
+        variables_dot = tuple(
             np.asarray(v.reshape(out.shape), dtype=out.dtype)
-            for v, out in zip(variables_dot, outputs, strict=True)
+            for v, out in zip(call.jvp(dots), outputs, strict=True)
         )
+        return self._returned(outputs), self._returned(variables_dot)
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
         """The constraints that are weakly active at this thread's newest solutions.
@@ -220,6 +239,10 @@ class CvxpyLayer:
             for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
         )
         return call, outputs, dtypes
+
+    def _returned(self, outputs: Arrays) -> Outputs:
+        """The variables, or their tangents, as the caller gets them."""
+        return outputs[0] if self._single else outputs
 
 
 def _arrays(values: Sequence[Any]) -> tuple[list[np.ndarray], list[np.dtype], np.dtype]:

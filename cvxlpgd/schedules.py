@@ -14,6 +14,13 @@ import numpy as np
 from cvxlpgd.checks import check_flag, is_number, is_positive
 from cvxlpgd.errors import InvalidOption
 
+__all__ = ["Adaptive", "Exponential", "Relative", "Schedule"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
+
 
 @dataclass(frozen=True)
 class Relative:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from textwrap import dedent
 
 import cvxpy as cp
 import pytest
@@ -94,12 +96,6 @@ def test_warnings_are_one_line(file):
 
 
 BAD = {
-    "nothing defined": ("x = 1", ["does not define problem, parameters, variables, values"]),
-    "no problem": (GOOD + "del problem", ["does not define problem"]),
-    "failing": ("1 / 0", ["fails: ZeroDivisionError"]),
-    "not Python": ("def f(:", ["fails: SyntaxError"]),
-    "exiting": ("import sys; sys.exit(0)", ["fails: SystemExit"]),
-    "importing": ("import no_such_module", ["fails: ModuleNotFoundError", "no_such_module"]),
     "not a problem": (GOOD + "problem = 3", ["cvxpy.Problem", "int"]),
     "unlisted": (GOOD + "parameters, values = [q], values[:1]", ["not listed", "no value"]),
     "shape": (GOOD + "values[0] = 1.0", ["parameter 0", "(3,)"]),
@@ -108,7 +104,6 @@ BAD = {
     "not DPP": (GOOD + "problem = cp.Problem(cp.Minimize(cp.multiply(q, q) @ x), [x >= total])",
                 ["DPP"]),
     "cotangents": (GOOD + "cotangents = [np.ones(4)]", ["cotangent 0", "(4,)"]),
-    "failing loss": (GOOD + "loss = lambda x: 1 / 0", ["the loss of", "ZeroDivisionError"]),
     "constant loss": (GOOD + "loss = lambda x: 1.0", ["loss", "tensor"]),
     "NaN": (GOOD + "values[1] = float('nan')", ["no sample has a solution"]),
 }  # fmt: skip
@@ -125,24 +120,118 @@ def test_bad_files(file, capsys, text, parts):
     assert all(part in line for part in parts), line
 
 
+# a file's text -> the line that is named, its text, and the error
+FAILING = {
+    "in the file": ("import math\n\nmath.sqrt(-1)  # no", 3, "math.sqrt(-1)  # no",
+                    "ValueError: math domain error"),
+    "in a function": ("def f():\n    raise RuntimeError('boom')\n\nf()", 2,
+                      "raise RuntimeError('boom')", "RuntimeError: boom"),
+    "deep in a library": ("import cvxpy as cp\nx = cp.Variable(3)\ny = x + cp.Variable(2)", 3,
+                          "y = x + cp.Variable(2)", "ValueError: "),
+    "of this library": ("import cvxpy as cp\nfrom cvxlpgd.numpy import CvxpyLayer\n"
+                        "layer = CvxpyLayer(cp.Minimize(1), [], [])", 3, "layer = CvxpyLayer(",
+                        "InvalidProblem: problem must be"),
+    "not Python": ("x = 1\ndef f(:", 2, "def f(:", "SyntaxError: "),
+    "without a text": ("assert 1 == 2", 1, "assert 1 == 2", "AssertionError\n"),
+    "exiting": ("import sys\nsys.exit(0)", 2, "sys.exit(0)", "SystemExit: 0"),
+    "importing": ("import no_such_module", 1, "import no_such_module", "ModuleNotFoundError: "),
+    "loss": (GOOD + "def loss(x):\n    return x / [1]\n", 10, "return x / [1]",
+             "the loss fails: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "number", "line", "error"), FAILING.values(), ids=FAILING.keys())
+def test_an_error_in_the_file_is_named_with_its_line(file, capsys, text, number, line, error):
+    path = file(text)
+    assert main(["compare", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{path}, line {number}: " in err
+    assert f"\n    {line}" in err
+    assert error in err
+    assert "Traceback" not in err
+
+
+def test_an_error_in_another_file_is_found_there(file, tmp_path, capsys):
+    """The file's folder is where it imports from, as under `python FILE`."""
+    (tmp_path / "beside_it.py").write_text("limit = 1\nlimit +")
+    assert main(["compare", str(file("import beside_it"))]) == 1
+    assert f"{tmp_path / 'beside_it.py'}, line 2: SyntaxError" in capsys.readouterr().err
+    (tmp_path / "beside_it.py").write_text("def limit():\n    return 1 / 0")
+    assert main(["compare", str(file("import beside_it\nbeside_it.limit()"))]) == 1
+    assert "given.py, line 2: ZeroDivisionError" in capsys.readouterr().err
+    assert str(tmp_path) not in sys.path
+
+
+def test_what_is_missing_is_asked_for_by_the_names_in_the_file(file, capsys):
+    text = """
+    import cvxpy as cp
+    from cvxlpgd.numpy import CvxpyLayer
+    x, cost, total = cp.Variable(3), cp.Parameter(3), cp.Parameter()
+    programme = cp.Problem(cp.Minimize(cp.sum_squares(x) + cost @ x), [cp.sum(x) == total])
+    layer = CvxpyLayer(programme, [cost, total], [x])
+    """
+    assert main(["compare", str(file(dedent(text)))]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *lines = err.splitlines()
+    assert "does not define problem, parameters, variables, values. Add to it" in first
+    added = [line.split("#")[0].strip() for line in lines[:4]]
+    assert added == ["problem = programme", "parameters = [cost, total]", "variables = [x]",
+                     "values = [...]"]  # fmt: skip
+    assert "what layer was made of" in lines[4]
+    assert main(["solvers", str(file("\n".join([dedent(text), *added[:3]])))]) == 0
+    assert "rule: quadratic, small" in capsys.readouterr().out
+    assert main(["compare", str(file(GOOD + "del problem"))]) == 1
+    assert "does not define problem. Add" in capsys.readouterr().err
+
+
+def test_what_a_file_prints_is_not_part_of_the_result(file, capsys):
+    path = file(GOOD + "print('epoch 1')\nif __name__ == '__main__':\n    raise SystemExit(3)")
+    assert main(["compare", str(path), "--tau", "0.01", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["samples"] == 2
+    assert err == "epoch 1\n"
+
+
 def test_errors_as_a_program(file, tmp_path):
     for arguments in (["compare", tmp_path / "none.py"], ["compare", tmp_path],
                       ["compare", file("1 / 0")]):  # fmt: skip
         done = run(*arguments)
         assert done.returncode == 1
         assert done.stdout == ""
-        assert len(done.stderr.splitlines()) == 1
+        assert len(done.stderr.splitlines()) <= 3
         assert str(arguments[1]) in done.stderr
 
 
-def test_options_that_do_not_serve(file, tmp_path, capsys):
-    path = str(file(GOOD))
-    assert main(["compare", path, "--solver", "MOZEK"]) == 1
+def test_options_that_do_not_serve(file, capsys):
+    assert main(["compare", str(file(GOOD)), "--solver", "MOZEK"]) == 1
     assert "MOZEK" in capsys.readouterr().err
-    if find_spec("matplotlib"):
-        for wrong in (tmp_path / "no" / "such.png", tmp_path / "picture.xyz"):
-            assert main(["compare", path, "--tau", "0.1", "--plot", str(wrong)]) == 1
-            assert f"cannot draw to {wrong}" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(file, tmp_path, capsys):
+    if not find_spec("matplotlib"):
+        pytest.skip("pictures need matplotlib")
+    path = str(file("raise SystemExit('executed')"))
+    (tmp_path / "folder.png").mkdir()
+    for wrong, reason in (
+        (tmp_path / "no" / "such.png", f"there is no folder {tmp_path / 'no'}"),
+        (tmp_path / "given.py" / "such.png", "there is no folder"),
+        (tmp_path / "folder.png", "it is a folder"),
+        (tmp_path / "picture.xyz", "its name must end in one of ."),
+        (tmp_path / "picture", ".pdf, "),
+    ):
+        assert main(["compare", path, "--plot", str(wrong)]) == 1
+        err = capsys.readouterr().err
+        assert f"cannot draw to {wrong}: " in err
+        assert reason in err
+        assert "executed" not in err
+
+
+def test_a_picture_without_matplotlib(file, monkeypatch, capsys):
+    monkeypatch.setattr("cvxlpgd.__main__.find_spec", lambda name: None)
+    assert main(["compare", str(file("raise SystemExit('executed')")), "--plot", "out.png"]) == 1
+    assert 'pip install "cvxlpgd[plot]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -166,15 +255,74 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: cvxlpgd" in capsys.readouterr().err
 
 
+def cells(text: str) -> dict[str, list[str]]:
+    """The rows of a table in a text, by their first column."""
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
 def test_solvers(capsys):
     assert main(["solvers"]) == 0
-    lines = capsys.readouterr().out.splitlines()[2:]
-    table = {cells[1]: cells for cells in ([c.strip() for c in line.split("|")] for line in lines)}
-    assert table["CLARABEL"][2:4] == ["yes", "own file"]
-    assert "PSD" in table["SCS"][4]
+    out = capsys.readouterr().out
+    table = cells(out)
+    assert table["CLARABEL"] == ["own", "all", "native", ""]
+    assert table["ECOS"] == ["own", "linear SOC Exp", "lifted", ""]
+    assert table["HIGHS"] == ["own", "linear", "native", "linear"]
     assert set(cp.installed_solvers()) <= table.keys()
-    assert all(table[name][2] == "yes" for name in cp.installed_solvers())
-    assert "no" in {cells[2] for cells in table.values()}
+    words = " ".join(out.split())
+    for part in ("quadratic: what becomes of an objective x'Px; native: the solver takes P",
+                 "SCS: acceleration_interval, ", "not installed: "):  # fmt: skip
+        assert part in words
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_solvers_as_json(capsys):
+    assert main(["solvers", "--json"]) == 0
+    rows = {row["solver"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(cp.installed_solvers()) == {name for name, r in rows.items() if r["installed"]} & {
+        *cp.installed_solvers()
+    }
+    assert "eps_abs" in rows["SCS"]["options"]
+    assert rows["SCS"]["cones"] == ["Exp", "NonNeg", "PSD", "Pow", "SOC", "Zero"]
+    assert rows["MOREAU"]["install"] == 'pip install "cvxlpgd[moreau]"'
+
+
+def test_the_solver_of_a_file(file, capsys):
+    path = str(file(GOOD.replace("values =", "others =")))
+    assert main(["solvers", path]) == 0
+    assert "taken: " in capsys.readouterr().out
+    assert main(["solvers", path, "--json"]) == 0
+    choice = json.loads(capsys.readouterr().out)
+    assert choice["rule"].startswith("quadratic, small")
+    assert choice["cones"] == ["NonNeg", "Zero"]
+    assert choice["solvers"]
+    assert main(["solvers", path, "--tune"]) == 1
+    assert "does not define values. Add" in capsys.readouterr().err
+
+
+def test_tuning_says_what_its_errors_are_measured_against(file, capsys):
+    path = str(file(GOOD.replace("cp.sum_squares(x)", "cp.sum_squares(x[:2]) + cp.pos(x[2])")))
+    assert main(["solvers", path, "--tune"]) == 0
+    out = capsys.readouterr().out
+    (best,) = re.findall(r"relative to the gradient by (\w+), whose KKT", " ".join(out.split()))
+    assert cells(out)[best][3] == "0e+00"
+    assert "DAQP failed: " in out
+    assert "DAQP" not in cells(out)
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["solvers", path, "--tune", "--json"]) == 0
+    timings = {row["solver"]: row for row in json.loads(capsys.readouterr().out)["timings"]}
+    assert timings["DAQP"]["forward"] is None
+    assert timings["SCS"]["forward"] > 0
+
+
+@pytest.mark.parametrize("command", ["compare", "solvers"])
+def test_help_names_defaults(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.count("(default: ") == {"compare": 4, "solvers": 2}[command]
+    assert "run only files that you trust" in text
 
 
 def test_version():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-TOP = """__init__ __main__ _kernels analysis canonical checks cones derivatives errors layer
-losses numpy program schedules solution solvers torch values""".split()
+TOP = """__init__ __main__ _files _kernels _solvers analysis canonical checks cones derivatives
+errors layer losses numpy program schedules solution solvers torch values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
@@ -37,6 +38,8 @@ RANKS = {
     "torch": 7,
     "numpy": 7,
     "__init__": 8,
+    "_files": 8,
+    "_solvers": 8,
     "__main__": 9,
 }
 
@@ -131,6 +134,29 @@ def test_importing_loads_no_framework_and_no_solver():
     assert not heavy & set(run.stdout.split())
 
 
+PUBLIC = "cvxlpgd errors losses numpy schedules solvers torch derivatives".split()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_dir_shows_what_is_public(name):
+    module = importlib.import_module(name if name == "cvxlpgd" else f"cvxlpgd.{name}")
+    shown = dir(module)
+    assert set(module.__all__) <= set(shown)
+    assert all(getattr(module, each) is not None for each in shown)
+    more = {"__version__", *PUBLIC} if name == "cvxlpgd" else set()
+    assert set(shown) - set(module.__all__) <= more
+
+
+def test_public_modules_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, cvxlpgd; dir(cvxlpgd); assert 'torch' not in sys.modules; "
+        "print(cvxlpgd.torch.CvxpyLayer.__name__, cvxlpgd.losses.SPOPlus.__name__); cvxlpgd.nothing"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "CvxpyLayer SPOPlus\n"
+    assert "AttributeError: module 'cvxlpgd' has no attribute 'nothing'" in run.stderr
+
+
 VAGUE = {"found", "some", "again", "said", "taken"}
 
 
@@ -179,7 +205,7 @@ def test_nothing_is_unpickled_and_no_temporary_file_is_made(path):
             word = node.id if isinstance(node, ast.Name) else node.attr
             assert word not in {"eval", "exec", "load", "system", "popen"}, path
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            assert node.func.attr != "run_path" or part(path) == "__main__", path
+            assert node.func.attr != "run_path" or part(path) == "_files", path
 
 
 def test_optional_libraries_are_extras():

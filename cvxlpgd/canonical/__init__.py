@@ -5,7 +5,8 @@ cone program as it is. The sign of A is flipped in `_program.py` and nowhere els
 Ax + b in K.
 """
 
-from cvxlpgd.canonical._problem import check_dpp, check_lists, substitute
+from cvxlpgd.canonical._discipline import check_dpp
+from cvxlpgd.canonical._problem import check_lists, substitute
 from cvxlpgd.canonical._program import Canonical, canonicalize
 
 __all__ = ["Canonical", "canonicalize", "check_dpp", "check_lists", "substitute"]

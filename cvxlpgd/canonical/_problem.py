@@ -8,9 +8,9 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
-from cvxpy.utilities import scopes
 
 from cvxlpgd.canonical import _hidden as hidden
+from cvxlpgd.canonical._discipline import check_disciplined
 from cvxlpgd.canonical._target import Own
 from cvxlpgd.errors import InvalidProblem
 
@@ -59,7 +59,7 @@ def check_lists(
             raise InvalidProblem(f"{_name(leaf)} is complex; write real and imaginary parts")
         if not leaf.size:
             raise InvalidProblem(f"{_name(leaf)} has no entries; leave it out")
-    _check_disciplined(problem, gp)
+    check_disciplined(problem, gp)
     return list(parameters), list(variables)
 
 
@@ -81,14 +81,6 @@ def _check_members(problem: cp.Problem, parameters: Any, variables: Any) -> None
                 f"variables[{i}], {_name(variable)}, is neither a variable of the problem nor a "
                 "dual variable of one of its constraints (constraint.dual_variables[k])"
             )
-
-
-def _check_disciplined(problem: cp.Problem, gp: bool) -> None:
-    if gp and not problem.is_dgp():
-        raise InvalidProblem("the problem does not follow the DGP rules; is gp=True right?")
-    if not gp and not problem.is_dcp():
-        hint = "; it follows the DGP rules: try gp=True" if problem.is_dgp() else ""
-        raise InvalidProblem(f"the problem does not follow the DCP rules{hint}")
 
 
 def substitute(problem: cp.Problem, parameters: Sequence[cp.Parameter]) -> cp.Problem:
@@ -144,36 +136,6 @@ def _fix_bound(bound: Any, constants: dict[int, Any]) -> Any:
         return bound
     copied = bound.tree_copy(id_objects=constants)
     return copied if copied.parameters() else copied.value
-
-
-def check_dpp(problem: cp.Problem, gp: bool) -> None:
-    """Raise InvalidProblem, naming an expression, unless the problem is DPP."""
-    hidden.check(problem)
-    context = "dgp" if gp else "dcp"
-    if problem.is_dpp(context, quad_form_dpp="qp"):
-        return
-    culprit = None
-    for part in [problem.objective, *problem.constraints]:
-        allowed = scopes.quad_form_dpp_scope if part is problem.objective else scopes.dpp_scope
-        with scopes.dpp_scope(), allowed():
-            culprit = culprit or _culprit(part, "is_dgp" if gp else "is_dcp")
-    where = f" The expression {culprit} is not" if culprit is not None else " It is not"
-    raise InvalidProblem(
-        f"Problem must be DPP.{where}: in each product only one factor may hold parameters, and a "
-        "parameter must enter affinely. Replace such an expression by a new parameter (or a "
-        "cvxpy.CallbackParam that is listed too), or leave its parameter out of `parameters` to "
-        "fix its value."
-    )
-
-
-def _culprit(expression: Any, rule: str) -> Any:
-    """The smallest part that breaks the rule while its own arguments keep it."""
-    for argument in getattr(expression, "args", []):
-        inner = _culprit(argument, rule)
-        if inner is not None:
-            return inner
-    test = getattr(expression, rule, None)
-    return None if test is None or test() else expression
 
 
 def _name(leaf: Any) -> str:

@@ -16,3 +16,8 @@ __all__ = [
     "Info",
     "check_derivative",
 ]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__

@@ -5,8 +5,9 @@ from cvxlpgd.layer.inputs import form_batch, real, spread
 from cvxlpgd.layer.layer import Layer
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
-from cvxlpgd.layer.settings import DEFAULT, Settings
+from cvxlpgd.layer.settings import DEFAULT, Settings, check_single
 
 __all__ = [
-    "DEFAULT", "Call", "Layer", "Record", "Selection", "Settings", "form_batch", "real", "spread",
+    "DEFAULT", "Call", "Layer", "Record", "Selection", "Settings", "check_single", "form_batch",
+    "real", "spread",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ _TRY = {
     Status.UNBOUNDED: "bound the variables, or check the sign of the objective",
     Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
 }
-_LISTED = 8
+_LISTED = 8  # reasons in one message, and runs of neighbouring samples for each of them
 _INSIDE = str(Path(__file__).parent.parent)
 
 
@@ -54,7 +55,7 @@ def say_solutions(
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
         _warn(
-            f"{_count(inaccurate, shape)} solved short of the accuracy asked for "
+            f"{_which(inaccurate, shape)} solved short of the accuracy asked for "
             f"({_shortfall(solution, inaccurate)})",
             errors.InaccurateSolutionWarning,
         )
@@ -184,19 +185,43 @@ def _reason(solution: Solution, i: int) -> str:
 
 
 def _list(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
-    """The first samples, each with its text, and how many more there are."""
-    pairs = list(zip(samples, texts, strict=True))
-    more = f" and {len(pairs) - _LISTED} more" if len(pairs) > _LISTED else ""
-    return "; ".join(f"{_sample(i, shape)}{text}" for i, text in pairs[:_LISTED]) + more
-
-
-def _sample(i: int, shape: tuple[int, ...]) -> str:
-    """Which one, as in "sample 3: "; nothing where there is no batch."""
+    """The texts, each once with its samples, as in "samples 0-5, 9: infeasible"."""
     if not shape:
-        return ""
-    index = tuple(int(k) for k in np.unravel_index(i, shape))
-    return f"sample {index[0] if len(shape) == 1 else index}: "
+        return texts[0]
+    by_text: dict[str, list[int]] = {}
+    for sample, text in zip(samples, texts, strict=True):
+        by_text.setdefault(text, []).append(sample)
+    parts = [
+        f"sample{'s' if len(members) > 1 else ''} {_numbers(members, shape)}: {text}"
+        for text, members in list(by_text.items())[:_LISTED]
+    ]
+    left = sum(len(members) for members in list(by_text.values())[_LISTED:])
+    return "; ".join([*parts, f"and {left} more for other reasons"] if left else parts)
+
+
+def _numbers(samples: Sequence[int], shape: tuple[int, ...]) -> str:
+    """The samples' numbers, neighbours together, as in "0-5, 9"."""
+    cuts = [k for k in range(1, len(samples)) if samples[k] != samples[k - 1] + 1]
+    runs = [samples[i:j] for i, j in pairwise([0, *cuts, len(samples)])]
+    left = sum(len(run) for run in runs[_LISTED:])
+    more = f" and {left} more" if left else ""
+    return ", ".join(_run(run, shape) for run in runs[:_LISTED]) + more
+
+
+def _run(samples: Sequence[int], shape: tuple[int, ...]) -> str:
+    """The first and the last of neighbours, as in "0-5"; with several batch axes their indices."""
+    ends = dict.fromkeys((samples[0], samples[-1]))
+    if len(shape) == 1:
+        return "-".join(map(str, ends))
+    return " to ".join(str(tuple(int(k) for k in np.unravel_index(i, shape))) for i in ends)
 
 
 def _count(samples: np.ndarray, shape: tuple[int, ...]) -> str:
+    """How many, as in "3 of 8 samples"."""
     return f"{len(samples)} of {int(np.prod(shape))} samples" if shape else "the sample"
+
+
+def _which(samples: np.ndarray, shape: tuple[int, ...]) -> str:
+    """How many and which, as in "3 of 8 samples (0, 2-3)"; the numbers only where some are left."""
+    part = len(samples) < np.prod(shape)
+    return _count(samples, shape) + (f" ({_numbers(samples.tolist(), shape)})" if part else "")

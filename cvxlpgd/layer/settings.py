@@ -157,6 +157,23 @@ def take_apart(solver_args: Mapping[str, Any]) -> Spelled:
     return Spelled(name, options, derivative)
 
 
+def check_single(single: Any, variables: int) -> bool:
+    """Whether calls return their variable itself, for a layer of so many variables.
+
+    Raises
+    ------
+    InvalidOption
+        For a value that is not True or False, or True for a layer that has not one variable.
+    """
+    check_flag("single", single)
+    if single and variables != 1:
+        raise InvalidOption(
+            f"single=True is for a layer of one variable, and this one has {variables}; leave it "
+            "out, and take each call's tuple apart"
+        )
+    return bool(single)
+
+
 def as_mapping(solver_args: Any) -> dict[str, Any]:
     """solver_args as a new dictionary; InvalidOption unless it is one with names for keys."""
     if solver_args is None:

@@ -41,3 +41,8 @@ __all__ = [
     "solve_each",
     "solve_prepared",
 ]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__

@@ -25,6 +25,7 @@ class SolverRow:
     extra: str | None = None  # of pyproject.toml, where the library does not require it itself
     # what solver=None asks in its place where solutions are to be refined; itself if None
     refined: Callable[[], Solver] | None = None
+    lifts: bool = False  # whether its file turns a quadratic objective into a second-order cone
 
 
 def _refined_scs() -> Solver:
@@ -43,7 +44,7 @@ SOLVERS: dict[str, SolverRow] = {
     for row in (
         SolverRow(Clarabel, refined=lambda: Refined(Clarabel())),
         SolverRow(SCS, refined=_refined_scs),
-        SolverRow(ECOS, "ecos", lambda: Refined(ECOS())),
+        SolverRow(ECOS, "ecos", lambda: Refined(ECOS()), lifts=True),
         SolverRow(DAQP, "daqp"),
         SolverRow(HiGHS),
         SolverRow(PIQP, "piqp", lambda: Refined(PIQP())),

@@ -3,3 +3,8 @@
 from cvxlpgd.torch.layer import CvxpyLayer
 
 __all__ = ["CvxpyLayer"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__

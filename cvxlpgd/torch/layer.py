@@ -14,7 +14,7 @@ import torch
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, real
+from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, real
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -62,6 +62,9 @@ class CvxpyLayer(torch.nn.Module):
     executor : concurrent.futures.Executor or Processes, optional
         Runs the solves, cut in pieces for its workers. An executor stays the caller's;
         `cvxlpgd.solvers.Processes()` survives solvers that crash or hang.
+    single : bool
+        For a layer of one variable: whether a call returns that variable itself instead of a tuple
+        of one, so that the layer stands in the middle of a `torch.nn.Sequential`.
 
     Raises
     ------
@@ -86,6 +89,7 @@ class CvxpyLayer(torch.nn.Module):
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        single: bool = False,
     ) -> None:
         super().__init__()
         settings = Settings(
@@ -93,6 +97,7 @@ class CvxpyLayer(torch.nn.Module):
             time_limit, executor,
         )  # fmt: skip
         self._layer = Layer(problem, parameters, variables, settings)
+        self._single = check_single(single, len(self._layer.shapes))
         self._number_it()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -121,11 +126,12 @@ class CvxpyLayer(torch.nn.Module):
         *values: Tensor,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, ...] | Tensor:
         """The variables' values at the solution, each (*batch shape, *shape).
 
-        They have the parameters' promoted floating dtype and the first parameter's device; solves
-        are in double precision.
+        A tuple with one for each variable, or that one alone if the layer is `single`. They have
+        the parameters' promoted floating dtype and the first parameter's device; solves are in
+        double precision.
 
         Parameters
         ----------
@@ -144,11 +150,13 @@ class CvxpyLayer(torch.nn.Module):
         none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
         plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
         if compiling and plain and not is_transformed():
-            return self._inside_of_graphs(values, warm_start is True)
+            outputs = self._inside_of_graphs(values, warm_start is True)
+            return outputs[0] if self._single else outputs
         within = False  # a compiled function; asked here, since what is called is not compiled
         if _operators.LOSING and not compiling:
             within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
-        return self._outside_of_graphs(values, solver_args, warm_start, within)
+        outputs = self._outside_of_graphs(values, solver_args, warm_start, within)
+        return outputs[0] if self._single else outputs
 
     def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
         tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]

@@ -15,6 +15,7 @@ from cvxlpgd.errors import (
     CvxlpgdError,
     DegenerateGradientWarning,
     FailedSampleWarning,
+    InaccurateSolutionWarning,
     InvalidInput,
     SolveFailed,
 )
@@ -117,9 +118,55 @@ def test_every_failed_sample_is_in_the_error():
     wrong = [i for i in range(15) if i % 3]
     assert caught.value.samples == tuple(wrong)
     assert caught.value.statuses == ("infeasible", "unbounded") * 5
-    for part in ("10 of 15", "sample 1: infeasible", "sample 2: unbounded", "2 more",
-                 "leave a feasible point", "bound the variables"):  # fmt: skip
+    for part in ("10 of 15", "samples 1, 4, 7, 10, 13: infeasible", "; samples 2, 5, 8, 11, 14: ",
+                 "unbounded", "leave a feasible point", "bound the variables"):  # fmt: skip
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("bad", "shape", "text"),
+    [
+        ({2: "a"}, (3,), "sample 2: a"),
+        ({0: "a", 1: "a", 2: "a", 9: "a"}, (10,), "samples 0-2, 9: a"),
+        ({0: "a", 1: "b", 2: "a", 3: "a"}, (4,), "samples 0, 2-3: a; sample 1: b"),
+        (dict.fromkeys(range(1000), "a"), (1000,), "samples 0-999: a"),
+        (dict.fromkeys(range(0, 1000, 2), "a"), (1000,),
+         "samples 0, 2, 4, 6, 8, 10, 12, 14 and 492 more: a"),
+        (dict.fromkeys((1, 2, 3, 5), "a"), (2, 3), "samples (0, 1) to (1, 0), (1, 2): a"),
+        ({i: f"of {i}" for i in range(10)}, (10,), "sample 7: of 7; and 2 more for other reasons"),
+        ({0: "a"}, (), "cannot be solved: a"),
+    ],
+)  # fmt: skip
+def test_equal_failures_are_said_once(bad, shape, text):
+    faults = [bad.get(i, "") for i in range(int(np.prod(shape)))]
+    with pytest.raises(InvalidInput) as caught:
+        failure.raise_faults(faults, shape)
+    assert str(caught.value).endswith(text)
+
+
+def test_a_message_on_many_samples_is_short():
+    """Every other of 4096 samples fails: the message names the first and says how many."""
+    rows = np.array([GOOD[0], BAD["infeasible"]] * 2048)
+    with pytest.warns(FailedSampleWarning) as caught:
+        numpy_layer(on_failure="nan")(*rows.T)
+    (message,) = (str(w.message) for w in caught)
+    assert "samples 1, 3, 5, 7, 9, 11, 13, 15 and 2040 more: infeasible" in message
+    assert len(message) < 400
+    with pytest.raises(SolveFailed) as error:
+        numpy_layer()(*rows.T)
+    assert error.value.samples == tuple(range(1, 4096, 2))
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("values", "which"), [([1.0], "1 of 1 samples solved"), ([1.0, NAN, 1.0], r"2 of 3 .*\(0, 2\)")]
+)
+def test_inaccurate_samples_are_named(values, which):
+    layer = numpy_layer(solver="SCS", solver_args={"max_iters": 2, "eps": 1e-12}, on_failure="nan")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FailedSampleWarning)
+        with pytest.warns(InaccurateSolutionWarning, match=which):
+            layer(np.array(values), 2.0, 1.0)
 
 
 def test_a_shared_parameter_gets_the_good_samples_gradients_only():
@@ -190,7 +237,7 @@ def test_a_cotangent_that_is_not_finite_spoils_its_own_sample_only(derivative, v
          ["infeasible", "unbounded"]),
         ([GOOD[0], GOOD[1], BAD["unbounded"], GOOD[0]], (2, 2), SolveFailed,
          ["1 of 4 samples", "sample (1, 0)", "unbounded"], ["unbounded"]),
-        ([BAD["infeasible"]] * 20, (20,), SolveFailed, ["20 of 20", "sample 7", "12 more"],
+        ([BAD["infeasible"]] * 20, (20,), SolveFailed, ["20 of 20", "samples 0-19: infeasible"],
          ["infeasible"] * 20),
         ([GOOD[0], BAD["NaN"]], (2,), InvalidInput, ["sample 1", "low", "NaN"], None),
         ([GOOD[0], BAD["outside"]], (2,), InvalidInput, ["sample 1", "high", "nonneg=True"], None),

@@ -16,6 +16,8 @@ P = cp.Parameter((2, 2), PSD=True, name="P")
 free, unset = cp.Parameter(name="free"), cp.Parameter(2, name="unset")
 r, t = cp.Parameter(pos=True, name="r"), cp.Variable(pos=True, name="t")
 x, other = cp.Variable(2, name="x"), cp.Variable(3, name="other")
+w, V = cp.Variable(name="w"), cp.Variable((2, 2), name="V")
+S = cp.Parameter((2, 2), symmetric=True, name="S")
 z = cp.Variable(2, complex=True, name="z")
 H = cp.Parameter((2, 2), hermitian=True, name="H")
 above, elsewhere = x >= b, x >= 7
@@ -36,15 +38,54 @@ def contains(error, parts) -> None:
 # (problem, parameters, variables, options), what the message must contain
 PROBLEMS = {
     "not DPP, product": ((problem(cp.multiply(a, b) @ x, x >= 0), [a, b], [x]),
-                         ["Problem must be DPP.", "a * b"]),
+                         ["Problem must be DPP.", "expression a * b in the objective",
+                          "CallbackParam", "`parameters`"]),
+    "not DPP, division": ((problem(cp.sum_squares(x), x / free >= 1), [free], [x]),
+                          ["x / free in the constraint 1 <= x / free", "cannot divide"]),
+    "not DPP, two factors": ((problem(r * cp.sum_squares(x - a)), [r, a], [x]),
+                             ["r * sum_squares(x - a)", "only one factor", "new variable"]),
     "not DPP, constraint": ((problem(cp.sum(x), cp.square(a) @ x >= 1), [a], [x]),
-                            ["Problem must be DPP.", "(a, 2"]),
+                            ["Problem must be DPP.", "Make a**2 itself a new parameter"]),
     "not DPP, quadratic form": ((problem(cp.sum(x), cp.quad_form(x, P) <= 1), [P], [x]),
-                                ["Problem must be DPP.", "QuadForm(x, P)", "CallbackParam"]),
-    "not DCP": ((problem(-cp.sum_squares(x) + a @ x), [a], [x]), ["DCP"]),
-    "not DCP, unknown sign": ((problem(free * cp.sum_squares(x)), [free], [x]), ["DCP"]),
-    "not DCP but DGP": ((problem(r / t, t <= 2), [r], [t]), ["DCP", "gp=True"]),
-    "not DGP": ((QP, [a, b], [x], {"gp": True}), ["DGP", "gp=True"]),
+                                ["must be DPP.", "quad_form(x, P)", "cp.sum_squares(L @ x)"]),
+    "product": ((problem(x[0] * x[1] + a @ x), [a], [x]),
+                ["DCP", "x[0] * x[1] in the objective is neither convex nor concave",
+                 "make one factor of a product a parameter"]),
+    "products": ((problem(x[0] * x[1], x[0] * w <= 1, w * x[1] == 2, w * w >= 1), [], [x]),
+                 ["x[0] * x[1] in", "x[0] * w in the constraint x[0] * w <= 1", "and 1 more"]),
+    "indefinite": ((problem(cp.quad_form(x, np.diag([1.0, -1.0]))), [], [x]),
+                   ["quad_form(x, [2 x 2 array])", "cp.psd_wrap"]),
+    "unknown matrix": ((problem(cp.quad_form(x, S)), [S], [x]),
+                       ["quad_form(x, S)", "declare S semidefinite", "PSD=True"]),
+    "unknown sign": ((problem(free * cp.sum_squares(x)), [free], [x]),
+                     ["free * sum_squares(x)", "declare the sign of free", "nonneg=True"]),
+    "wrong objective": ((problem(-cp.sum_squares(x) + a @ x), [a], [x]),
+                        ["minimizes -sum_squares(x) + a @ x, which is concave", "its sign"]),
+    "wrong maximum": ((cp.Problem(cp.Maximize(cp.exp(w))), [], [w]),
+                      ["maximizes exp(w), which is convex and can only be minimized"]),
+    "ratio": ((problem(x[0] / w), [], [x]), ["x[0] / w", "cp.inv_pos"]),
+    "root": ((problem(cp.sqrt(cp.sum_squares(x) + 1)), [], [x]),
+             ["sqrt(sum_squares(x) + 1) in the objective", "cp.norm(x)"]),
+    "outside of a ball": ((problem(cp.sum(x), cp.norm(x) >= 1), [], [x]),
+                          ["norm(x), the larger side of the constraint 1 <= norm(x), is convex, "
+                           "not concave", "linearization"]),
+    "below a root": ((problem(w, cp.sqrt(w) <= a[0]), [a], [w]),
+                     ["sqrt(w), the smaller side of the constraint sqrt(w) <= a[0], is concave",
+                      "quasiconvex"]),
+    "sphere": ((problem(cp.sum(x), cp.sum_squares(x - a) == 1), [a], [x]),
+               ["sum_squares(x - a) == 1 must be affine, but not sum_squares(x - a)",
+                "an inequality"]),
+    "semidefinite product": ((problem(cp.trace(V), V @ V >> 0), [], [V]),
+                             ["V @ V in the constraint V @ V >> 0"]),
+    "product in a cone": ((problem(w, cp.SOC(w * w, x)), [], [w]), ["w * w in the constraint SOC"]),
+    "long": ((problem(cp.sum([x[0] * w + k for k in range(99)])), [], [w]),
+             ["x[0] * w in the objective"]),
+    "large": ((problem(cp.sum(np.ones((50, 2)) @ x * w)), [], [w]), ["[50 x 2 array] @ x * w in"]),
+    "not DCP but DGP": ((problem(r / t, t <= 2), [r], [t]), ["DCP", "r / t", "gp=True"]),
+    "not DGP": ((problem(r * t - t, t <= 2), [r], [t], {"gp": True}),
+                ["DGP", "-t in the objective is neither log-log convex", "gp=True"]),
+    "monomials": ((problem(t, r * t + 1 == t), [r], [t], {"gp": True}),
+                  ["r * t + 1 == t must be monomials, but not r * t + 1"]),
     "complex variable": ((problem(cp.norm(z - a)), [a], [z]), ["variable 'z'", "complex"]),
     "hermitian parameter": ((problem(cp.real(cp.trace(H)) + cp.norm(x)), [H], [x]),
                             ["parameter 'H'", "complex"]),
@@ -85,6 +126,7 @@ def test_problems(arguments, parts):
         assert isinstance(caught.value, CvxlpgdError)
         assert isinstance(caught.value, ValueError)
         contains(caught.value, parts)
+        assert len(str(caught.value)) < 500  # a part of the problem, not all of it
 
 
 ones, many = torch.ones(2), torch.ones(5, 2)
@@ -98,7 +140,7 @@ CALLS = {
     "batch axes": ((many, torch.ones(4, 2)), ["broadcast", "a: (5,)", "b: (4,)"]),
     "more batch axes": ((torch.ones(3, 5, 2), torch.ones(3, 1, 4, 2)),
                         ["broadcast", "a: (3, 5)", "b: (3, 1, 4)"]),
-    "NaN": ((many * float("nan"), ones), ["5 of 5", "sample 0", "parameter a", "NaN"]),
+    "NaN": ((many * float("nan"), ones), ["5 of 5", "samples 0-4: parameter a", "NaN"]),
     "one NaN": ((ones, torch.tensor([[0.0, 1.0], [float("nan"), 1.0]])),
                 ["1 of 2", "sample 1", "parameter b", "NaN"]),
     "infinite": ((torch.tensor([1.0, float("inf")]), ones), ["parameter a", "infinite"]),
@@ -138,8 +180,9 @@ def test_numpy_calls(value, parts):
     contains(caught.value, parts)
 
 
-def test_a_value_that_many_samples_share_is_named_once_for_each():
-    with pytest.raises(InvalidInput, match=r"12 of 12 samples.*sample \(0, 0\).*4 more"):
+def test_a_value_that_many_samples_share_is_named_once():
+    text = r"12 of 12 samples .*: samples \(0, 0\) to \(2, 3\): parameter a has NaN"
+    with pytest.raises(InvalidInput, match=text):
         CvxpyLayer(QP, [a, b], [x])(torch.full((2,), float("nan")), torch.ones(3, 4, 2))
 
 
