@@ -5,7 +5,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
 
-from cvxlpgd.analysis.compare import Comparison, compare
+from cvxlpgd.analysis.compare import compare
+from cvxlpgd.analysis.comparison import Comparison
 from cvxlpgd.derivatives import LPGD, Exact, FiniteDifference, Implicit
 
 __version__ = version("cvxlpgd")

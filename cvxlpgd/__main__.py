@@ -105,7 +105,6 @@ def _compare(options: argparse.Namespace) -> str:
         solver=options.solver,
         taus=options.tau,
         gp=bool(given.get("gp", False)),
-        progress=sys.stderr.isatty(),
     )
     if options.plot is not None:
         try:
@@ -113,7 +112,7 @@ def _compare(options: argparse.Namespace) -> str:
         except (OSError, ValueError) as error:
             raise InvalidInput(f"cannot draw to {options.plot}: {error}") from error
         print(f"picture: {options.plot}", file=sys.stderr)
-    return json.dumps(comparison.to_dict()) if options.json else comparison.to_markdown()
+    return json.dumps(comparison.to_dict()) if options.json else str(comparison)
 
 
 def _check_picture(path: Path) -> None:
@@ -146,7 +145,7 @@ def _list_solvers(options: argparse.Namespace) -> str:
     gp, timings = bool(given.get("gp", False)), None
     layer = Layer(*problem, gp=gp)
     if options.tune:
-        timings = tune(*problem, given["values"], gp=gp, progress=sys.stderr.isatty())
+        timings = tune(*problem, given["values"], gp=gp)
     if options.json:
         more = {} if timings is None else {"timings": _solvers.plain(timings)}
         return json.dumps(_solvers.choice(layer) | more)

@@ -86,7 +86,7 @@ class FenchelYoung(_Difference):
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
         It returns primal variables.
     reduction : "mean", "sum" or "none"
         Over the batch.
@@ -95,6 +95,9 @@ class FenchelYoung(_Difference):
     ------
     InvalidOption, InvalidProblem
     """
+
+
+ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
 
 
 class StructuredPerceptron(_Difference):
@@ -119,14 +122,14 @@ class StructuredHinge(_Difference):
 
         loss = max_x [margin d(x, target) - f(x; w)] + f(target; w),   d = Σ |x - target|
 
-    for targets of zeros and ones and variables between 0 and 1, where d is linear.
+    for targets of zeros and ones (up to 1e-6) and variables between 0 and 1, where d is linear.
 
     Tsochantaridis, Joachims, Hofmann, Altun, "Large margin methods for structured and
     interdependent output variables", JMLR 2005.
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
     margin : float
         Weight of the distance, > 0, in the objective's units.
     reduction : "mean", "sum" or "none"
@@ -142,7 +145,8 @@ class StructuredHinge(_Difference):
         """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
         for i, target in enumerate(targets):
             try:
-                fits = bool(((target == 0) | (target == 1)).all())
+                off = abs(target * (1 - target))  # 0 at 0 and at 1
+                fits = bool((off <= ROUNDING).all())
             except (NotImplementedError, RuntimeError, TypeError):  # sparse and meta tensors
                 fits = False
             if not fits:
@@ -160,7 +164,7 @@ class SPOPlus:
 
     Parameters
     ----------
-    layer : CvxpyLayer
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
         Of one parameter, the cost, that enters the objective only, and linearly. Terms of the
         objective without it are allowed.
     reduction : "mean", "sum" or "none"

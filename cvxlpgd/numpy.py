@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
 import numpy as np
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
+from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
@@ -20,6 +22,9 @@ from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
 from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Arrays = tuple[np.ndarray, ...]
 Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
@@ -67,6 +72,9 @@ class CvxpyLayer:
 
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer!r})"
+
+    def _repr_html_(self) -> str:
+        return self._layer._repr_html_()
 
     @property
     def info(self) -> Record:
@@ -160,6 +168,23 @@ class CvxpyLayer:
         a kink there, and one-sided and averaged gradients differ.
         """
         return weakly_active(self._layer, tol)
+
+    def plot_tau(
+        self,
+        *values: Any,
+        cotangents: Any = None,
+        loss: Callable[..., Any] | None = None,
+        taus: Sequence[float] | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw the gradient against tau: where it is noise, exact, zero, or looks further.
+
+        Arguments are those of `cvxlpgd.torch.CvxpyLayer.plot_tau`; the loss is a function of
+        arrays.
+        """
+        arrays = [_double(v) for v in _arrays(values)[0]]
+        bars = None if cotangents is None else as_list(cotangents, "cotangents", np.ndarray)
+        return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=False)
 
     def optimal_value(self, *values: Any) -> np.ndarray:
         """The problem's optimal value (*batch shape)."""

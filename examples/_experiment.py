@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,58 @@ Row = dict[str, Any]  # "epoch", "seconds" since the run began, "train_loss", an
 Run = Callable[[str, int, argparse.Namespace], Iterator[Row]]
 
 
-def arguments(doc: str, name: str, methods: Sequence[str], epochs: int) -> argparse.ArgumentParser:
-    """The options that every experiment has."""
+def arguments(
+    doc: str, name: str, methods: Sequence[str], epochs: int, quick: Mapping[str, Any]
+) -> argparse.ArgumentParser:
+    """The options that every experiment has; `quick` are those that --quick sets."""
     parser = argparse.ArgumentParser(
         prog=f"python -m examples.{name}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seed", type=_count, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=_positive, default=1, help="how many, from --seed on")
-    parser.add_argument("--epochs", type=_count, default=epochs)
-    parser.add_argument("--methods", default=",".join(methods), help="names, comma-separated")
-    parser.add_argument("--json", type=Path, default=None, help="where the results go")
-    parser.add_argument("--plot", type=Path, default=None, help="where the picture goes")
+    default = "(default: %(default)s)"
+    small = " ".join(f"--{key} {_written(value)}" for key, value in quick.items())
+    parser.add_argument("--seed", type=_count, default=0, help=f"the first seed {default}")
     parser.add_argument(
-        "--from", dest="old", type=Path, nargs="+", help="show these results, run nothing"
+        "--seeds", type=_positive, default=1, help=f"how many, from --seed on {default}"
     )
+    parser.add_argument(
+        "--epochs", type=_count, default=epochs, help=f"epochs of training {default}"
+    )
+    parser.add_argument(
+        "--methods", default=",".join(methods), help="names, comma-separated (default: all)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="all of it in less than a minute on one core, small "
+        f"though real; the same as {small}, each of which you may set otherwise",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, help="file for the results (default: none)")
+    parser.add_argument("--plot", type=Path, help="file for the picture (default: none)")
+    parser.add_argument(
+        "--from", dest="old", type=Path, nargs="+", metavar="JSON",
+        help="show the results of these files, run nothing",
+    )  # fmt: skip
+    parser.set_defaults(small=quick)
     return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options: the small ones if they are to be quick, and over them what is given."""
+    options = parser.parse_args()
+    if options.quick:
+        parser.set_defaults(**options.small)
+        options = parser.parse_args()
+    for file in filter(None, (options.json, options.plot)):
+        if not file.parent.is_dir():
+            parser.error(f"there is no folder {file.parent} for {file}")
+    if options.plot is not None and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
+    return options
+
+
+def _written(value: Any) -> str:
+    """An option's value as on the command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def main(
@@ -59,7 +95,7 @@ def main(
         The name of the test figure in the rows.
     summary : runs -> what is printed below the table
     """
-    options = parser.parse_args()
+    options = parse(parser)
     chosen = [name.strip() for name in options.methods.split(",") if name.strip()]
     unknown = sorted(set(chosen) - set(methods))
     if unknown or not chosen:
@@ -70,7 +106,12 @@ def main(
         else:
             runs = _all(run, chosen, options, metric)
         print("\n".join(filter(None, (_table(runs, metric), summary(runs)))))
-    except (ValueError, OSError, KeyError) as error:  # what the user handed over: no traceback
+    except (
+        ImportError,
+        KeyError,
+        OSError,
+        ValueError,
+    ) as error:  # what the user handed over: no traceback
         parser.exit(1, f"{parser.prog}: {error or type(error).__name__}\n")
     if options.plot is not None:
         picture(runs, metric, title, options.plot)

@@ -206,6 +206,14 @@ def test_a_hidden_variable_cannot_mend_a_target():
         FenchelYoung(layer)(np.ones(2), np.array([0.5, -0.5]))
 
 
+def test_hinge_takes_vertices_of_a_solver():
+    """They are off by rounding."""
+    layer = layers(*selection())[1]
+    c, target = data()
+    off = StructuredHinge(layer)(c, target * (1 - 1e-12))
+    assert float(off) == pytest.approx(float(StructuredHinge(layer)(c, target)))
+
+
 def test_what_is_refused():
     linear, curved = layers(*selection())[1], layers(*selection(quadratic=1.0))[1]
     c, target = data()

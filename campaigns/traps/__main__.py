@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.report import machine
 from campaigns.traps import calls, forms, gradients, solutions
-from campaigns.traps.report import BLOCK, table, written
+from campaigns.traps.report import BLOCK, listing, written
 from campaigns.traps.trap import Seen, Trap, outcome
 
 TRAPS: dict[str, Trap] = solutions.TRAPS | gradients.TRAPS | calls.TRAPS | forms.TRAPS
@@ -29,14 +29,14 @@ PAGE = Path("docs/reliability.md")
 
 
 def main() -> int:
-    """Run them, print the table, write the JSON; 1 where ours fell into any."""
+    """Run them, print the list, write the JSON; 1 where ours fell into any."""
     parser = argparse.ArgumentParser(prog="python -m campaigns.traps", description=__doc__)
     parser.add_argument("traps", nargs="*", help="names; all without")
     parser.add_argument("--newest", help="interpreter of an environment with the newest versions")
     parser.add_argument("--seconds", type=float, default=120.0, help="the limit of one trap")
     parser.add_argument("--json", type=Path, default=Path("traps.json"))
     parser.add_argument("--from", dest="old", type=Path, help="results to show again")
-    parser.add_argument("--docs", action="store_true", help=f"write the table into {PAGE}")
+    parser.add_argument("--docs", action="store_true", help=f"write the list into {PAGE}")
     parser.add_argument("--one", nargs=2, metavar=("TRAP", "WHO"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
@@ -51,9 +51,9 @@ def main() -> int:
         rows = list(_all(names, chosen.newest, chosen.seconds))
         found = {"machine": machine(), "rows": rows}
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(table(rows))
+    print(listing(rows))
     if chosen.docs:
-        PAGE.write_text(written(PAGE.read_text(), BLOCK, table(rows)))
+        PAGE.write_text(written(PAGE.read_text(), BLOCK, listing(rows)))
     fell = [row["name"] for row in rows if row["seen"].get(OURS, {}).get("fell")]
     if fell:
         print(f"cvxlpgd fell into {', '.join(fell)}", file=sys.stderr)

@@ -1,35 +1,35 @@
-"""The table of the traps, and marked blocks of a page."""
+"""The list of the traps, and marked blocks of a page."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from tabulate import tabulate
-
 BLOCK = "traps"
 WORDS = {True: "falls in", False: "does not", None: "not tried"}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A row for each trap: what each peer does, what ours does, which tests hold it."""
-    body = []
-    for row in rows:
-        seen = dict(row["seen"])
-        ours = seen.pop("cvxlpgd")
-        peers = "<br>".join(
-            f"{who} {WORDS[what['fell']]}: {_cell(what['what'])}" for who, what in seen.items()
-        )
-        held = "<br>".join(f"`{test}`" for test in row["tests"])
-        mine = _cell(ours["what"]) if ours["fell"] is False else (
-            f"**{WORDS[ours['fell']]}**: {_cell(ours['what'])}")  # fmt: skip
-        body.append([row["title"], peers, mine, held])
-    head = ["trap", "peers", "cvxlpgd", "held by (tests/)"]
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+def listing(rows: list[dict[str, Any]]) -> str:
+    """For each trap what each peer does, what ours does, which tests hold it: lines, which a
+    narrow screen breaks as it likes, not the cells of a table.
+    """
+    return "\n\n".join(map(_trap, rows))
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("{", "").replace("}", "")
+def _trap(row: dict[str, Any]) -> str:
+    """The title of a trap, and a list."""
+    seen = dict(row["seen"])
+    ours = seen.pop("cvxlpgd")
+    lines = [f"{who} {WORDS[what['fell']]}: {_plain(what['what'])}" for who, what in seen.items()]
+    word = "" if ours["fell"] is False else f" **{WORDS[ours['fell']]}**"
+    lines += [f"cvxlpgd{word}: {_plain(ours['what'])}"]
+    lines += ["held by " + ", ".join(f"`{test}`" for test in row["tests"])]
+    return "\n".join([f"**{row['title']}**", "", *(f"- {line}" for line in lines)])
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_<$])", r"\\\1", text).replace("{", "").replace("}", "")
 
 
 def written(page: str, block: str, text: str) -> str:

@@ -4,78 +4,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import cvxpy as cp
 import numpy as np
-from tabulate import tabulate
-from tqdm import tqdm
 
-from cvxlpgd.analysis.score import Judge, Score, loss_cotangents, title_of
+from cvxlpgd.analysis.comparison import Comparison
+from cvxlpgd.analysis.cotangents import loss_cotangents
+from cvxlpgd.analysis.facts import Facts
+from cvxlpgd.analysis.judge import Judge
+from cvxlpgd.analysis.progress import progress_bar
+from cvxlpgd.analysis.question import ROUNDING, Question
 from cvxlpgd.checks import is_positive
 from cvxlpgd.derivatives import LPGD, Derivative, Exact, FiniteDifference, Implicit
 from cvxlpgd.derivatives.protocol import check_derivative, require_structure
 from cvxlpgd.derivatives.tau.sizes import SMOOTH
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
 from cvxlpgd.layer import Call, Layer, real
+from cvxlpgd.layer.description import kind_of, spelling
+from cvxlpgd.program import Status
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import Solver
 
 SIDES = ("lower", "upper", "average")
 REFERENCE = Implicit()
 DECADES = 10.0 ** np.arange(-3, 4)  # of the automatic tau, for the default comparison
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The rows of `compare`, and what they were measured against.
-
-    Attributes
-    ----------
-    rows : tuple of Score
-    reference : str
-        The derivative that errors and cosines are relative to.
-    noise : float
-        The relative error that the solver's noise causes at tau = 1; at tau it is noise / tau.
-    solver : str
-    samples, entries : int
-        Size of the batch, and of all parameters together.
-    """
-
-    rows: tuple[Score, ...]
-    reference: str
-    noise: float
-    solver: str
-    samples: int
-    entries: int
-
-    def to_markdown(self) -> str:
-        """A readable table."""
-        head = [
-            "derivative", "tau", "side", "error (reference)", "cosine", "error (differences)",
-            "cosine", "size", "ms", "zeros", "failed",
-        ]  # fmt: skip
-        body = [_cells(row) for row in self.rows]
-        title = (
-            f"Gradients of {self.samples} sample(s), {self.entries} parameter entries, solver "
-            f"{self.solver}; reference {self.reference}; differences along random directions."
-        )
-        table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
-        return f"{title}\n\n{table}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain numbers and strings, for JSON; what is not a number is null."""
-        plain = asdict(self)
-        return _finite(plain) | {"rows": [_finite(row) for row in plain["rows"]]}
-
-    def plot(self, path: str) -> None:
-        """Draw error against tau, for each side, with the solver's noise, to a file."""
-        from cvxlpgd.analysis.plots import draw_comparison
-
-        size = f"{self.samples} samples, {self.entries} parameter entries"
-        title = f"{size}, solver {self.solver}"
-        draw_comparison(self.rows, self.reference, self.noise, title, path)
 
 
 def compare(
@@ -91,7 +44,7 @@ def compare(
     solver: str | Solver | None = None,
     taus: Sequence[float] | None = None,
     gp: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Comparison:
     """Compare derivatives of one loss of a problem's solution.
 
@@ -110,8 +63,13 @@ def compare(
         loss(*variables) -> a number, of torch tensors where torch is installed, else of arrays.
     taus : list of float, optional
         By default seven decades around the automatic one.
-    progress : bool
-        Show a progress bar.
+    progress : bool, optional
+        Show a progress bar; by default where the work takes more than two seconds, in a terminal.
+
+    Returns
+    -------
+    Comparison
+        `print` shows its verdict and its table; `rows`, `plot` and `to_dict` have the numbers.
 
     Raises
     ------
@@ -127,34 +85,59 @@ def compare(
     if not call.record.ok.any():
         raise InvalidInput("no sample has a solution, so there is nothing to compare")
     bars = loss_cotangents(layer, call, cotangents, loss)
-    if not (arrays and any(bar[call.record.ok.reshape(-1)].any() for bar in bars)):
-        raise InvalidInput("there is nothing to compare: no parameter, or cotangents that are zero")
-    judge = Judge(layer, call, arrays, bars)
-    chosen, name = _reference(call, reference)
-    with warnings.catch_warnings():
+    question = Question.of(call, arrays, bars, "compare")
+    chosen, substitute = _reference(call, reference)
+    exact = Exact() if _applies(call, Exact()) else None
+    with warnings.catch_warnings(), progress_bar("compare", progress) as bar:
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        derived = (LPGD(tau=Relative(SMOOTH)), LPGD(), chosen)
-        (_, smooth), (_, own), (expected, _) = (judge.differentiate(d) for d in derived)
-        automatic = np.where(own.tau > 0, own.tau, smooth.tau)  # 0 is the limit
+        judge = Judge(question, chosen, exact, bar.update)
+        derived = (LPGD(tau=Relative(SMOOTH)), LPGD())
+        smooth, own = (question.differentiate(d)[1].tau for d in derived)
+        automatic = np.where(own > 0, own, smooth)  # 0 is the limit
         if derivatives is None:
-            derivatives = [chosen, *_exact(call, chosen), LPGD(), *_grid(taus, automatic)]
-        noise = judge.noise(float(np.nanmedian(automatic)), expected)
-        bar = tqdm(derivatives, desc="compare", disable=not progress, delay=1.0)
-        rows = tuple(judge.row(derivative, expected) for derivative in bar)
+            own_rows = [chosen, *([] if exact in (None, chosen) else [exact]), LPGD()]
+            derivatives = [*own_rows, *_grid(taus, automatic)]
+        bar.total = bar.n + len(derivatives)
+        rows = []
+        for derivative in derivatives:
+            rows.append(judge.row(derivative))
+            bar.update()
+        noise = judge.noise(float(np.nanmedian(automatic)))
+    facts = _facts(layer, call, judge, substitute)
     size = sum(domain.size for domain in layer.domains)
-    return Comparison(rows, name, noise, call.record.solver, call.batch.samples, size)
+    return Comparison(
+        tuple(rows), spelling(chosen), noise, call.record.solved_by, call.batch.samples, size, facts
+    )
 
 
-def _cells(row: Score) -> list[Any]:
-    """A row of the table."""
-    tau = "" if row.tau is None else f"{'auto ' * row.automatic}{row.tau:.1e}"
-    return [
-        row.derivative, "limit" if row.tau == 0 else tau, row.side or "",
-        f"{row.error_reference:.1e}", f"{row.cosine_reference:.4f}",
-        "no verdict" if np.isnan(row.error_fd) else f"{row.error_fd:.1e}",
-        "" if np.isnan(row.cosine_fd) else f"{row.cosine_fd:.4f}",
-        f"{row.size:.1e}", f"{1e3 * row.seconds:.1f}", f"{row.zeros:.0%}", row.failed or "",
-    ]  # fmt: skip
+def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
+    """What the verdict is told beside the rows."""
+    record, names = judge.record, np.array([domain.name for domain in layer.domains])
+    ok, status = call.record.ok, call.record.status
+    reasons = np.reshape(np.array(call.full.messages, dtype=object), ok.shape)
+    irregular = np.array([known is False for known in record.regular.ravel()], dtype=bool)
+    kinks, exact = record.kink.ravel() > 0, judge.question.shares(judge.exact)
+    return Facts(
+        problem=kind_of(layer.structure),
+        parameters=tuple(names.tolist()),
+        zero=tuple(names[judge.zero].tolist()),
+        exactly=bool((exact[judge.zero] <= ROUNDING).all()),
+        failed=tuple(_lost(index, status, reasons) for index in np.argwhere(~ok)),
+        inaccurate=int((status == str(Status.INACCURATE)).sum()),
+        kinks=int(kinks.sum()),
+        irregular=int((irregular & ~kinks).sum()),
+        directions=len(judge.directions),
+        still=not judge.slopes.any(),
+        substitute=substitute,
+        is_difference=judge.is_difference,
+    )
+
+
+def _lost(index: np.ndarray, status: np.ndarray, reasons: np.ndarray) -> str:
+    """Which sample has no solution, and why."""
+    place = tuple(index)
+    reason = status[place] if status[place] != str(Status.FAILED) else reasons[place] or "failed"
+    return f"sample {', '.join(map(str, place))}: {reason}"
 
 
 def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:
@@ -174,13 +157,6 @@ def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: A
         raise InvalidInput(f"loss must be a function of the variables, not {loss!r}")
 
 
-def _finite(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields, None in place of what is not a finite number."""
-    return {
-        k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in fields.items()
-    }
-
-
 def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:
     if taus is None:
         middle = 10.0 ** np.rint(np.log10(np.nanmedian(automatic)))
@@ -188,18 +164,20 @@ def _grid(taus: Sequence[float] | None, automatic: np.ndarray) -> list[LPGD]:
     return [LPGD(tau=tau, side=side) for side in SIDES for tau in taus]  # type: ignore[arg-type]
 
 
-def _exact(call: Call, reference: Derivative) -> list[Derivative]:
-    """Exact(), where it applies and is not the reference."""
+def _applies(call: Call, derivative: Derivative) -> bool:
+    return not _refusal(call, derivative)
+
+
+def _refusal(call: Call, derivative: Derivative) -> str:
+    """Why the derivative does not apply; empty where it does."""
     try:
-        require_structure(Exact(), call.program.structure, call.solver)
-    except CvxlpgdError:
-        return []
-    return [] if reference == Exact() else [Exact()]
+        require_structure(derivative, call.program.structure, call.solver)
+    except CvxlpgdError as error:
+        return str(error)
+    return ""
 
 
 def _reference(call: Call, wanted: Derivative) -> tuple[Derivative, str]:
-    try:
-        require_structure(wanted, call.program.structure, call.solver)
-    except CvxlpgdError as error:
-        return FiniteDifference(), f"{title_of(FiniteDifference())}, because {error}"
-    return wanted, title_of(wanted)
+    """The reference, and why it is another one."""
+    refusal = _refusal(call, wanted)
+    return (FiniteDifference(), refusal) if refusal else (wanted, "")

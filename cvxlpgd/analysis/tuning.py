@@ -10,9 +10,8 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
-from tabulate import tabulate
-from tqdm import tqdm
 
+from cvxlpgd.analysis.progress import progress_bar
 from cvxlpgd.derivatives import LPGD
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
 from cvxlpgd.layer import Layer, real
@@ -57,12 +56,13 @@ def tune(
     gp: bool = False,
     rounds: int = 5,
     time_limit: float = 10.0,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> list[Timing]:
     """All installed solvers that take the problem, fastest first; the arguments are a layer's.
 
     In each round every solver has one forward and one backward pass of `LPGD()`, with the same
     random cotangents. One that takes longer than `time_limit` seconds for these has one round only.
+    A progress bar is shown if `progress`; by default after two seconds, in a terminal.
     """
     arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
     lists = problem, parameters, variables
@@ -73,10 +73,12 @@ def tune(
     layers: dict[str, Layer] = {}
     results: dict[str, tuple[float, np.ndarray]] = {}
     notes: dict[str, str] = {}
-    with warnings.catch_warnings():
+    parts = (rounds + 1) * len(candidates)
+    with warnings.catch_warnings(), progress_bar("tune", progress, parts) as bar:
         warnings.simplefilter("ignore", CvxlpgdWarning)
-        for _ in tqdm(range(rounds + 1), desc="tune", disable=not progress):
+        for _ in range(rounds + 1):
             for solver in candidates:
+                bar.update()
                 name, times = solver.name, runs[solver.name]
                 if name in notes or (times and sum(times[0]) > time_limit):
                     continue
@@ -114,16 +116,6 @@ def _rank(
         distance = float(np.linalg.norm(gradient - reference)) / size
         rows.append(Timing(name, float(forward), float(backward), residual, distance))
     return sorted(rows, key=lambda row: (np.isnan(row.forward), row.forward + row.backward))
-
-
-def table(rows: Sequence[Timing]) -> str:
-    """A readable ranking."""
-    body = []
-    for row in rows:
-        times = ["failed" if row.note else f"{1e3 * t:.1f}" for t in (row.forward, row.backward)]
-        body.append([row.solver, *times, f"{row.residual:.0e}", f"{row.error:.0e}", row.note])
-    head = ["solver", "forward (ms)", "backward (ms)", "KKT residual", "gradient error", ""]
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
 
 
 def _time(

@@ -46,7 +46,9 @@ class Exact(Derivative, Bound):
     """
 
     cones = frozenset({Cone})
-    remedy = 'LPGD(tau="informative"), which looks further'
+    remedy = (
+        'LPGD(), for costs of a linear program, or LPGD(tau="informative"), which looks further'
+    )
 
     def check(self, structure: Structure, solver: Solver) -> None:
         """Integers have no derivative; a system must fit into memory."""

@@ -64,7 +64,9 @@ class Implicit(Derivative, Bound):
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp})
-    remedy = 'LPGD(tau="informative"), which looks further'
+    remedy = (
+        'LPGD(), for costs of a linear program, or LPGD(tau="informative"), which looks further'
+    )
 
     def __post_init__(self) -> None:
         if not is_one_of(self.mode, MODES):

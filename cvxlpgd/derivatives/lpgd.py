@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.checks import check_flag
+from cvxlpgd.checks import check_flag, is_one_of
 from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
@@ -99,7 +99,17 @@ class LPGD(Derivative):
     solver: Solver | str | None = None
     integer_constraints: bool = False
     cones = frozenset({Cone})
-    remedy = 'LPGD(tau="informative"), which looks further'
+
+    @property
+    def remedy(self) -> str:
+        """What looks further than this tau."""
+        if is_one_of(self.tau, ("auto",)):
+            return 'LPGD(tau="informative"), which looks further'
+        if is_one_of(self.tau, ("informative",)):
+            return (
+                "values of the parameters that are less saturated; no larger tau moved a solution"
+            )
+        return 'a larger tau, or LPGD(tau="informative"), which finds one'
 
     def __post_init__(self) -> None:
         settings.check(self.tau, self.rho, self.side, ENDS)
@@ -221,7 +231,10 @@ class Resolves(Bound):
             info = replace(info, unresolved=unresolved, bend=bent)
             return motion, info
 
-        return retry_larger(difference, tau, settings.most_growths(self.tau, self.structure))
+        is_best = sizes.multiple(program, z_bar) > 0  # for the loss: 0 is the gradient
+        return retry_larger(
+            difference, tau, settings.most_growths(self.tau, self.structure), is_best
+        )
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -25,6 +26,8 @@ from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import Compiled
+from cvxlpgd.layer.description import SHOWN, cone_name, kind_of, named_shapes, spelling
+from cvxlpgd.layer.html import facts_html
 from cvxlpgd.layer.inputs import Batch, Domain, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
@@ -155,10 +158,39 @@ class Layer:
 
     def __repr__(self) -> str:
         """What goes in, what comes out, and how."""
-        ins = ", ".join(f"{d.name} {d.shape}" for d in self.domains)
-        outs = ", ".join(f"{o.name} {o.shape}" for o in self._compiled.canonical.variables.outputs)
         solver, derivative = self._chosen
-        return f"parameters=[{ins}], variables=[{outs}], solver={solver.name}, {derivative}"
+        return (
+            f"{self._inputs()} -> {self._outputs()}; {kind_of(self.structure)}, "
+            f"solver={solver.name}, {spelling(derivative)}"
+        )
+
+    def _inputs(self, most: int = SHOWN) -> str:
+        return named_shapes(((d.name, d.shape) for d in self.domains), most)
+
+    def _outputs(self, most: int = SHOWN) -> str:
+        outputs = self.canonical.variables.outputs
+        return named_shapes(((o.name, o.shape) for o in outputs), most)
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, with the sizes of the cone program."""
+        structure, settings = self.structure, self.settings
+        rows: Counter[str] = Counter()
+        for cone, _, count in structure.blocks:
+            rows[cone_name(type(cone))] += cone.rows * count
+        by_cone = ", ".join(f"{count} {name}" for name, count in rows.items())
+        entries = f"{structure.A.size} entries in A, {structure.P.size} in P"
+        first, *others = self.solvers
+        chosen = "chosen for this structure and size" if settings.solver is None else "as asked"
+        facts = {
+            "problem": kind_of(structure),
+            "parameters": self._inputs(len(self.domains)),
+            "variables": self._outputs(len(self.shapes)),
+            "cone program": f"{structure.n} variables, {structure.m} rows ({by_cone}), {entries}",
+            "solver": f"{first}, {chosen}" + (f"; then {', '.join(others)}" if others else ""),
+            "derivative": spelling(self.derivative),
+            "a failed sample": {"raise": "raises SolveFailed"}.get(settings.on_failure, "is NaN"),
+        }
+        return facts_html("CvxpyLayer", facts)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""

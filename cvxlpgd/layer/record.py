@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.derivatives import Info
+from cvxlpgd.layer.description import counts, number, span
+from cvxlpgd.layer.html import facts_html
 from cvxlpgd.program import Solution
 
 
@@ -69,6 +71,14 @@ class Report:
 _OF_INFO = ("tau", "retries", "side", "method", "regular", "kink", "breakpoints")
 
 
+HOW = {  # a gradient came about, by its method
+    "path": "in closed form",
+    "differences": "by differences",
+    "path and differences": "in closed form and by differences",
+    "embedding": "by diffcp",
+}
+
+
 class Reports:
     """The newest report of a call: backward passes replace it, whichever threads run them."""
 
@@ -104,6 +114,8 @@ class Record:
     solver : str
         The solver that was asked; an option that only another one has can change it. With
         solver=None, the names of those whose answers these are.
+    solved_by : str
+        The solvers of the usable samples, and how many each where there are several.
     status : array of str
         "solved", "inaccurate", "infeasible", "unbounded" or "failed".
     ok : bool array
@@ -198,6 +210,17 @@ class Record:
         return ", ".join(first + sorted(used - {self.asked}))
 
     @cached_property
+    def solved_by(self) -> str:
+        """The solvers of the usable samples, such as "DAQP (7), PIQP (1)"; all, where none is."""
+        if self.bare.solvers is None or not self.bare.ok.any():
+            return self.solver
+        names, numbers = np.unique(self.bare.solvers[self.bare.ok].astype(str), return_counts=True)
+        if len(names) == 1:
+            return str(names[0]) or self.solver
+        pairs = sorted(zip(-numbers, names, strict=True))
+        return ", ".join(f"{name or self.asked} ({-count})" for count, name in pairs)
+
+    @cached_property
     def status(self) -> np.ndarray:
         """The samples' statuses, as text."""
         return np.array([str(s) for s in self.bare.status], dtype="<U10").reshape(self.shape)
@@ -228,11 +251,55 @@ class Record:
         return replace(self, reports=Reports(self.shape, self.bare.setups))
 
     def __repr__(self) -> str:
-        """A line: which solver, how many samples of each status, how accurate."""
-        counts = ", ".join(f"{np.sum(self.status == s)} {s}" for s in np.unique(self.status))
-        residuals = np.ravel([self.primal_residual, self.dual_residual, self.gap])
-        worst = np.max(residuals[np.isfinite(residuals)], initial=0.0)
-        return f"Record({self.solver}: {counts or 'no samples'}; KKT residual <= {worst:.1e})"
+        """A line: which solver, how many samples of each status, how accurate; the gradient."""
+        line = f"{self.solved_by}: {counts(self.status) or 'no samples'}"
+        line += f"; KKT residual <= {self._worst_residual:.1e}"
+        gradient = "; gradient: " + ", ".join(self._gradient.values()) if self._gradient else ""
+        return f"Record({line}{gradient})"
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks, a fact in each line."""
+        size = f"{self.status.size} sample{'s' * (self.status.size != 1)}"
+        iterations, seconds = _finite(self.iterations), _finite(self.seconds)
+        facts = {"status": counts(self.status) or "no samples"}
+        facts["solved by"] = self.solved_by
+        facts["KKT residual"] = f"at most {self._worst_residual:.1e}"
+        facts["objective"] = span(_finite(self.objective), "{:.6g}".format)
+        facts["iterations"] = span(iterations, "{:.0f}".format)
+        facts["seconds"] = f"{seconds.sum():.2g}, all samples together"
+        facts |= self._gradient
+        return facts_html(f"Record of {size}", facts)
+
+    @property
+    def _worst_residual(self) -> float:
+        """Of the usable samples."""
+        residuals = [v[self.ok] for v in (self.primal_residual, self.dual_residual, self.gap)]
+        return float(np.max(_finite(residuals), initial=0.0))
+
+    @property
+    def _gradient(self) -> dict[str, str]:
+        """What the newest backward pass did, by what it is about; empty before it."""
+        report = self.reports.newest
+        done = report.method != ""
+        if not done.any():
+            return {}
+        taus, errors = _finite(report.tau), _finite(report.gradient_error[done])
+        facts = {
+            "gradient": "; ".join(HOW.get(name, name) for name in np.unique(report.method[done]))
+        }
+        if taus.size:
+            facts["perturbation"] = f"tau {span(taus, number)}" if taus.any() else "limit tau -> 0"
+        if errors.size:
+            facts["error"] = f"error <= {errors.max():.1e}"
+        remarks = {
+            "informative": (done & ~report.informative, "zero or noise"),
+            "kinks": (report.kink > 0, "at a kink"),
+            "failed": (~report.differentiated, "without a gradient"),
+        }
+        for name, (where, words) in remarks.items():
+            if where.any():
+                facts[name] = f"{where.sum()} of {where.size} {words}"
+        return facts
 
     def __getitem__(self, name: str) -> Any:
         names = [*_OF_FORWARD, *Report.__dataclass_fields__, "solution"]
@@ -245,6 +312,11 @@ _OF_FORWARD = (
     "solver", "status", "ok", "objective", "iterations", "seconds", "primal_residual",
     "dual_residual", "gap",
 )  # fmt: skip
+
+
+def _finite(values: Any) -> np.ndarray:
+    flat = np.ravel(np.asarray(values, dtype=float))
+    return flat[np.isfinite(flat)]
 
 
 def _none() -> None:

@@ -12,7 +12,7 @@ from cvxlpgd.derivatives import LPGD, Derivative, Implicit, check_derivative
 from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import Structure
-from cvxlpgd.solvers.choose.choice import choose_solver
+from cvxlpgd.solvers.choose.choice import choose_solver, is_name
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.executor import OnExecutor
 from cvxlpgd.solvers.run.ladder import first_of
@@ -127,16 +127,24 @@ class Spelled:
 def take_apart(solver_args: Mapping[str, Any]) -> Spelled:
     """Take solver_args apart.
 
-    "solve_method" names the solver, "mode" with "derivative_kwargs" the derivative; numbers of
-    threads are accepted and left to the library; all else is an option of the solver.
+    "solve_method" names the solver, and so does "solver" with a solver's name (with other values it
+    is HiGHS' own option); "mode" with "derivative_kwargs" names the derivative. Numbers of threads
+    are accepted and left to the library. All else is an option of the solver.
 
     Raises
     ------
     InvalidOption
-        For an unknown mode, or derivative_kwargs that the mode does not have.
+        For an unknown mode, derivative_kwargs that the mode does not have, or "warm_start".
     """
     options = dict(solver_args)
+    if "warm_start" in options:
+        raise InvalidOption(
+            '"warm_start" is an argument of the call, layer(..., warm_start=True), and not an '
+            "option of a solver"
+        )
     name = options.pop("solve_method", None)
+    if name is None and is_name(options.get("solver")):
+        name = options.pop("solver")
     if name is not None and not isinstance(name, str):
         raise InvalidOption(f'"solve_method" must be the name of a solver, not {name!r}')
     for threads in ("n_jobs_forward", "n_jobs_backward"):

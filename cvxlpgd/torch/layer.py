@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
 import numpy as np
 import torch
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
+from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, real
@@ -25,6 +27,9 @@ from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
 from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class CvxpyLayer(torch.nn.Module):
@@ -115,6 +120,9 @@ class CvxpyLayer(torch.nn.Module):
         """What goes in, what comes out, and how."""
         return repr(self._layer)
 
+    def _repr_html_(self) -> str:
+        return self._layer._repr_html_()
+
     @property
     @eagerly
     def info(self) -> Record:
@@ -190,6 +198,52 @@ class CvxpyLayer(torch.nn.Module):
         a kink there, and one-sided and averaged gradients differ.
         """
         return weakly_active(self._layer, tol)
+
+    @eagerly
+    def plot_tau(
+        self,
+        *values: Tensor,
+        cotangents: Any = None,
+        loss: Callable[..., Any] | None = None,
+        taus: Sequence[float] | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw the gradient against tau: where it is noise, exact, zero, or looks further.
+
+        For each tau the largest entries of the parameters' gradient, its norm, and its cosine with
+        the exact gradient. Parameters whose exact gradient is 0, as a linear program's costs, have
+        panels of their own. The tau that the layer itself takes is marked. `info` stays that of the
+        last call.
+
+        Parameters
+        ----------
+        values : tensors (*batch axes, *parameter shape)
+            As for a call.
+        cotangents : one for each returned variable, optional
+            The loss' derivative, (*batch shape, *shape) or broadcast to that; standard normal from
+            a fixed seed if neither this nor `loss` is given.
+        loss : callable, optional
+            loss(*variables) -> a number, of tensors.
+        taus : list of float, optional
+            By default from the solver's noise to a hundred times the data's own size.
+        path : str or path, optional
+            A file to write the picture to.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A notebook shows it.
+
+        Raises
+        ------
+        InvalidInput, InvalidOption, SolveFailed
+        SolverNotInstalled
+            Without matplotlib.
+        """
+        tensors = [_tensor(i, value).detach().cpu().double() for i, value in enumerate(values)]
+        bars = None if cotangents is None else _constants(cotangents, "cotangents")
+        arrays = [tensor.numpy() for tensor in tensors]
+        return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=True)
 
     def optimal_value(self, *values: Tensor) -> Tensor:
         """The problem's optimal value (*batch shape), differentiable by Danskin's theorem.

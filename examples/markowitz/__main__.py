@@ -25,6 +25,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from cvxlpgd import LPGD, Implicit
 from cvxlpgd.errors import CvxlpgdWarning
@@ -35,6 +36,7 @@ from examples.markowitz.market import Market, from_files, real_prices
 from examples.markowitz.policy import Policy, problem, utility
 
 KAPPA = 1e-2
+QUICK = {"epochs": 6, "search": 2, "rates": [3e-3, 1e-2], "rollouts": 20}
 METHODS = {
     "lpgd": LPGD(tau=Relative(KAPPA), side="lower"),
     "exact": Implicit("lsqr"),
@@ -53,8 +55,12 @@ def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[dict[st
         torch.tensor(market.returns(options.rollouts, MONTHS, s)) for s in (VALIDATION, TEST)
     )
     if options.search:
-        tried = {rate: _searched(market, method, seed, rate, valid, options)
-                 for rate in options.rates}  # fmt: skip
+        with tqdm(total=len(options.rates) * options.search, leave=False, delay=2) as bar:
+            bar.set_description(f"{method}, seed {seed}, learning rates")
+            tried = {
+                rate: _searched(market, method, seed, rate, valid, options, bar)
+                for rate in options.rates
+            }
         rate = max(tried, key=lambda r: tried[r])
     else:
         rate = options.rates[0]
@@ -83,11 +89,12 @@ def _policy(market: Market, method: str, exact_by: str) -> Policy:
 
 def _searched(
     market: Market, method: str, seed: int, rate: float, valid: torch.Tensor,
-    options: argparse.Namespace,
+    options: argparse.Namespace, bar: tqdm,
 ) -> float:  # fmt: skip
     """Validation utility after a few epochs; worst where training fails."""
     policy = _policy(market, method, options.exact_by)
-    for _, _, loss in _trained(policy, market, seed, rate, options.search):
+    for epoch, _, loss in _trained(policy, market, seed, rate, options.search):
+        bar.update(epoch > 0)
         if not abs(loss) < 1.0:  # the wealth is lost: no need to go on
             return -float("inf")
     return _mean(policy, valid)
@@ -147,14 +154,26 @@ def summary(runs: Sequence[_experiment.Row]) -> str:
 
 def main() -> int:
     """The command line."""
-    parser = _experiment.arguments(__doc__ or "", "markowitz", list(METHODS), epochs=100)
-    parser.add_argument("--data", type=Path, help="folder with mu.npy and cov.npy of log returns")
+    parser = _experiment.arguments(__doc__ or "", "markowitz", list(METHODS), 100, QUICK)
     parser.add_argument(
-        "--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2], help="learning rates tried"
+        "--data",
+        type=Path,
+        help="folder with mu.npy and cov.npy of log returns (default: prices that skfolio brings)",
     )
-    parser.add_argument("--search", type=int, default=20, help="epochs of each; 0 takes the first")
-    parser.add_argument("--rollouts", type=int, default=200, help="for validation and for test")
-    parser.add_argument("--exact-by", choices=("implicit", "cvxpylayers"), default="implicit")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[3e-3, 1e-2, 3e-2],
+        help="learning rates tried (default: 0.003 0.01 0.03)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--search", type=int, default=20, help="epochs of each; 0 takes the first (default: 20)"
+    )
+    parser.add_argument(
+        "--rollouts", type=int, default=200, help="for validation and for test (default: 200)"
+    )
+    parser.add_argument(
+        "--exact-by", choices=("implicit", "cvxpylayers"), default="implicit",
+        help="what computes the exact derivative (default: implicit)",
+    )  # fmt: skip
     title = "Markowitz policy on twelve stocks"
     return _experiment.main(parser, run, list(METHODS), "test_utility", title, summary)
 

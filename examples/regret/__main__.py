@@ -82,6 +82,7 @@ LOSSES = ("squared", "regret")
 RATES = (0.02, 0.1)
 VARIABLES, ROWS, CAPACITY = 20, 5, 0.3  # of the packing: a row holds 0.3 of its items
 BATCH = 16
+QUICK = {"seeds": 1, "epochs": 4, "train": 48, "validation": 50, "test": 100}
 FIGURE, CHOICE = "test_regret", "validation_regret"
 
 
@@ -276,39 +277,46 @@ def merged(files: Sequence[Path]) -> list[Row]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line's options."""
-    found = argparse.ArgumentParser(
+    words = argparse.ArgumentParser(
         prog="python -m examples.regret",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("--seed", type=int, default=0, help="the first seed")
-    found.add_argument("--seeds", type=int, default=3, help="how many, from --seed on")
-    found.add_argument("--epochs", type=int, default=15)
-    found.add_argument("--train", type=int, default=160, help="training samples")
-    found.add_argument("--validation", type=int, default=200, help="samples that choose the rate")
-    found.add_argument("--test", type=int, default=500, help="test samples")
-    found.add_argument("--methods", default=None, help="names, comma-separated; all if not given")
-    found.add_argument("--quick", action="store_true", help="one seed, few samples: under a minute")
-    found.add_argument("--json", type=Path, default=None, help="where the results go")
-    found.add_argument(
-        "--from", dest="old", type=Path, nargs="+",
+    for name, usual, meaning in (
+        ("seed", 0, "the first seed"),
+        ("seeds", 3, "how many, from --seed on"),
+        ("epochs", 15, "epochs of each training"),
+        ("train", 160, "training samples"),
+        ("validation", 200, "samples that choose the rate"),
+        ("test", 500, "test samples"),
+    ):
+        words.add_argument(
+            f"--{name}", type=int, default=usual, help=f"{meaning} (default: {usual})"
+        )
+    words.add_argument("--methods", help="names, comma-separated (default: all)")
+    small = " ".join(f"--{name} {value}" for name, value in QUICK.items())
+    words.add_argument(
+        "--quick", action="store_true", help="all of it in less than a minute on one core, small "
+        f"though real; the same as {small}, each of which you may set otherwise",
+    )  # fmt: skip
+    words.add_argument("--json", type=Path, help="file for the results (default: none)")
+    words.add_argument(
+        "--from", dest="old", type=Path, nargs="+", metavar="JSON",
         help="show the results of these files, run nothing; with --json, make them one file",
     )  # fmt: skip
-    return found
+    words.set_defaults(small=QUICK, plot=None)
+    return words
 
 
 def main() -> int:
     """The command line."""
     words = parser()
-    options = words.parse_args()
+    options = _experiment.parse(words)
     if (
         options.seed < 0
         or min(options.seeds, options.epochs, options.train, options.validation, options.test) < 1
     ):
         words.error("all counts must be 1 or more, the first seed 0 or more")
-    if options.quick:
-        options.seeds, options.epochs = 1, 4
-        options.train, options.validation, options.test = 48, 50, 100
     present = METHODS if find_spec("cvxlpgd.derivatives.tau") else FORMER  # of which version
     methods = [m.strip() for m in (options.methods or ",".join(present)).split(",")]
     absent = [name for name in methods if name not in present]
@@ -319,7 +327,12 @@ def main() -> int:
         if options.json is not None:
             _experiment.save(runs, options.json)
         print(table(runs))
-    except (ValueError, OSError, KeyError) as error:  # what the user handed over: no traceback
+    except (
+        ImportError,
+        KeyError,
+        OSError,
+        ValueError,
+    ) as error:  # what the user handed over: no traceback
         words.exit(1, f"{words.prog}: {error or type(error).__name__}\n")
     return 0
 

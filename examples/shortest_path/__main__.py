@@ -33,6 +33,7 @@ from examples.shortest_path import peers, task
 
 OURS = ("lpgd", "spo_plus", "fenchel_young")
 METHODS = (*OURS, *sorted(peers.METHODS, reverse=True))
+QUICK = {"epochs": 3, "train": 64, "test": 200}
 TAU = 2.0 * task.BATCH  # the loss is a mean: a sample's own perturbation is twice its true cost
 
 
@@ -100,18 +101,23 @@ def _theirs(method: str, seed: int, options: argparse.Namespace) -> Iterator[dic
         else:
             print(f"\n{method}: PyEPO on {row['backend']}", file=sys.stderr)
     if child.wait():
-        raise RuntimeError(f"PyEPO's process ended with {child.returncode}; what it said is above")
+        raise ChildProcessError(
+            f"PyEPO's process ended with {child.returncode}; what it said is above"
+        )
 
 
 def main() -> int:
     """The command line."""
-    parser = _experiment.arguments(__doc__ or "", "shortest_path", METHODS, epochs=10)
-    parser.add_argument("--train", type=int, default=task.TRAIN)
-    parser.add_argument("--test", type=int, default=task.TEST)
+    parser = _experiment.arguments(__doc__ or "", "shortest_path", METHODS, 10, QUICK)
+    for name, usual in (("train", task.TRAIN), ("test", task.TEST)):
+        parser.add_argument(
+            f"--{name}", type=int, default=usual, help=f"samples to {name} with (default: {usual})"
+        )
     parser.add_argument(
         "--pyepo-python",
         default=sys.executable,
-        help="the Python that runs PyEPO: one of an environment with pyepo, ortools and torch",
+        help="the Python that runs PyEPO, of an environment with pyepo, torch and, to be fast, "
+        "ortools (default: this one)",
     )
     return _experiment.main(parser, run, METHODS, "test_regret", "Shortest paths on a 5x5 grid")
 

@@ -1,5 +1,6 @@
 """Learn the rules of Sudoku from solved boards; model.py has the layer.
 
+    python -m examples.sudoku --quick
     python -m examples.sudoku --seeds 3 --methods lpgd --json lpgd.json
     python -m examples.sudoku --size 9 --methods lpgd --epochs 2
     python -m examples.sudoku --data boards.npz
@@ -39,6 +40,7 @@ USUAL = {
     4: {"boards": 9000, "tests": 1000, "batch": 150, "rules": "any", "decay": "none"},
     9: {"boards": 1000, "tests": 200, "batch": 4, "rules": "alike", "decay": "cosine"},
 }
+QUICK = {"boards": 360, "tests": 100, "batch": 8}
 
 
 def main() -> int:
@@ -48,23 +50,45 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = experiment.arguments(__doc__ or "", "sudoku", METHODS, epochs=3)
-    parser.add_argument("--size", type=int, choices=(4, 9), default=4)
-    parser.add_argument("--boards", type=_positive, help="training boards (9000; size 9: 1000)")
-    parser.add_argument("--tests", type=_positive, help="test boards of either kind (1000; 200)")
-    parser.add_argument("--batch", type=_positive, help="boards a step (150; 4)")
-    parser.add_argument("--data", type=Path, help=".npz with puzzles, solutions: (N, size, size)")
-    parser.add_argument("--lr", type=float, default=0.1, help="step size of Adam (0.1)")
+    parser = experiment.arguments(__doc__ or "", "sudoku", METHODS, 3, QUICK)
     parser.add_argument(
-        "--decay", choices=("none", "cosine"), help="of the step size (none; cosine, to 0)"
+        "--size", type=int, choices=(4, 9), default=4, help="of a board (default: 4)"
     )
-    parser.add_argument("--tau", type=float, default=1.0, help="for the loss of a batch summed (1)")
-    parser.add_argument("--side", choices=("average", "lower", "upper"), default="average")
-    parser.add_argument("--rho", type=float, default=1e-3, help="of exact_rho (0.001)")
     parser.add_argument(
-        "--rules", choices=("any", "alike"), help="alike: the same for every digit (any; alike)"
+        "--boards", type=_positive, help="training boards (default: 9000; size 9: 1000)"
     )
-    parser.add_argument("--rows", type=_positive, help="learned rows (as many as rules)")
+    parser.add_argument(
+        "--tests", type=_positive, help="test boards of either kind (default: 1000; 200)"
+    )
+    parser.add_argument("--batch", type=_positive, help="boards a step (default: 150; 4)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=".npz with puzzles, solutions: (N, size, size) (default: generated)",
+    )
+    parser.add_argument("--lr", type=float, default=0.1, help="step size of Adam (default: 0.1)")
+    parser.add_argument(
+        "--decay", choices=("none", "cosine"), help="of the step size (default: none; cosine, to 0)"
+    )
+    parser.add_argument(
+        "--tau",
+        type=float,
+        default=1.0,
+        help="of lpgd, for the loss of a batch summed (default: 1)",
+    )
+    parser.add_argument(
+        "--side",
+        choices=("average", "lower", "upper"),
+        default="average",
+        help="of lpgd (default: average)",
+    )
+    parser.add_argument("--rho", type=float, default=1e-3, help="of exact_rho (default: 0.001)")
+    parser.add_argument(
+        "--rules",
+        choices=("any", "alike"),
+        help="alike: the same for every digit (default: any; alike)",
+    )
+    parser.add_argument("--rows", type=_positive, help="learned rows (default: as many as rules)")
     return parser
 
 
@@ -77,6 +101,8 @@ def _positive(text: str) -> int:
 
 def run(method: str, seed: int, options: argparse.Namespace) -> Iterator[experiment.Row]:
     """One row before training and one after each epoch."""
+    if options.quick and options.size != 4:
+        raise ValueError("--quick is for boards of size 4")
     split = _boards(options, seed)
     given = {name: value for name, value in vars(options).items() if value is not None}
     options = argparse.Namespace(**USUAL[options.size] | {"rows": None} | given)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from campaigns.traps import __main__ as traps
-from campaigns.traps.report import table, written
+from campaigns.traps.report import listing, written
 from campaigns.traps.trap import Seen, Trap
 from cvxlpgd import LPGD, Implicit
 from cvxlpgd.errors import InaccurateSolutionWarning, SolveFailed
@@ -79,7 +79,7 @@ def test_a_peer_that_raises_fell_in_and_one_that_is_missing_was_not_tried(monkey
     row = {"title": "a title", "tests": ["t"]}
     row["seen"] = {who: traps._sprung("dtypes", who) for who in ("one", "two", traps.OURS)}
     assert [seen["fell"] for seen in row["seen"].values()] == [True, None, False]
-    text = table([row])
+    text = listing([row])
     assert all(part in text for part in ("falls in: TypeError: no", "not tried", "fine"))
     page = written("a\n<!-- traps -->\nold\n<!-- /traps -->\nb\n", "traps", text)
     assert page == f"a\n<!-- traps -->\n\n{text}\n\n<!-- /traps -->\nb\n"

@@ -309,3 +309,23 @@ def test_another_solver_for_the_perturbed_programs():
     assert relative(found, at.vjp(Implicit("dense"))) <= 1e-4
     named = at.vjp(LPGD(tau=at.step(1e-3), solver="clarabel"))
     assert relative(named, at.vjp(Implicit("dense"))) <= 1e-4
+
+
+@pytest.mark.parametrize("side", ["average", "lower", "upper"])
+@pytest.mark.parametrize("multiple", [1.0, 3.0, 1e-6])
+def test_a_loss_that_is_the_objective_of_a_linear_program(side, multiple):
+    """The solution is the best one for it, so that it need not move."""
+    x, cost = cp.Variable(4), cp.Parameter(4)
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0, x <= 0.6])
+    layer = CvxpyLayer(problem, [cost], [x], derivative=LPGD(side=side))
+    costs = np.array([[1.0, 2.0, 3.0, 4.0], [0.1, 0.3, 0.2, 5.0]])
+    _, pullback = layer.vjp(costs)
+    with pytest.warns(DegenerateGradientWarning):
+        (bar,) = pullback(multiple * costs)
+    np.testing.assert_allclose(bar, 0, atol=1e-9)
+    assert not layer.info.retries.any()
+    # the worst one: a step leads away from it
+    _, pullback = layer.vjp(costs)
+    (bar,) = pullback(-multiple * costs)
+    if side != "upper":
+        assert (np.abs(bar).max(axis=1) > 0).all()

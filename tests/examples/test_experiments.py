@@ -116,6 +116,10 @@ def test_a_market_is_read_from_files(tmp_path):
         ("markowitz", "--from nothing.json", "No such file"),
         ("shortest_path", "--epochs -1", "must be 0 or more, not -1"),
         ("sudoku", "--from README.md", "Expecting value"),
+        ("sudoku", "--quick --size 9", "--quick is for boards of size 4"),
+        ("regret", "--quick --json nowhere/rows.json", "there is no folder nowhere"),
+        ("shortest_path", "--plot nowhere/picture.png", "there is no folder nowhere"),
+        ("shortest_path", "--pyepo-python false --methods pyepo_dbb", "PyEPO's process ended"),
     ],
 )
 def test_what_cannot_run_is_said_in_a_line(name, options, message):
@@ -124,3 +128,48 @@ def test_what_cannot_run_is_said_in_a_line(name, options, message):
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+EXPERIMENTS = ("markowitz", "regret", "shortest_path", "sudoku")
+
+
+def test_quick_is_small_and_gives_way_to_what_is_set(monkeypatch):
+    needs("torch")
+    from examples import _experiment
+    from examples.sudoku.__main__ import parser
+
+    def parsed(words: str):
+        monkeypatch.setattr(sys, "argv", ["sudoku", *words.split()])
+        return _experiment.parse(parser())
+
+    usual, quick, changed = map(parsed, ("", "--quick", "--quick --boards 7 --epochs 2"))
+    assert (usual.boards, usual.epochs) == (None, 3)
+    assert quick.boards < 1000
+    assert quick.epochs == usual.epochs
+    assert quick.methods == usual.methods
+    assert (changed.boards, changed.epochs) == (7, 2)
+    assert changed.batch == quick.batch
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick_prints_the_table_of_the_whole(name):
+    needs("torch", "pyepo", "skfolio", "piqp")
+    smaller = {
+        "markowitz": "--epochs 1 --search 1 --rates 0.01 --rollouts 4",
+        "regret": "--epochs 1 --train 8 --validation 4 --test 4",
+        "shortest_path": "--epochs 1 --train 8 --test 4",
+        "sudoku": "--epochs 1 --boards 6 --tests 4",
+    }[name]
+    done = command(name, "--quick", "--methods", "lpgd", *smaller.split())
+    assert done.returncode == 0, done.stderr
+    assert "| method" in done.stdout.replace("loss    | method", "| method")
+    assert "lpgd" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_says_what_quick_does_and_what_is_usual(name):
+    needs("torch", "pyepo")
+    text = " ".join(command(name, "--help").stdout.split())
+    assert "less than a minute on one core" in text
+    assert text.count("(default: ") >= 7
+    assert "None" not in text

@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
-COPIED = ("cvxlpgd", "tests", "campaigns", "README.md", "pyproject.toml", "setup.cfg")
+COPIED = ("cvxlpgd", "tests", "campaigns", "docs/solvers.md", "pyproject.toml", "setup.cfg")
 
 
 def blocks(language: str) -> list[str]:
@@ -37,6 +37,7 @@ class Copy:
     @classmethod
     def of(cls, root: Path) -> Copy:
         """A new one in an empty folder."""
+        (root / "docs").mkdir()
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
             copy(ROOT / name, root / name)

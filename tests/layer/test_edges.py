@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd import LPGD, Implicit, compare
-from cvxlpgd.analysis import score
+from cvxlpgd.analysis import cotangents
 from cvxlpgd.cones import NonNeg
 from cvxlpgd.errors import (
     CvxlpgdError,
@@ -42,7 +42,7 @@ def test_a_loss_is_differentiated_without_torch_too(monkeypatch):
         return [(row.derivative, row.error_fd, row.cosine_fd) for row in rows]
 
     with_torch = compared()
-    monkeypatch.setattr(score, "find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr(cotangents, "find_spec", lambda name: None if name == "torch" else name)
     for one, other in zip(with_torch, compared(), strict=True):
         assert one[0] == other[0]
         assert one[1:] == pytest.approx(other[1:], rel=1e-3, abs=1e-6)

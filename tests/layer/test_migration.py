@@ -138,6 +138,7 @@ SPELLINGS = [
     ({"solve_method": "SCS", "max_iters": 20_000, "eps": 1e-9, "n_jobs_forward": 1,
       "n_jobs_backward": -1, "acceleration_lookback": 0},
      SCS(max_iters=20_000, eps=1e-9, acceleration_lookback=0), LPGD()),
+    ({"solver": "CLARABEL"}, Clarabel(), LPGD()),
     ({"mode": "lsqr"}, None, Implicit("lsqr")),
     ({"mode": "lsmr"}, None, Implicit("lsmr")),
     ({"mode": "dense"}, None, Implicit("dense")),

@@ -64,6 +64,7 @@ OPTIONS = {
     "solver_args of numbers": (QP, {"solver_args": {1: 2}}, IS_OPTION, ["solver_args", "1"]),
     "solve_method and solver": (QP, {"solver": "ECOS", "solver_args": {"solve_method": "SCS"}},
                                 IS_OPTION, ['"solve_method"', "solver="]),
+    "warm_start": (QP, {"solver_args": {"warm_start": True}}, IS_OPTION, ["argument of the call"]),
     "solve_method": (QP, {"solver_args": {"solve_method": 3}}, IS_OPTION, ['"solve_method"', "3"]),
     "mode and derivative": (QP, {"derivative": LPGD(), "solver_args": {"mode": "lsqr"}}, IS_OPTION,
                             ['"mode"', "derivative="]),

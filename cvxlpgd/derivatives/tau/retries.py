@@ -48,11 +48,16 @@ def retry_smaller(
     return value, replace(info, messages=tuple(messages))
 
 
-def retry_larger(difference: Difference[Value], tau: np.ndarray, times: int) -> tuple[Value, Info]:
-    """The difference of `retry_smaller`, where it is noise at 10 tau, 100 tau, ... (`times`)."""
+def retry_larger(
+    difference: Difference[Value], tau: np.ndarray, times: int, settled: np.ndarray
+) -> tuple[Value, Info]:
+    """The difference of `retry_smaller`, where it is noise at 10 tau, 100 tau, ... (`times`).
+
+    `settled` (samples,) says where nothing is to be looked for.
+    """
     w_bar, info = retry_smaller(difference, tau)
     whole = info.tau == tau  # a larger one failed for the others
-    samples = np.flatnonzero(info.unresolved & info.ok & whole)
+    samples = np.flatnonzero(info.unresolved & info.ok & whole & ~settled)
     for k in range(1, times + 1):
         if not len(samples):
             break

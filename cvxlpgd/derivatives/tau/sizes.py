@@ -26,7 +26,9 @@ from cvxlpgd.solvers.protocol import FINEST
 
 SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round number, so that a
 # cotangent along the cost itself never cancels it exactly
-LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/learning.md
+LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/choosing.md
+
+SAME = 0.1  # of a loss: less than this is left of it when the objective is taken off
 
 ROUNDING = 1e-8  # of the largest: a size that is smaller may be the solver's noise
 
@@ -121,10 +123,32 @@ def step_of(size: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 
 def for_cotangent(program: ConeProgram, z: Point, z_bar: Point, kappa: float) -> np.ndarray:
-    """Tau (batch,) for a cotangent without slack: the smaller of both fields' own."""
+    """Tau (batch,) for a cotangent without slack: the smaller of both fields' own.
+
+    It is halved where the loss is a multiple of the objective: one end would be a program without
+    costs, whose solution is arbitrary.
+    """
     q, b = sizes(program, z)
     tau = np.minimum(step_of(q, z_bar.x), step_of(b, z_bar.y))
-    return kappa * np.where(np.isfinite(tau), tau, 1.0)
+    tau = kappa * np.where(np.isfinite(tau), tau, 1.0)
+    return np.where(multiple(program, z_bar) != 0, 0.5 * tau, tau)
+
+
+def multiple(program: ConeProgram, z_bar: Point) -> np.ndarray:
+    """The k (batch,) of a loss that is k times the objective, up to a tenth; 0 for other losses.
+
+    Where k > 0 the solution is the best one for the loss, where k < 0 the worst one. A quadratic
+    objective has no multiples among the linearized losses.
+    """
+    if program.structure.P.size:
+        return np.zeros(program.batch)
+    x_bar = host(z_bar.x)
+    q = np.broadcast_to(host(program.data.q), x_bar.shape)
+    largest = np.maximum(norm(q), np.finfo(float).tiny)[:, None]
+    unit = q / largest
+    k = np.sum(unit * x_bar, axis=1) / np.maximum(np.sum(unit * unit, axis=1), 0.5)
+    is_along = norm(x_bar - k[:, None] * unit) < SAME * norm(x_bar)
+    return np.where(is_along, k / largest[:, 0], 0.0)
 
 
 def for_tangent(program: ConeProgram, z: Point, w_dot: Data, kappa: float) -> np.ndarray:

@@ -23,6 +23,11 @@ def solver_of_name(name: str) -> Solver:
     return CVXPY(name) if row is None else row.adapter()
 
 
+def is_name(value: Any) -> bool:
+    """Whether it is the name of a solver that is known, installed or not."""
+    return isinstance(value, str) and value.upper() in {s.name for s, _, _ in all_solvers()}
+
+
 def as_solver(solver: Any, argument: str) -> Solver:
     """A solver, or the one of this name; InvalidOption for anything else and unknown names."""
     if isinstance(solver, str):
