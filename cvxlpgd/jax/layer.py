@@ -65,6 +65,9 @@ class CvxpyLayer:
     def __repr__(self) -> str:
         return f"CvxpyLayer({self._layer!r})"
 
+    def _repr_html_(self) -> str:
+        return self._layer._repr_html_()
+
     @property
     def info(self) -> Record:
         """The newest call, whichever thread ran it, sample by sample."""
