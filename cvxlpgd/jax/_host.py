@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class Host:
 
     layer: Layer
     solver_args: Mapping[str, Any] | None
-    newest: Newest
+    newest: Newest = field(repr=False)
 
     @property
     def width(self) -> int:
