@@ -20,6 +20,7 @@ from cvxlpgd.errors import CvxlpgdError
 
 NEARBY = 1e-9  # of the variables' size
 TOLERATED = 1e-4  # violation relative to the constraint's own terms, at a solved sample
+PER_RESIDUAL = 100.0  # or so many times the residual of a sample that is solved loosely
 
 _DISAGREE = (
     f"CVXPY {cp.__version__} and this version of cvxlpgd do not agree on what the problem is, or "
@@ -48,7 +49,11 @@ class Witness:
         self._objective, self._constraints = copy.deepcopy(mine, copied)
 
     def check(
-        self, values: Sequence[np.ndarray], variables: Sequence[np.ndarray], objective: float
+        self,
+        values: Sequence[np.ndarray],
+        variables: Sequence[np.ndarray],
+        objective: float,
+        residual: float = 0.0,
     ) -> None:
         """Raise CvxlpgdError for a constraint that a solved sample violates, or another objective.
 
@@ -60,18 +65,20 @@ class Witness:
         values, variables : arrays of the parameters' and of all variables' shapes
         objective : float
             The solved program's.
+        residual : float
+            Its relative KKT residual: what a loose tolerance left is no violation.
         """
         for parameter, value in zip(self._parameters, values, strict=True):
             parameter.save_value(value)
         for variable, value in zip(self._variables, variables, strict=True):
             variable.save_value(value)
         with np.errstate(all="ignore"):
-            self._check(objective)
+            self._check(objective, max(TOLERATED, PER_RESIDUAL * residual))
 
-    def _check(self, objective: float) -> None:
+    def _check(self, objective: float, tolerated: float) -> None:
         stated = _objective(self._objective)
         off = abs(stated - objective)
-        differs = np.isfinite(stated) and off > TOLERATED * (1 + abs(objective))
+        differs = np.isfinite(stated) and off > tolerated * (1 + abs(objective))
         if differs and _is_evaluated(self._objective) and self._spread() < off / 2:
             raise CvxlpgdError(
                 f"the objective is {stated:.6g} at the solution, but {objective:.6g} in the cone "
@@ -79,7 +86,7 @@ class Witness:
             )
         for constraint in self._constraints:
             violation, size = _violation(constraint)
-            if TOLERATED * (1 + size) < violation < np.inf and _is_evaluated(constraint):
+            if tolerated * (1 + size) < violation < np.inf and _is_evaluated(constraint):
                 raise CvxlpgdError(
                     f"the solution violates the constraint {constraint} by {violation:.2g}, "
                     f"although the cone program is solved: {_DISAGREE}"

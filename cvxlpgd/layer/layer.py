@@ -360,8 +360,14 @@ class Layer:
             v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)
         ]
         with _witness_lock:
-            witness.check(values, variables, float(objective[i]))
+            witness.check(values, variables, float(objective[i]), _residual(solution, i))
         self._witness = None
+
+
+def _residual(solution: Solution, i: int) -> float:
+    """The relative KKT residual of a sample; 0 where it is unknown."""
+    residuals = solution.residuals
+    return 0.0 if residuals is None else float(np.nan_to_num(np.asarray(residuals.largest)[i]))
 
 
 def _keep(store: dict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -40,14 +40,15 @@ class CvxpyLayer(torch.nn.Module):
     Parameters
     ----------
     problem : cp.Problem
-        DPP. It is read, never written to.
+        It follows CVXPY's DPP rules. It is read, never written to.
     parameters : list of cp.Parameter
         The inputs, in the order of the call. Parameters of the problem that are not listed keep
         the values that they have now.
     variables : list of cp.Variable
         The outputs: variables of the problem, or dual variables of its constraints.
     solver : None, str or Solver
-        None chooses one; a name is any of `cvxpy.installed_solvers()`.
+        None chooses one by the structure and size of the problem. A name is any of
+        `cvxpy.installed_solvers()`.
     gp : bool
         Whether the problem is a geometric program.
     verbose : bool
@@ -56,8 +57,8 @@ class CvxpyLayer(torch.nn.Module):
         CVXPY's canonicalization backend.
     solver_args : dict, optional
         The solver's own options, "eps" for all its tolerances, and the spellings of cvxpylayers.
-    derivative : Derivative
-        LPGD(), Implicit() or FiniteDifference().
+    derivative : LPGD, Exact, Implicit or FiniteDifference
+        How gradients are computed, a value such as `LPGD(tau=0.1)`.
     on_failure : "raise" or "nan"
         Whether a failed sample raises SolveFailed, or becomes a row of NaN with gradient 0.
     fallback : None, str or Solver

@@ -2,12 +2,15 @@
 
 Indented blocks of a description become literal blocks, and the letters of equations in sentences
 (x*, y_bar', |q|) are escaped. Text in backticks is a cross-reference where something has its name.
+Errors that are only named are described by the first line of their own docstring.
 """
 
 from __future__ import annotations
 
 import re
 from typing import Any
+
+from cvxlpgd import errors
 
 # sections of numpydoc, below which indentation belongs to entries
 SECTIONS = ("Parameters", "Attributes", "Returns", "Raises", "Notes", "Yields", "Other Parameters")
@@ -39,9 +42,26 @@ def rewrite(lines: list[str]) -> list[str]:
     return result
 
 
+def describe(lines: list[str]) -> list[str]:
+    """The docstring with a line of its own for each error, and what it means."""
+    result: list[str] = []
+    within = False
+    for i, line in enumerate(lines):
+        within = lines[i - 2 : i] == ["Raises", "------"] or (within and bool(line.strip()))
+        names = line.split(", ") if within and not line.startswith(" ") else []
+        plain = not lines[i + 1 : i + 2] or not lines[i + 1].startswith(" ")
+        if names and plain and all(name in vars(errors) for name in names):
+            for name in names:
+                meaning = (vars(errors)[name].__doc__ or "").splitlines()[0]
+                result += [name, f"    {meaning}"]
+        else:
+            result.append(line)
+    return result
+
+
 def process(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str]) -> None:
     """Sphinx' event: the lines of one docstring, replaced in place."""
-    lines[:] = rewrite(lines)
+    lines[:] = rewrite(describe(lines))
 
 
 def setup(app: Any) -> dict[str, Any]:

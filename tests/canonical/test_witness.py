@@ -168,3 +168,14 @@ def test_where_a_function_spreads_is_no_disagreement():
     order = [np.ones(variable.shape) for variable in problem.variables()]
     with pytest.raises(CvxlpgdError, match="do not agree"):
         witness.check([VALUE[:2]], order, 0.0)
+
+
+@pytest.mark.parametrize("eps", [1e-2, 1e-3])
+@pytest.mark.parametrize("solver", ["SCS", "CLARABEL"])
+def test_a_loose_tolerance_is_no_disagreement(solver, eps):
+    share, cost = cp.Variable(3), cp.Parameter(3)
+    entropic = cp.Problem(cp.Minimize(cost @ share - cp.sum(cp.entr(share))), [cp.sum(share) == 1])
+    for seed in range(5):
+        layer = Layer(entropic, [cost], [share], solver=solver, solver_args={"eps": eps})
+        layer.forward([np.random.default_rng(seed).normal(size=3)])
+        assert layer.info.ok.all()
