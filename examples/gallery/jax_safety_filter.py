@@ -32,8 +32,9 @@ goal, step = jnp.array([2.2, 0.0]), 0.14
 
 velocity, wanted = cp.Variable(2), cp.Parameter(2)
 slopes, least = cp.Parameter((3, 2)), cp.Parameter(3)
-nearest = cp.Problem(cp.Minimize(cp.sum_squares(velocity - wanted)), [slopes @ velocity >= least])
-safe = CvxpyLayer(nearest, [wanted, slopes, least], [velocity], on_failure="nan", single=True)
+nearest = cp.Minimize(cp.sum_squares(velocity - wanted))
+problem = cp.Problem(nearest, [slopes @ velocity >= least])
+safe = CvxpyLayer(problem, [wanted, slopes, least], [velocity], on_failure="nan", single=True)
 
 
 def filtered(position, wish):
@@ -97,8 +98,9 @@ print(f"loss: {loss(untrained, starts):.2f} -> {value:.2f}")
 # Both pilots from the same starts.
 
 figure, axes = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
-for ax, pilots, name in zip(axes, (untrained, weights), ("before", "after training"), strict=True):
-    paths = np.concatenate([starts[None], run(pilots, starts)])
+pilots = {"before": untrained, "after training": weights}
+for ax, (name, own) in zip(axes, pilots.items(), strict=True):
+    paths = np.concatenate([starts[None], run(own, starts)])
     for center, radius in zip(centers, radii, strict=True):
         ax.add_patch(plt.Circle(center, radius, color="0.82"))
         inside = np.linalg.norm(paths - center, axis=-1) < radius - 1e-3
