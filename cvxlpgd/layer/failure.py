@@ -171,7 +171,7 @@ def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> 
 
 
 def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the caller's line: the first frame outside of this package, torch and its graphs."""
+    """Warn at the caller's line: the first frame outside of this package, torch and JAX."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
@@ -179,8 +179,8 @@ def _warn(text: str, category: type[Warning]) -> None:
 
 
 def _is_inside(filename: str) -> bool:
-    torch = sys.modules.get("torch")
-    within = [_INSIDE] if torch is None else [_INSIDE, str(Path(str(torch.__file__)).parent)]
+    modules = [sys.modules.get(name) for name in ("torch", "jax")]
+    within = [_INSIDE, *(str(Path(str(m.__file__)).parent) for m in modules if m is not None)]
     compiled = filename.startswith("<eval_with_key>") or "torchinductor_" in filename
     return compiled or any(filename.startswith(folder + os.sep) for folder in within)
 
