@@ -54,6 +54,45 @@ def test_a_linear_programs_costs_have_no_errors():
     assert np.isnan(report.noise)
 
 
+@pytest.mark.parametrize("solver", [None, "HIGHS", "CLARABEL"])
+@pytest.mark.parametrize("spread", [0.0, 4.0])
+def test_a_loss_of_entries_that_are_0_has_no_errors(solver, spread):
+    """More of what is dearest: the loss' own terms are rounding. Samples' units may differ."""
+    rng = np.random.default_rng(0)
+    x, cost = cp.Variable(6), cp.Parameter(6, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0, x <= 0.6])
+    costs = rng.uniform(1, 5, (8, 6)) * 10.0 ** rng.uniform(-spread, spread, (8, 1))
+    dearest = -np.eye(6)[costs.argmax(axis=1)]
+    rows = [LPGD(), Exact(), Implicit()]
+    report = compare(problem, [cost], [x], [costs], rows, cotangents=[dearest], solver=solver)
+    lpgd, exact, implicit = report.rows
+    assert np.isnan([[row.error_reference, row.error_fd] for row in report.rows]).all()
+    assert (exact.zeros, implicit.zeros) == (1.0, 1.0)
+    assert (exact.clear_size, implicit.clear_size) == (0.0, 0.0)
+    assert lpgd.size_beyond > 0
+    assert lpgd.zeros < 1
+    assert report.verdict.startswith("The exact gradient of cost is 0: the solution of a linear")
+    assert "central differences are 0 too" in report.verdict
+
+
+def test_a_solution_of_0_with_a_gradient_is_not_zero():
+    x, wish = cp.Variable(), cp.Parameter(name="wish")
+    problem = cp.Problem(cp.Minimize(cp.square(x - wish)), [x <= 5])
+    report = compare(problem, [wish], [x], [0.0], [LPGD(), Exact()])
+    assert report.facts.zero == ()
+    assert report.rows[0].error_fd < 1e-6
+
+
+def test_a_solution_of_0_without_a_gradient_is_zero():
+    """What Implicit() returns is rounding, as is a solution by a solver that stops nearby."""
+    x, wish = cp.Variable(3), cp.Parameter(3, name="wish")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - wish)), [x >= 0])
+    options = {"solver": "SCS", "loss": lambda x: x.sum()}
+    report = compare(problem, [wish], [x], [np.array([-1.0, -2, -3])], [Implicit()], **options)
+    assert report.facts.zero == ("wish",)
+    assert (report.rows[0].clear_size, report.rows[0].zeros) == (0.0, 1.0)
+
+
 def test_each_parameter_of_a_linear_program_is_judged_by_itself():
     report = program(quadratic=False)
     assert report.facts.zero == ("cost",)
@@ -75,6 +114,19 @@ def test_a_kink_is_named():
     assert "Exact() and LPGD() agree with central differences" in report.verdict
     assert 'Implicit("lsqr") picks one gradient of the kink' in report.verdict
     assert "go by the fd errors" in report.verdict
+
+
+@pytest.mark.parametrize("kink", [True, False])
+def test_a_reference_that_is_off_is_named_where_it_has_no_row(kink):
+    x, wish = cp.Variable(4), cp.Parameter(4, name="wish")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - wish)), [x >= 0])
+    values, rows = [np.array([1.0, 0 if kink else 0.5, 2, -1])], [LPGD(), Exact()]
+    report = compare(problem, [wish], [x], values, rows)
+    line = 'The reference, Implicit("lsqr"), picks one gradient of the kink'
+    assert (line in report.verdict) == kink
+    assert ("go by the fd errors" in report.verdict) == kink
+    if kink:
+        assert report.plot().axes[0].get_ylabel().endswith("against central differences")
 
 
 def test_a_saturated_program_is_no_vertex():
