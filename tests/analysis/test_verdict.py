@@ -46,7 +46,7 @@ def test_a_linear_programs_costs_have_no_errors():
     assert zero.startswith("The exact gradient of cost is 0: the solution of a linear program is a")
     assert "central differences are 0 too" in zero
     assert use.startswith("Use LPGD(), the default: it moves cost by its own size, tau = ")
-    assert "other than 0 from 1e1 on" in beyond
+    assert "of cost is nonzero from tau = 10 on" in beyond
     for row in report.rows:
         assert np.isnan([row.error_reference, row.cosine_reference, row.error_fd]).all()
     assert [row.size_beyond > 0 for row in report.rows] == [False, False, True] + [False, True] * 3
@@ -79,6 +79,7 @@ def test_a_solution_of_0_with_a_gradient_is_not_zero():
     x, wish = cp.Variable(), cp.Parameter(name="wish")
     problem = cp.Problem(cp.Minimize(cp.square(x - wish)), [x <= 5])
     report = compare(problem, [wish], [x], [0.0], [LPGD(), Exact()])
+    assert "1 sample, 1 parameter entry, solved by" in report.title
     assert report.facts.zero == ()
     assert report.rows[0].error_fd < 1e-6
 
@@ -146,6 +147,7 @@ def test_a_power_cone_has_finite_differences_for_a_reference():
     first, second, *_ = report.verdict.splitlines()
     assert first.startswith("The reference is finite differences, because Implicit() cannot")
     assert second.startswith("FiniteDifference(), Exact() and LPGD() agree")
+    assert first.endswith("(diffcp's derivative there is wrong).")
     assert report.facts.problem == "cone program (power cones)"
 
 
@@ -176,6 +178,7 @@ def test_an_integer_solution_jumps():
     assert "an integer solution does not move with value, it jumps" in report.verdict
     assert "Use LPGD(), the default" in report.verdict
     assert report.solver == "HIGHS"
+    assert report.facts.substitute.endswith("of an integer program is zero or undefined")
 
 
 def test_failed_samples_are_named():
@@ -206,7 +209,7 @@ def test_perturbed_programs_without_a_solution_are_named():
     settings = [LPGD(tau=10.0, side="lower"), LPGD(tau=10.0, side="upper")]
     report = compare(problem, [c], [x], [-1e-3 * down], derivatives=settings, cotangents=[down])
     line = report.verdict.splitlines()[-1]
-    assert line.startswith('LPGD(tau=1e1, side="lower") finds no gradient for up to 3 samples')
+    assert line.startswith('LPGD(tau=10, side="lower") finds no gradient for up to 3 samples')
 
 
 def test_several_solutions_have_no_unique_gradient():
@@ -246,7 +249,7 @@ def test_a_gradient_that_cancels_is_zero_for_central_differences_too():
 
 def test_a_reference_that_is_a_difference_is_named():
     report = program(quadratic=False, reference=LPGD(tau=5.0), derivatives=[Exact(), LPGD()])
-    assert "The reference, LPGD(tau=5e0), is a difference itself" in report.verdict
+    assert "The reference, LPGD(tau=5), is a difference itself" in report.verdict
 
 
 def test_who_solved_is_named():
@@ -297,6 +300,13 @@ OTHER = replace(ROW, title="Implicit()", error_reference=0.5)
 )  # fmt: skip
 def test_sentences(rows, facts, expected):
     assert verdict(rows, replace(FACTS, **facts), "Exact()", 0.0) == expected
+
+
+@pytest.mark.parametrize(("noise", "said"), [(5e-17, False), (5e-6, True), (5e-5, True)])
+def test_noise_is_named_where_it_is_near_the_taus_compared(noise, said):
+    finite = replace(ROW, title="LPGD(tau=1e-3)", tau=1e-3, side="average")
+    words = verdict([ROW, finite], FACTS, "Exact()", noise)
+    assert ("it is the solver's noise" in words) == said
 
 
 def test_a_reference_of_ones_own_is_believed_only_where_differences_agree():
