@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cvxlpgd import LPGD, Exact, Implicit
+from cvxlpgd import LPGD, Exact, Implicit, compare
 from cvxlpgd.analysis.tau_profile import profiles
 from cvxlpgd.errors import InvalidInput, InvalidOption, SolveFailed
 from cvxlpgd.numpy import CvxpyLayer
@@ -169,6 +169,15 @@ def test_a_layer_still_warns_after_its_picture():
 def test_what_is_refused(options, error, match):
     with pytest.raises(error, match=match):
         CvxpyLayer(*problem()).plot_tau(COST, AMOUNT, **options)
+
+
+def test_a_picture_of_no_known_format_is_refused_before_the_work(monkeypatch, tmp_path):
+    path, refusal = tmp_path / "b.doc", r"b\.doc: its name must end in one of .*\.png, "
+    with pytest.raises(InvalidInput, match=refusal):
+        compare(*problem(), [COST, AMOUNT], [Exact()]).plot(path)
+    monkeypatch.setattr("cvxlpgd.analysis.tau_plot.profiles", None)
+    with pytest.raises(InvalidInput, match=refusal):
+        CvxpyLayer(*problem()).plot_tau(COST, AMOUNT, path=path)
 
 
 def test_a_sample_without_a_solution_is_an_error():
