@@ -32,7 +32,7 @@ NEWEST, OLDEST = ROOT / "constraints.txt", ROOT / "constraints-oldest.txt"
 FREED = ("cvxpy", "cvxpy-base", "sparsediffpy")  # CVXPY's own, which each of its versions picks
 PINNED = "test,numba"  # of NEWEST; numba asks for a NumPy that is not the newest at times
 # what the oldest versions are without: libraries of the examples, which ask for newer ones
-REDUCED = "torch,diffcp,plot,ecos,fast,osqp"
+REDUCED = "torch,jax,diffcp,plot,ecos,fast,osqp"
 EXAMPLES_ONLY = ("examples", "test_docs.py", "test_losses.py", "test_house.py")
 TOOLS = ("pytest", "pytest-xdist", "psutil")
 

@@ -12,7 +12,9 @@ from cvxlpgd.derivatives import LPGD, Exact, FiniteDifference, Implicit
 __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
-_MODULES = ("errors", "losses", "numpy", "schedules", "solvers", "torch")  # what users import from
+# what users import from
+_MODULES = ("errors", "jax", "losses", "numpy", "schedules", "solvers", "torch")
+_OPTIONAL = ("jax", "torch")  # of libraries with these names
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -23,6 +25,6 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    """What is public, torch's module where torch is installed."""
-    modules = [name for name in _MODULES if name != "torch" or find_spec(name)]
+    """What is public, a framework's module where that is installed."""
+    modules = [name for name in _MODULES if name not in _OPTIONAL or find_spec(name)]
     return [*__all__, *modules, "__version__"]

@@ -30,7 +30,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
-exclude_patterns = ["results", "_ext", "_static/mathjax", "gallery/*.py.md5", "gallery/**/*.ipynb"]
+exclude_patterns = ["results", "_ext", "_static/mathjax", "**sg_execution_times.rst"]
 default_role = "py:obj"
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
@@ -87,7 +87,7 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_memory": False,
     "show_signature": False,
-    "write_computation_times": False,  # its page asks other hosts for scripts
+    "write_computation_times": False,  # its pages ask other hosts for scripts
     "plot_gallery": os.environ.get("GALLERY", "1") == "1",
     "abort_on_example_error": True,
     "within_subsection_order": "FileNameSortKey",

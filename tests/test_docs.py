@@ -30,7 +30,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"\s*^```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-OPTIONAL = ("torch", "diffcp", "ecos", "matplotlib", "skfolio", "pyepo", "sklearn")
+OPTIONAL = ("torch", "jax", "diffcp", "ecos", "matplotlib", "skfolio", "pyepo", "sklearn")
 
 
 def _name(page: Path) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from cvxlpgd.errors import FailedSampleWarning, InvalidInput, SolveFailed
 from cvxlpgd.layer import Layer
-from tests.helpers.frameworks import FRAMEWORKS
+from tests.helpers.frameworks import FRAMEWORKS, jax_with
 
 x, A, b = cp.Variable(3), cp.Parameter((2, 3)), cp.Parameter(2)
 PROBLEM = cp.Problem(
@@ -23,6 +23,13 @@ SHAPES = {  # leading axes of A and of b, and of the batch
 }
 
 frameworks = pytest.mark.parametrize("framework", FRAMEWORKS, ids=str)
+
+
+@pytest.fixture(autouse=True)
+def doubles():
+    """All frameworks have them; JAX where it is told so."""
+    with jax_with(x64=True):
+        yield
 
 
 def draw(of_A, of_b):

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 TOP = """__init__ __main__ _files _kernels _solvers analysis canonical checks cones derivatives
-errors layer losses numpy program schedules solution solvers torch values""".split()
+errors jax layer losses numpy program schedules solution solvers torch values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
@@ -37,6 +37,7 @@ RANKS = {
     "losses": 6,
     "torch": 7,
     "numpy": 7,
+    "jax": 7,
     "__init__": 8,
     "_files": 8,
     "_solvers": 8,
@@ -134,7 +135,7 @@ def test_importing_loads_no_framework_and_no_solver():
     assert not heavy & set(run.stdout.split())
 
 
-PUBLIC = "cvxlpgd errors losses numpy schedules solvers torch derivatives".split()
+PUBLIC = "cvxlpgd errors jax losses numpy schedules solvers torch derivatives".split()
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -149,7 +150,8 @@ def test_dir_shows_what_is_public(name):
 
 def test_public_modules_are_loaded_when_they_are_asked_for():
     code = (
-        "import sys, cvxlpgd; dir(cvxlpgd); assert 'torch' not in sys.modules; "
+        "import sys, cvxlpgd; dir(cvxlpgd); "
+        "assert not {'torch', 'cvxlpgd.torch', 'cvxlpgd.jax'} & set(sys.modules); "
         "print(cvxlpgd.torch.CvxpyLayer.__name__, cvxlpgd.losses.SPOPlus.__name__); cvxlpgd.nothing"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -216,11 +218,11 @@ def test_optional_libraries_are_extras():
     extras = project["optional-dependencies"]
     wanted = {"torch", "diffcp", "ecos", "plot", "examples", "test", "docs", "all"}
     assert wanted <= extras.keys()
-    for name in ("torch", "diffcp", "ecos", "piqp", "daqp"):
+    for name in ("torch", "jax", "diffcp", "ecos", "piqp", "daqp"):
         assert any(requirement.startswith(name) for requirement in extras[name])
 
 
 def test_nothing_is_skipped_in_silence():
     """Libraries of the test extra are installed, so that no test of theirs is skipped."""
-    for module in ("torch", "diffcp", "ecos", "matplotlib", "skfolio"):
+    for module in ("torch", "jax", "diffcp", "ecos", "matplotlib", "skfolio"):
         assert find_spec(module) is not None, f"{module} is not installed; its tests would skip"

@@ -15,7 +15,7 @@ from cvxlpgd.canonical.variable_map import Output
 from cvxlpgd.checks import is_positive
 from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import Layer, Record
 from cvxlpgd.program import norm
 
 
@@ -42,18 +42,23 @@ class WeaklyActive:
         return f"WeaklyActive({self.name}: {self.where.sum()} of {self.where.size} entries)"
 
 
-def weakly_active(layer: Layer, tol: float = 1e-6) -> list[WeaklyActive]:
-    """The constraints that are weakly active at the solutions of this thread's newest call.
+def weakly_active(
+    layer: Layer, tol: float = 1e-6, record: Record | None = None
+) -> list[WeaklyActive]:
+    """The constraints that are weakly active at the solutions of a call of the layer.
 
     Parameters
     ----------
     tol : float
         How near to 0 slacks and dual variables are, relative to 1 + |s| and 1 + |y|. Interior-point
         solvers stop at about the root of their accuracy at such points: raise it there.
+    record : Record, optional
+        The call's; None takes this thread's newest one.
     """
     if not is_positive(tol):
         raise InvalidOption(f"tol must be a number > 0, not {tol!r}")
-    structure, point = layer.structure, layer.info.solution.point
+    record = layer.info if record is None else record
+    structure, point = layer.structure, record.solution.point
     if structure.mixed_integer:
         raise InvalidOption("an integer program has no dual variables, so nothing is weakly active")
     s = point.s / (1 + norm(point.s)[:, None])
@@ -66,7 +71,7 @@ def weakly_active(layer: Layer, tol: float = 1e-6) -> list[WeaklyActive]:
         shape = (len(s), count, cone.rows)
         weak = is_weakly_active(cone, s[:, span].reshape(shape), y[:, span].reshape(shape), tol)
         rows[:, span] = np.repeat(weak, cone.rows, axis=1)
-    return _name(layer, rows, layer.info.status.shape)
+    return _name(layer, rows, record.status.shape)
 
 
 def _name(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[WeaklyActive]:

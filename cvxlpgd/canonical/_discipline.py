@@ -114,6 +114,8 @@ def _hint(part: Any) -> str:
         return f"declare {spell(args[1])} semidefinite, by PSD=True or NSD=True"
     if kind == "QuadForm":
         return "a semidefinite matrix; cp.psd_wrap, where it is semidefinite up to rounding"
+    if kind == "DivExpression" and args[1].parameters():
+        return f"a parameter that is 1 over {spell(args[1])}, declared pos=True, to multiply by"
     if kind == "DivExpression":
         return "cp.inv_pos(y) for 1 / y, or cp.quad_over_lin(x, y) for x'x / y, where y > 0"
     return "other atoms of CVXPY, such as cp.norm(x) for cp.sqrt(cp.sum_squares(x))"

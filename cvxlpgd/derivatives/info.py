@@ -30,6 +30,8 @@ class Info:
         The side of the difference, "average", "lower" or "upper"; empty for a method without one.
     unresolved : bool array (batch,)
         Where the value is no more than the solver's noise, or the derivative does not exist.
+    best : bool array (batch,)
+        Where the solution is the best one for the loss, so that 0 is the gradient.
     inaccurate : bool array (batch,)
         Where a solve stayed short of its accuracy, though the value is returned.
     setups, iterations : arrays (batch,)
@@ -58,6 +60,7 @@ class Info:
     retries: np.ndarray
     side: np.ndarray
     unresolved: np.ndarray
+    best: np.ndarray
     inaccurate: np.ndarray
     setups: np.ndarray
     iterations: np.ndarray
@@ -104,7 +107,7 @@ class Info:
         return cls(
             messages=tuple(next(filter(None, t), "") for t in zip(*every["messages"], strict=True)),
             tau=np.fmax.reduce(every["tau"]), side=side, method=method, regular=regular,
-            inaccurate=np.any(every["inaccurate"], axis=0),
+            inaccurate=np.any(every["inaccurate"], axis=0), best=np.any(every["best"], axis=0),
             breakpoints=np.fmin.reduce(every["breakpoints"]), evidence=None,
             **sums, **largest, **in_all,
         )  # fmt: skip
@@ -116,7 +119,8 @@ def _nothing(batch: int) -> dict[str, Any]:
         "ok": np.ones(batch, dtype=bool), "messages": ("",) * batch,
         "tau": np.full(batch, np.nan), "retries": np.zeros(batch, dtype=int),
         "side": np.full(batch, "", dtype="<U7"), "unresolved": np.zeros(batch, dtype=bool),
-        "inaccurate": np.zeros(batch, dtype=bool), "setups": np.zeros(batch),
+        "best": np.zeros(batch, dtype=bool), "inaccurate": np.zeros(batch, dtype=bool),
+        "setups": np.zeros(batch),
         "iterations": np.zeros(batch), "bend": np.zeros(batch),
         "method": np.full(batch, "differences", dtype="<U20"), "regular": np.full(batch, None),
         "kink": np.zeros(batch), "breakpoints": np.full((batch, 2), np.nan),

@@ -106,9 +106,7 @@ class LPGD(Derivative):
         if is_one_of(self.tau, ("auto",)):
             return 'LPGD(tau="informative"), which looks further'
         if is_one_of(self.tau, ("informative",)):
-            return (
-                "values of the parameters that are less saturated; no larger tau moved a solution"
-            )
+            return "parameters that are less saturated, since no larger tau moved a solution"
         return 'a larger tau, or LPGD(tau="informative"), which finds one'
 
     def __post_init__(self) -> None:
@@ -231,10 +229,10 @@ class Resolves(Bound):
             info = replace(info, unresolved=unresolved, bend=bent)
             return motion, info
 
-        is_best = sizes.multiple(program, z_bar) > 0  # for the loss: 0 is the gradient
-        return retry_larger(
-            difference, tau, settings.most_growths(self.tau, self.structure), is_best
-        )
+        best = sizes.multiple(program, z_bar) > 0
+        growths = settings.most_growths(self.tau, self.structure)
+        motion, info = retry_larger(difference, tau, growths, best)
+        return motion, replace(info, best=best)
 
     def jvp(self, program: ConeProgram, solution: Solution, data_dot: Data) -> tuple[Point, Info]:
         """The solution's tangent: the limit where tau is automatic, differences elsewhere."""

@@ -49,30 +49,36 @@ class Call:
     policy: str  # "raise" or "nan": what becomes of samples without a derivative
     once: failure.Once
 
+    @classmethod
+    def of(
+        cls, compiled: Compiled, batch: Batch, z: Point, solver: Solver, derivative: Derivative,
+        bound: Bound, policy: str, once: failure.Once,
+    ) -> Call:  # fmt: skip
+        """A call that led to this point, (batch, ...), NaN where a sample failed."""
+        flat, count = compiled.flat(batch.values), batch.samples
+        with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
+            program, _ = compiled.program(flat, count)
+        status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
+        nothing = np.zeros(count)
+        residuals = Residuals(nothing, nothing, nothing, nothing)
+        solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
+        handed = Selection.of(np.ones(count, dtype=bool))
+        outputs = compiled.canonical.variables.values(z)
+        record = Record.of(solver.name, solution, nothing, batch.shape)
+        return cls(
+            compiled, batch, handed, flat, program, solution, solution, outputs, record, solver,
+            derivative, bound, policy, once,
+        )  # fmt: skip
+
     def at(self, values: Sequence[np.ndarray], z: Point) -> Call:
         """A call that led to this point, for derivatives with more batch axes than this one has.
 
         `values` are (*batch axes, *parameter shape), `z` is (batch, ...). Nobody sees its record.
         """
         batch = form_batch(self.compiled.domains, values)
-        flat, count = self.compiled.flat(batch.values), batch.samples
-        with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
-            program, _ = self.compiled.program(flat, count)
-        status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
-        nothing = np.zeros(count)
-        residuals = Residuals(nothing, nothing, nothing, nothing)
-        solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
-        return replace(
-            self,
-            batch=batch,
-            handed=Selection.of(np.ones(count, dtype=bool)),
-            flat=flat,
-            program=program,
-            solution=solution,
-            full=solution,
-            outputs=self.compiled.canonical.variables.values(z),
-            record=Record.of(self.solver.name, solution, nothing, batch.shape),
-            bound=self.bound.spread(batch.shape),
+        bound = self.bound.spread(batch.shape)
+        return Call.of(
+            self.compiled, batch, z, self.solver, self.derivative, bound, self.policy, self.once
         )
 
     def with_derivative(self, derivative: Derivative) -> Call:
@@ -117,7 +123,7 @@ class Call:
             ]
             zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
             self.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
-            self._say_zeros(zero, active)
+            self._say_zeros(zero & ~info.best, active)
             self._say_accuracy(info, errors, active)
         return self.gather(gradients, active, lost, needed)
 

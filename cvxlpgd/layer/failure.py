@@ -19,8 +19,10 @@ _TRY = {
     Status.INFEASIBLE: "check that the parameter values leave a feasible point, and that the data "
     "are well scaled",
     Status.UNBOUNDED: "bound the variables, or check the sign of the objective",
-    Status.FAILED: "try another solver (solver=), a looser eps, or better scaled data",
+    Status.FAILED: "try another solver (solver=), a looser eps, more time where there is a "
+    "time_limit, or better scaled data",
 }
+LOOSE = 1e-3  # a larger residual is a failure to most users: no looser eps is offered
 _LISTED = 8  # reasons in one message, and runs of neighbouring samples for each of them
 _INSIDE = str(Path(__file__).parent.parent)
 
@@ -55,8 +57,8 @@ def say_solutions(
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
         _warn(
-            f"{_which(inaccurate, shape)} solved short of the accuracy asked for "
-            f"({_shortfall(solution, inaccurate)})",
+            f"{_which(inaccurate, shape)} {_were(inaccurate)} solved short of the accuracy asked "
+            f"for ({_shortfall(solution, inaccurate)})",
             errors.InaccurateSolutionWarning,
         )
     failed = [int(i) for i in np.flatnonzero(~solution.ok)]
@@ -69,10 +71,11 @@ def say_solutions(
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
-        text += ' Their rows are NaN and their gradients 0 (on_failure="nan").'
+        text += ' A failed sample is NaN and its gradients are 0 (on_failure="nan").'
         _warn(text, errors.FailedSampleWarning)
     else:
-        text += ' With on_failure="nan" the other samples go on.'
+        if solution.ok.any():
+            text += ' With on_failure="nan" the other samples go on.'
         raise errors.SolveFailed(text, tuple(failed), statuses)
 
 
@@ -87,7 +90,9 @@ def _shortfall(solution: Solution, inaccurate: np.ndarray) -> str:
         size = f"gap up to {known.max():.1e}" if len(known) else "gap unknown"
         return f"stopped before the optimum was proved, {size}; allow more time"
     worst = float(np.max(np.asarray(residuals.largest)[inaccurate]))
-    tries = "loosen eps, allow more iterations or try another solver"
+    tries = "allow more iterations, try another solver or scale the data"
+    if worst < LOOSE:
+        tries += ", or loosen eps"
     return f"relative KKT residual up to {worst:.1e}; {tries}"
 
 
@@ -158,14 +163,15 @@ def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> 
     """Warn that gradients are zero, or nothing but the solver's noise."""
     _warn(
         f"the gradient of {_count(samples, shape)} is zero, or below what the solver's accuracy "
-        "resolves, although the cotangent is not: the solution does not move with the parameters, "
-        f"as at a vertex of a linear program. Remedy: {remedy}. (Said once for each layer.)",
+        "resolves, although the cotangent is not: what the loss sees of the solution does not move "
+        "with the parameters, as at a bound or at a vertex of a linear program. If 0 is not the "
+        f"gradient that you need, try {remedy}. (Said once for each layer.)",
         errors.DegenerateGradientWarning,
     )
 
 
 def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the caller's line: the first frame outside of this package, torch and its graphs."""
+    """Warn at the caller's line: the first frame outside of this package, torch and JAX."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back
@@ -173,15 +179,15 @@ def _warn(text: str, category: type[Warning]) -> None:
 
 
 def _is_inside(filename: str) -> bool:
-    torch = sys.modules.get("torch")
-    within = [_INSIDE] if torch is None else [_INSIDE, str(Path(str(torch.__file__)).parent)]
+    modules = [sys.modules.get(name) for name in ("torch", "jax")]
+    within = [_INSIDE, *(str(Path(str(m.__file__)).parent) for m in modules if m is not None)]
     compiled = filename.startswith("<eval_with_key>") or "torchinductor_" in filename
     return compiled or any(filename.startswith(folder + os.sep) for folder in within)
 
 
 def _reason(solution: Solution, i: int) -> str:
-    message = f" ({solution.messages[i]})" if solution.messages[i] else ""
-    return f"{solution.status[i]}{message}"
+    status, message = str(solution.status[i]), solution.messages[i]
+    return status if message.lower() in ("", status) else f"{status} ({message})"
 
 
 def _list(samples: Sequence[int], texts: Sequence[str], shape: tuple[int, ...]) -> str:
@@ -219,6 +225,10 @@ def _run(samples: Sequence[int], shape: tuple[int, ...]) -> str:
 def _count(samples: np.ndarray, shape: tuple[int, ...]) -> str:
     """How many, as in "3 of 8 samples"."""
     return f"{len(samples)} of {int(np.prod(shape))} samples" if shape else "the sample"
+
+
+def _were(samples: np.ndarray) -> str:
+    return "was" if len(samples) == 1 else "were"
 
 
 def _which(samples: np.ndarray, shape: tuple[int, ...]) -> str:

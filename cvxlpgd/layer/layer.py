@@ -32,7 +32,7 @@ from cvxlpgd.layer.inputs import Batch, Domain, form_batch
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.settings import Settings, as_mapping, choose
-from cvxlpgd.program import Data, Solution, Status, Structure
+from cvxlpgd.program import Data, Point, Solution, Status, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.solve import solve
@@ -247,11 +247,8 @@ class Layer:
         InvalidOption
             For solver_args that the solver does not have.
         """
-        args, warm = as_mapping(solver_args), warm_start is not False
-        if args:
-            solver, derivative = choose(self.settings, self.structure, args, warm)
-        else:
-            solver, derivative = self._warmly_chosen if warm else self._chosen
+        warm = warm_start is not False
+        solver, derivative = self.chosen(solver_args, warm)
         batch = form_batch(self.domains, values)
         bound = derivative.bind(self.structure, solver, batch.shape)
         faults, policy = self._compiled.faults(batch), self.settings.on_failure
@@ -284,6 +281,38 @@ class Layer:
             self._compiled, batch, handed, flat, program, solution, full, outputs, record, solver,
             derivative, bound, policy, self._once,
         )  # fmt: skip
+
+    def at(
+        self,
+        values: Sequence[np.ndarray],
+        z: Point,
+        solver_args: Mapping[str, Any] | None = None,
+    ) -> Call:
+        """The call that led to this point, without solving, for derivatives of a call that is gone.
+
+        `values` and `solver_args` are those of `forward`; z is (batch, ...), NaN where a sample
+        failed. Nobody sees its record.
+        """
+        solver, derivative = self.chosen(solver_args)
+        batch = form_batch(self.domains, values)
+        bound = derivative.bind(self.structure, solver, batch.shape)
+        policy = self.settings.on_failure
+        return Call.of(self._compiled, batch, z, solver, derivative, bound, policy, self._once)
+
+    def chosen(
+        self, solver_args: Mapping[str, Any] | None = None, warm: bool = False
+    ) -> tuple[Solver, Derivative]:
+        """Who serves calls with these options; if `warm`, those that start from earlier solutions.
+
+        Raises
+        ------
+        InvalidOption
+            For solver_args that the solver does not have.
+        """
+        args = as_mapping(solver_args)
+        if args:
+            return choose(self.settings, self.structure, args, warm)
+        return self._warmly_chosen if warm else self._chosen
 
     def _cotangent(self, bars: Sequence[np.ndarray]) -> np.ndarray:
         """The cotangent of x, (batch or 1, n), for the returned variables', all primal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import metadata
 from importlib.util import find_spec
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -99,12 +100,19 @@ def missing_cones(solver: Solver, structure: Structure) -> list[str]:
     return words
 
 
+def _packages(solver: Solver) -> str:
+    """What pip must install for it: this package's extra of its name, if there is one."""
+    extras = metadata("cvxlpgd").get_all("Provides-Extra") or []
+    name = solver.name.lower()
+    return f'"cvxlpgd[{name}]"' if name in extras else " ".join(solver.requires)
+
+
 def require(solver: Solver, structure: Structure) -> None:
     """Raise SolverNotInstalled, or UnsuitableSolver where it cannot take the structure."""
     if not is_installed(solver):
-        modules = " ".join(solver.requires)
         raise SolverNotInstalled(
-            f"{solver.name} is not installed; pip install {modules}, or choose another solver "
+            f"{solver.name} is not installed; pip install {_packages(solver)}, or choose another "
+            "solver "
             "(the command `cvxlpgd solvers` lists them)"
         )
     missing = missing_cones(solver, structure)

@@ -60,7 +60,7 @@ def test_errors_and_cosines(quadratic):
     assert automatic.cosine_reference > 0.999
     lower, average = grid[1], grid[15]
     assert lower.tau == average.tau
-    assert 1e-6 < lower.error_reference < 1e-1
+    assert 1e-8 < lower.error_reference < 1e-1
     assert average.error_reference < lower.error_reference
     assert grid[6].error_reference > 10 * grid[1].error_reference
     assert 0 < quadratic.noise < 1e-6

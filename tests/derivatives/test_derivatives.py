@@ -320,12 +320,11 @@ def test_a_loss_that_is_the_objective_of_a_linear_program(side, multiple):
     layer = CvxpyLayer(problem, [cost], [x], derivative=LPGD(side=side))
     costs = np.array([[1.0, 2.0, 3.0, 4.0], [0.1, 0.3, 0.2, 5.0]])
     _, pullback = layer.vjp(costs)
-    with pytest.warns(DegenerateGradientWarning):
-        (bar,) = pullback(multiple * costs)
+    (bar,) = pullback(multiple * costs)  # without a warning: 0 is right
     np.testing.assert_allclose(bar, 0, atol=1e-9)
     assert not layer.info.retries.any()
     # the worst one: a step leads away from it
-    _, pullback = layer.vjp(costs)
-    (bar,) = pullback(-multiple * costs)
     if side != "upper":
+        _, pullback = layer.vjp(costs)
+        (bar,) = pullback(-multiple * costs)
         assert (np.abs(bar).max(axis=1) > 0).all()

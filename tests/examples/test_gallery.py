@@ -14,13 +14,16 @@ SCRIPTS = sorted(GALLERY.glob("[!_]*.py"))
 PUBLIC = {
     "cvxlpgd",
     "cvxlpgd.errors",
+    "cvxlpgd.jax",
     "cvxlpgd.losses",
     "cvxlpgd.numpy",
     "cvxlpgd.schedules",
     "cvxlpgd.solvers",
     "cvxlpgd.torch",
 }
-LIBRARIES = {"cvxpy", "matplotlib", "networkx", "numpy", "scipy", "skfolio", "sklearn", "torch"}
+LIBRARIES = {
+    "cvxpy", "jax", "matplotlib", "networkx", "numpy", "scipy", "skfolio", "sklearn", "torch",
+}  # fmt: skip
 STANDARD = sys.stdlib_module_names - {"ftplib", "http", "os", "socket", "subprocess", "urllib"}
 
 

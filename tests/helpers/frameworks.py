@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
+import cvxlpgd.jax
 import cvxlpgd.numpy
 import cvxlpgd.torch
 
@@ -55,6 +59,20 @@ def pull_back_torch(layer, values, cotangents):
     return outputs, torch.autograd.grad(outputs, leaves, list(cotangents))
 
 
+@contextmanager
+def jax_with(x64: bool):
+    """JAX with or without 64 bits."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", x64)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+def pull_back_jax(layer, values, cotangents):
+    outputs, pullback = jax.vjp(layer, *values)
+    return outputs, pullback(tuple(cotangents))
+
+
 FRAMEWORKS = (
     Framework("numpy", cvxlpgd.numpy.CvxpyLayer, np.array, np.asarray, pull_back_numpy),
     Framework(
@@ -64,4 +82,5 @@ FRAMEWORKS = (
         lambda tensor: tensor.detach().numpy(),
         pull_back_torch,
     ),
+    Framework("jax", cvxlpgd.jax.CvxpyLayer, jnp.asarray, np.asarray, pull_back_jax),
 )

@@ -21,8 +21,10 @@ QUADRATIC = "quadratic_constrained"
 FORK = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system"
 )
-# torch and this process have threads by now; that the child does well is what is tested
-THREADS = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+# torch, JAX and this process have threads by now; that the child does well is what is tested
+THREADS = pytest.mark.filterwarnings(
+    "ignore:.*multi-threaded.*fork:DeprecationWarning", "ignore:os.fork.. was called:RuntimeWarning"
+)
 WAYS = [
     *(pytest.param("fork", s, marks=[FORK, THREADS]) for s in (None, "SCS", "CLARABEL")),
     ("spawn", None),

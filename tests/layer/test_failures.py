@@ -159,7 +159,8 @@ def test_a_message_on_many_samples_is_short():
 
 
 @pytest.mark.parametrize(
-    ("values", "which"), [([1.0], "1 of 1 samples solved"), ([1.0, NAN, 1.0], r"2 of 3 .*\(0, 2\)")]
+    ("values", "which"),
+    [([1.0], "1 of 1 samples was solved"), ([1.0, NAN, 1.0], r"2 of 3 .*\(0, 2\)")],
 )
 def test_inaccurate_samples_are_named(values, which):
     layer = numpy_layer(solver="SCS", solver_args={"max_iters": 2, "eps": 1e-12}, on_failure="nan")

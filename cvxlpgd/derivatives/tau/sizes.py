@@ -28,7 +28,8 @@ SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round
 # cotangent along the cost itself never cancels it exactly
 LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/choosing.md
 
-SAME = 0.1  # of a loss: less than this is left of it when the objective is taken off
+SAME = 1e-6  # of a loss: less than this is left of it when the objective is taken off, which is
+# the rounding of float32; more is what a prediction is wrong by, and is to be seen
 
 ROUNDING = 1e-8  # of the largest: a size that is smaller may be the solver's noise
 
@@ -135,7 +136,7 @@ def for_cotangent(program: ConeProgram, z: Point, z_bar: Point, kappa: float) ->
 
 
 def multiple(program: ConeProgram, z_bar: Point) -> np.ndarray:
-    """The k (batch,) of a loss that is k times the objective, up to a tenth; 0 for other losses.
+    """The k (batch,) of a loss that is k times the objective, up to rounding; 0 for other losses.
 
     Where k > 0 the solution is the best one for the loss, where k < 0 the worst one. A quadratic
     objective has no multiples among the linearized losses.

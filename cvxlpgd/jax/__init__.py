@@ -1,0 +1,10 @@
+"""Layers for JAX: functions under jit, vmap, grad and the other transformations."""
+
+from cvxlpgd.jax.layer import CvxpyLayer
+
+__all__ = ["CvxpyLayer"]
+
+
+def __dir__() -> list[str]:
+    """What is public."""
+    return __all__
