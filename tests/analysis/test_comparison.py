@@ -83,9 +83,7 @@ def test_failed_backward_passes_are_counted():
 
 
 def test_a_vertex_has_zeros():
-    bars = [np.random.default_rng(3).normal(size=(2, 6))]  # seed 0 is that of the costs
-    options = {"taus": [1e-3, 10.0], "solver": "HIGHS", "cotangents": bars}
-    found = of("simplex_vertex", reference=FiniteDifference(), **options)
+    found = of("simplex_vertex", taus=[1e-3, 10.0], solver="HIGHS", reference=FiniteDifference())
     judge, _, automatic, *grid = found.rows
     assert judge.zeros == 1.0
     assert np.isnan(automatic.error_reference)  # relative to a gradient of 0
