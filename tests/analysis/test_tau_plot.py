@@ -67,6 +67,14 @@ def test_a_linear_programs_parameters_are_drawn_apart():
     assert cost.cosines()[np.isfinite(cost.cosines())].max() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("solver", [None, "HIGHS", "CLARABEL"])
+def test_a_loss_of_an_entry_that_is_0_is_drawn_as_zero(solver):
+    layer, dearest = CvxpyLayer(*problem(), solver=solver)._layer, [np.array([0.0, 0.0, -1.0])]
+    (profile,) = profiles(layer, [COST, AMOUNT], dearest, None, None, tensors=False)[1]
+    assert profile.is_zero
+    assert profile.seen.any()
+
+
 def test_the_noise_of_a_solver_is_a_region():
     """Central differences of inexact solutions: noise / tau."""
     x, cost = cp.Variable(3), cp.Parameter(3, name="cost")

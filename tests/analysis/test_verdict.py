@@ -71,6 +71,7 @@ def test_a_loss_of_entries_that_are_0_has_no_errors(solver, spread):
     assert (exact.clear_size, implicit.clear_size) == (0.0, 0.0)
     assert lpgd.size_beyond > 0
     assert lpgd.zeros < 1
+    assert [axis.get_ylabel() for axis in report.plot().axes] == ["size of the gradient of cost"]
     assert report.verdict.startswith("The exact gradient of cost is 0: the solution of a linear")
     assert "central differences are 0 too" in report.verdict
 

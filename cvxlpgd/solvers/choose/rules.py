@@ -75,7 +75,7 @@ RULES = (
         f"linear, at most {LINEAR} variables, or dense with at most {LINEAR_DENSE}",
         lambda structure: structure.polyhedral and _linear_active_set(structure),
         ("DAQP", "HIGHS", "CLARABEL", "SCS", "ECOS"),
-        "an active-set method with dense matrices, as in DAQP, is fastest on so small ones",
+        "DAQP, an active-set method with dense matrices, is fastest on programs this small",
         "shortest path, 5 x 5: forward DAQP 2.9 ms, HIGHS 4.4, backward 5.3 and 4.4; dense, 60 "
         "rows, n = 100: 15 + 32, 53 + 32; assignment, 10 x 10: 11 + 21, 4.7 + 5.6; warm, dense, 80 "
         "rows, n = 100: forward DAQP 363 ms, HIGHS 16",
