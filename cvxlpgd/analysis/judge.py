@@ -71,7 +71,8 @@ class Judge:
         step()
         if exact is not None:
             self.exact, self.record = question.differentiate(exact)
-        self.zero = question.are_zero(self.expected, None if exact is None else self.exact)
+        solves = exact is not None and not self.is_difference
+        self.zero = question.are_zero(self.expected, self.exact if solves else None)
         step()
         rng = np.random.default_rng(1)
         count = min(DIRECTIONS, max(1, sum(v.size for v in question.values)))

@@ -253,6 +253,13 @@ def test_a_reference_that_is_a_difference_is_named():
     assert "The reference, LPGD(tau=5), is a difference itself" in report.verdict
 
 
+def test_a_reference_that_is_a_difference_is_no_noise_in_small_units():
+    x, cost = cp.Variable(4), cp.Parameter(4, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0, x <= 0.6])
+    report = compare(problem, [cost], [x], [1e7 * COSTS], [LPGD()], reference=LPGD())
+    assert report.facts.zero == ()
+
+
 def test_who_solved_is_named():
     report = program(quadratic=True, derivatives=[Exact()], solver="CLARABEL")
     assert report.solver == "CLARABEL"
