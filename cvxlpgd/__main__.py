@@ -8,15 +8,15 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import cvxlpgd
 from cvxlpgd import _solvers
 from cvxlpgd._files import DEFINED, beside, execute, guard
+from cvxlpgd.analysis.plots import check_picture
 from cvxlpgd.analysis.tuning import tune
-from cvxlpgd.errors import CvxlpgdError, InvalidInput, SolverNotInstalled
+from cvxlpgd.errors import CvxlpgdError, InvalidInput
 from cvxlpgd.layer import Layer
 
 _EXECUTED = "It is executed: run only files that you trust."
@@ -28,10 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), beside(options.file):
             warnings.showwarning = _print_warning
-            print(_compare(options) if options.command == "compare" else _list_solvers(options))
+            text = _compare(options) if options.command == "compare" else _list_solvers(options)
+        print(text, flush=True)
     except CvxlpgdError as error:
         print(f"cvxlpgd: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # as in `cvxlpgd solvers | head`: the reader has all that it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more
     return 0
 
 
@@ -96,7 +99,7 @@ def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _compare(options: argparse.Namespace) -> str:
     """The comparison of a file's problem as text; draws the picture."""
     if options.plot is not None:
-        _check_picture(options.plot)
+        check_picture(options.plot)
     given = execute(options.file, list(DEFINED))
     comparison = cvxlpgd.compare(
         **{name: given[name] for name in DEFINED},
@@ -113,25 +116,6 @@ def _compare(options: argparse.Namespace) -> str:
             raise InvalidInput(f"cannot draw to {options.plot}: {error}") from error
         print(f"picture: {options.plot}", file=sys.stderr)
     return json.dumps(comparison.to_dict()) if options.json else str(comparison)
-
-
-def _check_picture(path: Path) -> None:
-    """Raise, before anything is computed, where a picture could not be written in the end."""
-    if find_spec("matplotlib") is None:
-        raise SolverNotInstalled(
-            f'cannot draw to {path}: pictures need matplotlib: pip install "cvxlpgd[plot]"'
-        )
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    kinds, folder, reason = FigureCanvasBase.get_supported_filetypes(), path.parent, ""
-    if path.suffix.lower().removeprefix(".") not in kinds:
-        reason = f"its name must end in one of {', '.join(f'.{kind}' for kind in sorted(kinds))}"
-    elif not folder.is_dir():
-        reason = f"there is no folder {folder}"
-    elif path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        reason = "it is a folder, or may not be written"
-    if reason:
-        raise InvalidInput(f"cannot draw to {path}: {reason}")
 
 
 def _list_solvers(options: argparse.Namespace) -> str:
@@ -154,9 +138,15 @@ def _list_solvers(options: argparse.Namespace) -> str:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    """A value of tau; all that follows --tau is taken for one, a FILE too."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("tau must be > 0 and finite")
+        raise argparse.ArgumentTypeError(
+            f"tau must be a number > 0, not {text!r}; FILE stands before --tau"
+        )
     return value
 
 

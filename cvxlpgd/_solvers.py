@@ -97,6 +97,7 @@ def choice(layer: Layer) -> dict[str, Any]:
         "rows": structure.m,
         "cones": sorted({type(cone).__name__ for cone in structure.cones}),
         "rule": rule.kind,
+        "why": rule.why,
         "measured": rule.measured,
         "solvers": list(layer.solvers),
         "refined": rule.refined,
@@ -138,5 +139,7 @@ def plain(timings: Sequence[Timing]) -> list[dict[str, Any]]:
 
 def _wrap(lines: Sequence[str]) -> str:
     """Lines no wider than a terminal; what goes on is indented."""
-    wrapper = textwrap.TextWrapper(WIDTH, subsequent_indent="    ", break_long_words=False)
+    wrapper = textwrap.TextWrapper(
+        WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join(wrapper.fill(line) for line in lines)

@@ -232,7 +232,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_work(file, tmp_p
 
 
 def test_a_picture_without_matplotlib(file, monkeypatch, capsys):
-    monkeypatch.setattr("cvxlpgd.__main__.find_spec", lambda name: None)
+    monkeypatch.setattr("cvxlpgd.analysis.plots.find_spec", lambda name: None)
     assert main(["compare", str(file("raise SystemExit('executed')")), "--plot", "out.png"]) == 1
     assert 'pip install "cvxlpgd[plot]"' in capsys.readouterr().err
 
@@ -256,6 +256,22 @@ def test_wrong_usage(arguments, capsys):
         main(arguments)
     assert caught.value.code == 2
     assert "usage: cvxlpgd" in capsys.readouterr().err
+
+
+def test_a_wrong_tau_is_told_from_a_file(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--tau", "0.1", "banana"])
+    err = capsys.readouterr().err
+    assert "tau must be a number > 0, not 'banana'; FILE stands before --tau" in err
+    assert "_positive" not in err
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [sys.executable, "-m", "cvxlpgd", "solvers"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdout.close()
+        assert program.stderr.read() == b""
+        assert program.wait(timeout=120) == 0
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -293,7 +309,12 @@ def test_solvers_as_json(capsys):
 def test_the_solver_of_a_file(file, capsys):
     path = str(file(GOOD.replace("values =", "others =")))
     assert main(["solvers", path]) == 0
-    assert "taken: " in capsys.readouterr().out
+    _, rule, order = capsys.readouterr().out.replace("\n    ", " ").splitlines()
+    assert rule.startswith("rule: quadratic, small")
+    assert rule.endswith(
+        ": DAQP, an active-set method, is exact and several times faster than the others"
+    )
+    assert order.startswith("tried in this order: DAQP, PIQP, ")
     assert main(["solvers", path, "--json"]) == 0
     choice = json.loads(capsys.readouterr().out)
     assert choice["rule"].startswith("quadratic, small")

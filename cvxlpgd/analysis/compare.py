@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cvxpy as cp
@@ -15,11 +15,18 @@ from cvxlpgd.analysis.facts import Facts
 from cvxlpgd.analysis.judge import Judge
 from cvxlpgd.analysis.progress import progress_bar
 from cvxlpgd.analysis.question import ROUNDING, Question
-from cvxlpgd.checks import is_positive
+from cvxlpgd.analysis.words import listed
+from cvxlpgd.checks import is_number, is_positive
 from cvxlpgd.derivatives import LPGD, Derivative, Exact, FiniteDifference, Implicit
 from cvxlpgd.derivatives.protocol import check_derivative, require_structure
 from cvxlpgd.derivatives.tau.sizes import SMOOTH
-from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning, InvalidInput, InvalidOption
+from cvxlpgd.errors import (
+    CvxlpgdError,
+    CvxlpgdWarning,
+    FailedSampleWarning,
+    InvalidInput,
+    InvalidOption,
+)
 from cvxlpgd.layer import Call, Layer, real
 from cvxlpgd.layer.description import kind_of, spelling
 from cvxlpgd.program import Status
@@ -28,6 +35,7 @@ from cvxlpgd.solvers.protocol import Solver
 
 SIDES = ("lower", "upper", "average")
 REFERENCE = Implicit()
+SHOWN = 6  # numbers or samples that a message repeats
 DECADES = 10.0 ** np.arange(-3, 4)  # of the automatic tau, for the default comparison
 
 
@@ -78,12 +86,19 @@ def compare(
     """
     _check(derivatives, reference, cotangents, loss, taus)
     layer = Layer(problem, parameters, variables, solver=solver, gp=gp, on_failure="nan")
-    if not isinstance(values, list | tuple):
-        raise InvalidInput(f"values must be a list, one for each parameter, not {values!r}")
-    arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
-    call = layer.forward(arrays)
+    arrays = _arrays(values, layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FailedSampleWarning)  # says what a layer would do
+        call = layer.forward(arrays)
+    lost = _lost(call)
     if not call.record.ok.any():
-        raise InvalidInput("no sample has a solution, so there is nothing to compare")
+        reasons = listed(list(dict.fromkeys(lost.values())))
+        raise InvalidInput(f"no sample has a solution, so there is nothing to compare: {reasons}")
+    if lost:
+        each = [f"{sample}: {reason}" for sample, reason in lost.items()]
+        which = "; ".join(each[:SHOWN] + ["..."] * (len(each) > SHOWN))
+        text = f"{len(lost)} of {call.record.ok.size} samples failed: {which}. They are left out."
+        warnings.warn(text, FailedSampleWarning, stacklevel=2)
     bars = loss_cotangents(layer, call, cotangents, loss)
     question = Question.of(call, arrays, bars, "compare")
     chosen, substitute = _reference(call, reference)
@@ -103,18 +118,31 @@ def compare(
             rows.append(judge.row(derivative))
             bar.update()
         noise = judge.noise(float(np.nanmedian(automatic)))
-    facts = _facts(layer, call, judge, substitute)
+    facts = _facts(layer, call, judge, lost, substitute)
     size = sum(domain.size for domain in layer.domains)
     return Comparison(
         tuple(rows), spelling(chosen), noise, call.record.solved_by, call.batch.samples, size, facts
     )
 
 
-def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
+def _arrays(values: Any, layer: Layer) -> list[np.ndarray]:
+    """The values as arrays, one for each parameter."""
+    if not isinstance(values, list | tuple):
+        raise InvalidInput(f"values must be a list, one for each parameter, not {values!r}")
+    count, shapes = len(values), [domain.shape for domain in layer.domains]
+    if count != len(shapes):
+        text = f"received {count} values, expected {len(shapes)}, an array for each parameter"
+        if shapes == [(count,)] and count <= SHOWN and all(map(is_number, values)):
+            text += f"; wrap them in a list: [{[float(v) for v in values]}]"
+        raise InvalidInput(text)
+    return [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
+
+
+def _facts(
+    layer: Layer, call: Call, judge: Judge, lost: Mapping[str, str], substitute: str
+) -> Facts:
     """What the verdict is told beside the rows."""
     record, names = judge.record, np.array([domain.name for domain in layer.domains])
-    ok, status = call.record.ok, call.record.status
-    reasons = np.reshape(np.array(call.full.messages, dtype=object), ok.shape)
     irregular = np.array([known is False for known in record.regular.ravel()], dtype=bool)
     kinks, exact = record.kink.ravel() > 0, judge.question.shares(judge.exact)
     return Facts(
@@ -122,8 +150,8 @@ def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
         parameters=tuple(names.tolist()),
         zero=tuple(names[judge.zero].tolist()),
         exactly=bool((exact[judge.zero] <= ROUNDING).all()),
-        failed=tuple(_lost(index, status, reasons) for index in np.argwhere(~ok)),
-        inaccurate=int((status == str(Status.INACCURATE)).sum()),
+        failed=tuple(f"{sample}: {reason}" for sample, reason in lost.items()),
+        inaccurate=int((record.status == str(Status.INACCURATE)).sum()),
         kinks=int(kinks.sum()),
         irregular=int((irregular & ~kinks).sum()),
         directions=len(judge.directions),
@@ -133,11 +161,14 @@ def _facts(layer: Layer, call: Call, judge: Judge, substitute: str) -> Facts:
     )
 
 
-def _lost(index: np.ndarray, status: np.ndarray, reasons: np.ndarray) -> str:
-    """Which sample has no solution, and why."""
-    place = tuple(index)
-    reason = status[place] if status[place] != str(Status.FAILED) else reasons[place] or "failed"
-    return f"sample {', '.join(map(str, place))}: {reason}"
+def _lost(call: Call) -> dict[str, str]:
+    """The samples that have no solution, such as "sample 1", and why."""
+    status, lost = call.record.status, {}
+    messages = np.reshape(np.array(call.full.messages, dtype=object), status.shape)
+    for place in map(tuple, np.argwhere(~call.record.ok)):
+        message = (messages[place] or "failed") if status[place] == str(Status.FAILED) else ""
+        lost[f"sample {', '.join(map(str, place))}"] = message or str(status[place])
+    return lost
 
 
 def _check(derivatives: Any, reference: Any, cotangents: Any, loss: Any, taus: Any) -> None:
@@ -180,4 +211,5 @@ def _refusal(call: Call, derivative: Derivative) -> str:
 def _reference(call: Call, wanted: Derivative) -> tuple[Derivative, str]:
     """The reference, and why it is another one."""
     refusal = _refusal(call, wanted)
-    return (FiniteDifference(), refusal) if refusal else (wanted, "")
+    reason = refusal.removesuffix("; use LPGD()").removesuffix(", or use LPGD()")
+    return (FiniteDifference(), reason) if refusal else (wanted, "")

@@ -15,6 +15,7 @@ from cvxlpgd.analysis import display
 from cvxlpgd.analysis.facts import Facts
 from cvxlpgd.analysis.score import Score
 from cvxlpgd.analysis.verdict import verdict
+from cvxlpgd.analysis.words import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,8 +77,8 @@ class Comparison:
     @property
     def _size(self) -> str:
         """How much was compared."""
-        samples = self.samples
-        return f"{samples} sample{'s' * (samples != 1)}, {self.entries} parameter entries"
+        entries = "entry" if self.entries == 1 else "entries"
+        return f"{count(self.samples)}, {self.entries} parameter {entries}"
 
     @property
     def title(self) -> str:

@@ -77,7 +77,7 @@ def legend(rows: Sequence[Score], reference: str, directions: int) -> dict[str, 
     else:
         meanings["size"] = "|g|, all parameters together"
     meanings |= {
-        "zeros": "share of entries that are exactly 0",
+        "zeros": "share of entries that are 0 up to rounding",
         "ms": "milliseconds of the backward pass",
     }
     if any(NONE in _cells(row, rows)[:3] for row in rows):

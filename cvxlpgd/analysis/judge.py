@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from cvxlpgd.analysis.question import (
+    ROUNDING,
     Gradient,
     Question,
     compress,
@@ -70,18 +71,18 @@ class Judge:
         step()
         if exact is not None:
             self.exact, self.record = question.differentiate(exact)
-        self.zero = question.are_zero(self.expected, None if exact is None else self.exact)
+        solves = exact is not None and not self.is_difference
+        self.zero = question.are_zero(self.expected, self.exact if solves else None)
         step()
         rng = np.random.default_rng(1)
-        scales = [np.abs(v).max(initial=0.0) or 1.0 for v in question.values]
         count = min(DIRECTIONS, max(1, sum(v.size for v in question.values)))
         self.directions, slopes, terms = [], [], []
+        scale = question.bound if self.zero.all() else question.terms
         for _ in range(count):
-            pairs = zip(scales, question.values, strict=True)
-            direction = [scale * rng.normal(size=v.shape) for scale, v in pairs]
+            direction = question.random_direction(rng)
             (one, size), (other, other_size) = (self._difference(direction, h) for h in STEPS)
             largest = max(size, other_size)
-            still = largest <= STILL * question.scale  # nothing but rounding agrees with nothing
+            still = largest <= STILL * scale  # nothing but rounding agrees with nothing
             if still or abs(one - other) <= AGREE * largest:
                 self.directions.append(direction)
                 slopes.append(0.0 if still else other)
@@ -103,12 +104,13 @@ class Judge:
             times.append(perf_counter() - begin)
             if sum(times) > 1.0:
                 break
-        every, taus = flatten(gradient), record.tau[np.isfinite(record.tau)]
+        taus = record.tau[np.isfinite(record.tau)]
         moving, expected = self.moving(gradient), flatten(self.moving(self.expected))
         # with no parameter that moves the loss there is nothing to be relative to
         along = np.array([_dot(moving, self.moving(d)) for d in self.directions if moving])
         slopes = self.slopes[: len(along)]
-        beyond = self.zero & self.question.are_seen(gradient, record)
+        seen = self.question.are_seen(gradient, record)
+        beyond = self.zero & seen
         return Score(
             derivative=title_of(derivative),
             tau=float(np.median(taus)) if taus.size else None,
@@ -119,8 +121,8 @@ class Judge:
             error_fd=relative_error(along, slopes),
             cosine_fd=cosine(along, slopes),
             seconds=median(times),
-            size=float(np.linalg.norm(every)),
-            zeros=float(np.mean(every == 0)) if every.size else 0.0,
+            size=float(np.linalg.norm(flatten(gradient))),
+            zeros=_share_of_zeros(gradient, self.zero & ~seen),
             failed=int(np.sum(~(record.ok & record.differentiated))),
             title=spelling(derivative),
             method=_most_frequent(record.method),
@@ -154,6 +156,14 @@ def title_of(derivative: Derivative) -> str:
 
 def _dot(gradient: Gradient, direction: Gradient) -> float:
     return float(sum(np.sum(g * d) for g, d in zip(gradient, direction, strict=True)))
+
+
+def _share_of_zeros(gradient: Gradient, whole: np.ndarray) -> float:
+    """Of the entries, those that are 0 up to rounding; all of the parameters in `whole`."""
+    largest = [np.abs(g).max(initial=0.0) for g in gradient]
+    parts = zip(gradient, largest, whole, strict=True)
+    zeros = [(np.abs(g) <= ROUNDING * most) | is_zero for g, most, is_zero in parts]
+    return float(np.mean(np.concatenate([z.ravel() for z in zeros])))
 
 
 def _most_frequent(words: np.ndarray) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Sequence
+from importlib.util import find_spec
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +17,7 @@ from cvxlpgd.analysis.score import Score
 from cvxlpgd.analysis.tau_ranges import CLOSE, agreeing, by_side, error_of
 from cvxlpgd.analysis.verdict import is_doubtful
 from cvxlpgd.analysis.words import listed
-from cvxlpgd.errors import SolverNotInstalled
+from cvxlpgd.errors import InvalidInput, SolverNotInstalled
 from cvxlpgd.layer.description import number
 
 if TYPE_CHECKING:
@@ -48,6 +51,34 @@ def figure_of(panels: float) -> Figure:
     except ModuleNotFoundError as error:
         raise SolverNotInstalled('pictures need matplotlib: pip install "cvxlpgd[plot]"') from error
     return new_picture(8.0, 1.4 + 3.0 * panels)
+
+
+def check_picture(path: str | PathLike[str] | None) -> None:
+    """Raise, before anything is computed, where a picture could not be written in the end.
+
+    Raises
+    ------
+    InvalidInput, SolverNotInstalled
+        For a name that does not end in a known format; without matplotlib.
+    """
+    if path is None:
+        return
+    if find_spec("matplotlib") is None:
+        raise SolverNotInstalled(
+            f'cannot draw to {path}: pictures need matplotlib: pip install "cvxlpgd[plot]"'
+        )
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds, file, reason = FigureCanvasBase.get_supported_filetypes(), Path(path), ""
+    folder = file.parent
+    if file.suffix.lower().removeprefix(".") not in kinds:
+        reason = f"its name must end in one of {', '.join(f'.{kind}' for kind in sorted(kinds))}"
+    elif not folder.is_dir():
+        reason = f"there is no folder {folder}"
+    elif file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+        reason = "it is a folder, or may not be written"
+    if reason:
+        raise InvalidInput(f"cannot draw to {path}: {reason}")
 
 
 def save(figure: Figure, path: str | PathLike[str] | None) -> Figure:
@@ -88,6 +119,7 @@ def draw_comparison(
     path: str | PathLike[str] | None,
 ) -> Figure:
     """Draw errors against tau, and beside them gradients that are 0 by the reference."""
+    check_picture(path)
     errors, zeros = not facts.all_zero, bool(facts.zero)
     figure = figure_of(errors + zeros)
     axes = figure.subplots(errors + zeros, 1, squeeze=False, sharex=True)[:, 0]

@@ -31,7 +31,7 @@ class Score:
     size : float
         |g|, over all parameters.
     zeros : float
-        Share of the gradient's entries that are exactly 0.
+        Share of the gradient's entries that are 0 up to rounding.
     failed : int
         Samples without a gradient, counted as 0.
     title : str

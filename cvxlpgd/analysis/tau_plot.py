@@ -14,6 +14,7 @@ from cvxlpgd.analysis.plots import (
     NOISE,
     ZERO,
     Region,
+    check_picture,
     figure_of,
     note_noise,
     save,
@@ -42,6 +43,7 @@ def plot_tau(
     tensors: bool,
 ) -> Figure:
     """The figure, see `cvxlpgd.torch.CvxpyLayer.plot_tau`."""
+    check_picture(path)
     record, each = profiles(layer, values, cotangents, loss, taus, tensors)
     figure = figure_of(1.5 * len(each))
     axes = figure.subplots(

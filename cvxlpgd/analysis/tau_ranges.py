@@ -12,6 +12,7 @@ from cvxlpgd.analysis.words import listed
 from cvxlpgd.layer.description import number
 
 CLOSE = 1e-2  # a relative error up to which a difference agrees with the exact derivative
+NEAR = 0.1  # of the least tau that is compared: noise below that is no concern
 SIDES = ("average", "lower", "upper")
 
 
@@ -30,8 +31,9 @@ def agreement_range(rows: Sequence[Score], noise: float, doubtful: bool) -> list
         return []
     if not spans:
         return ["No finite tau of these agrees with the exact derivative within 1 %."]
-    floor = noise / CLOSE
-    below = f" Below {number(floor, 0)} it is the solver's noise." if floor > 0 else ""
+    floor, least = noise / CLOSE, min(of_side[0].tau or 0.0 for of_side in sides.values())
+    near = floor > 0 and floor >= NEAR * least
+    below = f" Below {number(floor, 0)} it is the solver's noise." * near
     above = "" if whole else " A larger one looks further."
     words = _with_sides(spans, sides)
     return [f"A finite tau agrees with the exact derivative within 1 % {words}.{above}{below}"]
@@ -46,11 +48,11 @@ def informative_range(rows: Sequence[Score], facts: Facts) -> list[str]:
     for side, of_side in sides.items():
         first = next((row.tau for row in of_side if row.size_beyond), None)
         if first is not None:
-            firsts.setdefault(f"from {number(first)} on", []).append(side)
+            firsts.setdefault(f"from tau = {number(first)} on", []).append(side)
     whose = f"the gradient of {listed(facts.zero)}"
     if not firsts:
-        return [f"At no finite tau of these is {whose} other than 0."]
-    return [f"With a finite tau {whose} is other than 0 {_with_sides(firsts, sides)}."]
+        return [f"At no finite tau of these is {whose} nonzero."]
+    return [f"With a finite tau {whose} is nonzero {_with_sides(firsts, sides)}."]
 
 
 def agreeing(rows: Sequence[Score], doubtful: bool = False) -> list[Score]:

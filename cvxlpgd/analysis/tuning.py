@@ -21,7 +21,7 @@ from cvxlpgd.solvers.protocol import missing_cones
 
 
 def explanation(layer: Layer) -> str:
-    """Which solvers solver=None asks for a layer's programs, and the measurement behind it."""
+    """Which solvers solver=None asks for a layer's programs, and why."""
     structure = layer.structure
     rule = rule_for(structure)
     first = "Newton's method on the dual first, then " if is_dual_ahead(structure) else ""
@@ -29,8 +29,8 @@ def explanation(layer: Layer) -> str:
     return (
         f"{structure.n} variables, {structure.m} rows, cones {kinds}, "
         f"{structure.A.size} entries in A, {structure.P.size} in P\n"
-        f"rule: {rule.kind}: {', '.join(rule.solvers)} ({rule.measured})\n"
-        f"taken: {first}{', '.join(layer.solvers)}"
+        f"rule: {rule.kind}: {rule.why}\n"
+        f"tried in this order: {first}{', '.join(layer.solvers)}"
         + ("; solutions are refined by Newton's method" if rule.refined else "")
     )
 

@@ -26,6 +26,7 @@ def verdict(rows: Sequence[Score], facts: Facts, reference: str, noise: float) -
         *_reference(facts, reference),
         *_zeros(facts, reference),
         *([] if facts.all_zero else _agreement(exact, wrong, facts, reference)),
+        *_unlisted(rows, facts, reference),
         *_kinks(facts),
         *_advice(rows, facts),
         *([] if facts.all_zero else agreement_range(rows, noise, doubtful)),
@@ -54,7 +55,17 @@ def wrong_rows(rows: Sequence[Score]) -> list[Score]:
 
 def is_doubtful(rows: Sequence[Score], facts: Facts, reference: str) -> bool:
     """Whether errors relative to the reference say little about the exact derivative."""
-    return facts.is_difference or any(row.title == reference for row in wrong_rows(rows))
+    return facts.is_difference or any(row.title == reference for row in wrong_rows(rows)) or (
+        _is_off(rows, reference)
+    )  # fmt: skip
+
+
+def _is_off(rows: Sequence[Score], reference: str) -> bool:
+    """Whether a reference without a row is not what an exact derivative and differences are."""
+    best = min(_exact(rows), key=lambda row: np.nan_to_num(row.error_fd, nan=np.inf), default=None)
+    if best is None or any(row.title == reference for row in rows):
+        return False
+    return best.error_reference > max(WRONG, APART * best.error_fd)
 
 
 def _samples(facts: Facts) -> list[str]:
@@ -138,6 +149,14 @@ def _agreement(
             line += ". It is the reference, so go by the fd errors"
         lines.append(f"{line}.")
     return lines
+
+
+def _unlisted(rows: Sequence[Score], facts: Facts, reference: str) -> list[str]:
+    """That a reference without a row is off."""
+    if facts.is_difference or not _is_off(rows, reference):
+        return []
+    kink = "picks one gradient of the kink" if facts.kinks else "is wrong here"
+    return [f"The reference, {reference}, {kink}: go by the fd errors."]
 
 
 def _apart(right: Sequence[Score], reference: str) -> float | None:

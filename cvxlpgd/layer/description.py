@@ -18,6 +18,7 @@ CONES = {
     Zero: "zero", NonNeg: "nonnegative", SOC: "second-order", PSD: "semidefinite",
     Exp: "exponential", Pow: "power",
 }  # fmt: skip
+PLAIN = 1.0, 1e4  # between which numbers have no exponent
 SHOWN = 4  # parameters or variables that a line names
 
 
@@ -38,9 +39,11 @@ def cone_name(kind: type) -> str:
 
 
 def number(value: float, digits: int = 1) -> str:
-    """A number as 1e-3 or 2.5e0: in a table its size is what matters."""
+    """A number as 1e-3 or 2.5: its size is what matters."""
     if not math.isfinite(value):
         return str(value)
+    if PLAIN[0] <= abs(value) < PLAIN[1]:
+        return f"{float(f'{value:.{digits}e}'):g}"
     mantissa, exponent = f"{value:.{digits}e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent)}" if value else "0"
@@ -84,7 +87,7 @@ def counts(words: np.ndarray) -> str:
 
 
 def span(values: np.ndarray, write: Callable[[float], str]) -> str:
-    """The values (n,) as "1e-3 to 2e0", as one number where all are written alike."""
+    """The values (n,) as "1e-3 to 2", as one number where all are written alike."""
     if not values.size:
         return "unknown"
     least, most = write(float(values.min())), write(float(values.max()))

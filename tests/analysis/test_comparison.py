@@ -157,16 +157,17 @@ def test_progress(capsys):
 def test_failed_samples_are_counted():
     low, x = cp.Parameter(), cp.Variable()
     problem = cp.Problem(cp.Minimize(cp.square(x)), [x >= low, x <= 2])
-    with pytest.warns(FailedSampleWarning, match="sample 1"):
+    with pytest.warns(FailedSampleWarning, match="sample 1") as caught:
         found = compare(problem, [low], [x], [np.array([1.0, 3.0])], taus=[1e-3])
+    assert "on_failure" not in str(caught[0].message)
+    assert caught[0].filename == __file__
     assert [row.failed for row in found.rows] == [1] * 6
     assert found.rows[1].error_reference < 1e-6
     assert "| failed" in found.to_markdown()
-    with (
-        pytest.warns(FailedSampleWarning),
-        pytest.raises(InvalidInput, match="no sample has a solution"),
-    ):
-        compare(problem, [low], [x], [np.array([4.0, 3.0])])
+    with pytest.raises(InvalidInput, match=r"no sample has a solution.*: infeasible and .*NaN"):
+        compare(problem, [low], [x], [np.array([4.0, 3.0, np.nan])])
+    with pytest.raises(InvalidInput, match=r"no sample has a solution.*: infeasible$"):
+        compare(problem, [low], [x], [4.0])
 
 
 def test_markdown(quadratic):
@@ -217,6 +218,15 @@ def test_bad_input(changed, error, parts):
     with pytest.raises(error) as caught:
         compare(**(arguments | {"values": [1.0, 2.0]} | changed))
     assert all(part in str(caught.value) for part in parts), caught.value
+
+
+def test_the_values_of_one_parameter_are_to_be_wrapped():
+    x, c = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(c @ x + cp.sum_squares(x)))
+    with pytest.raises(InvalidInput, match=r"wrap them in a list: \[\[1.0, 1.4, 2.0\]\]"):
+        compare(problem, [c], [x], [1.0, np.float64(1.4), 2.0])
+    with pytest.raises(InvalidInput, match="received 2 values, expected 1"):
+        compare(problem, [c], [x], [1.0, 2.0])
 
 
 def test_no_parameters_are_nothing_to_compare():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cvxlpgd import LPGD, Exact, Implicit
+from cvxlpgd import LPGD, Exact, Implicit, compare
 from cvxlpgd.analysis.tau_profile import profiles
 from cvxlpgd.errors import InvalidInput, InvalidOption, SolveFailed
 from cvxlpgd.numpy import CvxpyLayer
@@ -65,6 +65,14 @@ def test_a_linear_programs_parameters_are_drawn_apart():
     layer.vjp(COST, AMOUNT)[1](BAR[0])
     assert cost.own_tau == layer.info.tau
     assert cost.cosines()[np.isfinite(cost.cosines())].max() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("solver", [None, "HIGHS", "CLARABEL"])
+def test_a_loss_of_an_entry_that_is_0_is_drawn_as_zero(solver):
+    layer, dearest = CvxpyLayer(*problem(), solver=solver)._layer, [np.array([0.0, 0.0, -1.0])]
+    (profile,) = profiles(layer, [COST, AMOUNT], dearest, None, None, tensors=False)[1]
+    assert profile.is_zero
+    assert profile.seen.any()
 
 
 def test_the_noise_of_a_solver_is_a_region():
@@ -169,6 +177,15 @@ def test_a_layer_still_warns_after_its_picture():
 def test_what_is_refused(options, error, match):
     with pytest.raises(error, match=match):
         CvxpyLayer(*problem()).plot_tau(COST, AMOUNT, **options)
+
+
+def test_a_picture_of_no_known_format_is_refused_before_the_work(monkeypatch, tmp_path):
+    path, refusal = tmp_path / "b.doc", r"b\.doc: its name must end in one of .*\.png, "
+    with pytest.raises(InvalidInput, match=refusal):
+        compare(*problem(), [COST, AMOUNT], [Exact()]).plot(path)
+    monkeypatch.setattr("cvxlpgd.analysis.tau_plot.profiles", None)
+    with pytest.raises(InvalidInput, match=refusal):
+        CvxpyLayer(*problem()).plot_tau(COST, AMOUNT, path=path)
 
 
 def test_a_sample_without_a_solution_is_an_error():

@@ -46,12 +46,53 @@ def test_a_linear_programs_costs_have_no_errors():
     assert zero.startswith("The exact gradient of cost is 0: the solution of a linear program is a")
     assert "central differences are 0 too" in zero
     assert use.startswith("Use LPGD(), the default: it moves cost by its own size, tau = ")
-    assert "other than 0 from 1e1 on" in beyond
+    assert "of cost is nonzero from tau = 10 on" in beyond
     for row in report.rows:
         assert np.isnan([row.error_reference, row.cosine_reference, row.error_fd]).all()
     assert [row.size_beyond > 0 for row in report.rows] == [False, False, True] + [False, True] * 3
     assert all(row["error_reference"] is None for row in report.to_dict()["rows"])
     assert np.isnan(report.noise)
+
+
+@pytest.mark.parametrize("solver", [None, "HIGHS", "CLARABEL"])
+@pytest.mark.parametrize("spread", [0.0, 4.0])
+def test_a_loss_of_entries_that_are_0_has_no_errors(solver, spread):
+    """More of what is dearest: the loss' own terms are rounding. Samples' units may differ."""
+    rng = np.random.default_rng(0)
+    x, cost = cp.Variable(6), cp.Parameter(6, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0, x <= 0.6])
+    costs = rng.uniform(1, 5, (8, 6)) * 10.0 ** rng.uniform(-spread, spread, (8, 1))
+    dearest = -np.eye(6)[costs.argmax(axis=1)]
+    rows = [LPGD(), Exact(), Implicit()]
+    report = compare(problem, [cost], [x], [costs], rows, cotangents=[dearest], solver=solver)
+    lpgd, exact, implicit = report.rows
+    assert np.isnan([[row.error_reference, row.error_fd] for row in report.rows]).all()
+    assert (exact.zeros, implicit.zeros) == (1.0, 1.0)
+    assert (exact.clear_size, implicit.clear_size) == (0.0, 0.0)
+    assert lpgd.size_beyond > 0
+    assert lpgd.zeros < 1
+    assert [axis.get_ylabel() for axis in report.plot().axes] == ["size of the gradient of cost"]
+    assert report.verdict.startswith("The exact gradient of cost is 0: the solution of a linear")
+    assert "central differences are 0 too" in report.verdict
+
+
+def test_a_solution_of_0_with_a_gradient_is_not_zero():
+    x, wish = cp.Variable(), cp.Parameter(name="wish")
+    problem = cp.Problem(cp.Minimize(cp.square(x - wish)), [x <= 5])
+    report = compare(problem, [wish], [x], [0.0], [LPGD(), Exact()])
+    assert "1 sample, 1 parameter entry, solved by" in report.title
+    assert report.facts.zero == ()
+    assert report.rows[0].error_fd < 1e-6
+
+
+def test_a_solution_of_0_without_a_gradient_is_zero():
+    """What Implicit() returns is rounding, as is a solution by a solver that stops nearby."""
+    x, wish = cp.Variable(3), cp.Parameter(3, name="wish")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - wish)), [x >= 0])
+    options = {"solver": "SCS", "loss": lambda x: x.sum()}
+    report = compare(problem, [wish], [x], [np.array([-1.0, -2, -3])], [Implicit()], **options)
+    assert report.facts.zero == ("wish",)
+    assert (report.rows[0].clear_size, report.rows[0].zeros) == (0.0, 1.0)
 
 
 def test_each_parameter_of_a_linear_program_is_judged_by_itself():
@@ -77,6 +118,19 @@ def test_a_kink_is_named():
     assert "go by the fd errors" in report.verdict
 
 
+@pytest.mark.parametrize("kink", [True, False])
+def test_a_reference_that_is_off_is_named_where_it_has_no_row(kink):
+    x, wish = cp.Variable(4), cp.Parameter(4, name="wish")
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - wish)), [x >= 0])
+    values, rows = [np.array([1.0, 0 if kink else 0.5, 2, -1])], [LPGD(), Exact()]
+    report = compare(problem, [wish], [x], values, rows)
+    line = 'The reference, Implicit("lsqr"), picks one gradient of the kink'
+    assert (line in report.verdict) == kink
+    assert ("go by the fd errors" in report.verdict) == kink
+    if kink:
+        assert report.plot().axes[0].get_ylabel().endswith("against central differences")
+
+
 def test_a_saturated_program_is_no_vertex():
     x, wish = cp.Variable(2), cp.Parameter(2, name="wish")
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - wish)), [x >= 0, x <= 1])
@@ -94,6 +148,7 @@ def test_a_power_cone_has_finite_differences_for_a_reference():
     first, second, *_ = report.verdict.splitlines()
     assert first.startswith("The reference is finite differences, because Implicit() cannot")
     assert second.startswith("FiniteDifference(), Exact() and LPGD() agree")
+    assert first.endswith("(diffcp's derivative there is wrong).")
     assert report.facts.problem == "cone program (power cones)"
 
 
@@ -124,6 +179,7 @@ def test_an_integer_solution_jumps():
     assert "an integer solution does not move with value, it jumps" in report.verdict
     assert "Use LPGD(), the default" in report.verdict
     assert report.solver == "HIGHS"
+    assert report.facts.substitute.endswith("of an integer program is zero or undefined")
 
 
 def test_failed_samples_are_named():
@@ -154,7 +210,7 @@ def test_perturbed_programs_without_a_solution_are_named():
     settings = [LPGD(tau=10.0, side="lower"), LPGD(tau=10.0, side="upper")]
     report = compare(problem, [c], [x], [-1e-3 * down], derivatives=settings, cotangents=[down])
     line = report.verdict.splitlines()[-1]
-    assert line.startswith('LPGD(tau=1e1, side="lower") finds no gradient for up to 3 samples')
+    assert line.startswith('LPGD(tau=10, side="lower") finds no gradient for up to 3 samples')
 
 
 def test_several_solutions_have_no_unique_gradient():
@@ -194,7 +250,14 @@ def test_a_gradient_that_cancels_is_zero_for_central_differences_too():
 
 def test_a_reference_that_is_a_difference_is_named():
     report = program(quadratic=False, reference=LPGD(tau=5.0), derivatives=[Exact(), LPGD()])
-    assert "The reference, LPGD(tau=5e0), is a difference itself" in report.verdict
+    assert "The reference, LPGD(tau=5), is a difference itself" in report.verdict
+
+
+def test_a_reference_that_is_a_difference_is_no_noise_in_small_units():
+    x, cost = cp.Variable(4), cp.Parameter(4, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0, x <= 0.6])
+    report = compare(problem, [cost], [x], [1e7 * COSTS], [LPGD()], reference=LPGD())
+    assert report.facts.zero == ()
 
 
 def test_who_solved_is_named():
@@ -245,6 +308,13 @@ OTHER = replace(ROW, title="Implicit()", error_reference=0.5)
 )  # fmt: skip
 def test_sentences(rows, facts, expected):
     assert verdict(rows, replace(FACTS, **facts), "Exact()", 0.0) == expected
+
+
+@pytest.mark.parametrize(("noise", "said"), [(5e-17, False), (5e-6, True), (5e-5, True)])
+def test_noise_is_named_where_it_is_near_the_taus_compared(noise, said):
+    finite = replace(ROW, title="LPGD(tau=1e-3)", tau=1e-3, side="average")
+    words = verdict([ROW, finite], FACTS, "Exact()", noise)
+    assert ("it is the solver's noise" in words) == said
 
 
 def test_a_reference_of_ones_own_is_believed_only_where_differences_agree():

@@ -65,8 +65,8 @@ def test_a_record_tells_of_its_gradient():
     pullback([1.0, 0.0, 0.0, -1.0])
     after = facts(layer.info._repr_html_())
     assert after["gradient"] == "in closed form and by differences"
-    assert after["perturbation"] == "tau 2.5e0"
-    assert repr(layer.info).endswith("gradient: in closed form and by differences, tau 2.5e0)")
+    assert after["perturbation"] == "tau 2.5"
+    assert repr(layer.info).endswith("gradient: in closed form and by differences, tau 2.5)")
 
 
 def test_the_worst_residual_is_of_usable_samples():
