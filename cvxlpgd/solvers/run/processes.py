@@ -1,4 +1,4 @@
-"""Worker processes that may die or hang, kept by pebble (https://pypi.org/project/Pebble)."""
+"""Worker processes that may die or hang, kept by pebble (https://pebble.readthedocs.io)."""
 
 from __future__ import annotations
 
