@@ -19,6 +19,7 @@ from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.layer import real
 
 Reduction = Literal["mean", "sum", "none"]
+ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
 
 __all__ = ["FenchelYoung", "SPOPlus", "StructuredHinge", "StructuredPerceptron"]
 
@@ -95,9 +96,6 @@ class FenchelYoung(_Difference):
     ------
     InvalidOption, InvalidProblem
     """
-
-
-ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
 
 
 class StructuredPerceptron(_Difference):

@@ -14,7 +14,7 @@ from cvxlpgd.cones import Cone
 from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path import velocity
-from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.protocol import FURTHER, Bound, Derivative
 from cvxlpgd.errors import DerivativeFailed
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.program.motion import Motion
@@ -46,9 +46,7 @@ class Exact(Derivative, Bound):
     """
 
     cones = frozenset({Cone})
-    remedy = (
-        'LPGD(), for costs of a linear program, or LPGD(tau="informative"), which looks further'
-    )
+    remedy = FURTHER
 
     def check(self, structure: Structure, solver: Solver) -> None:
         """Integers have no derivative; a system must fit into memory."""

@@ -13,7 +13,7 @@ from cvxlpgd.derivatives import limit
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path.velocity import is_followed
-from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.protocol import FURTHER, Bound, Derivative
 from cvxlpgd.derivatives.tau import sizes
 from cvxlpgd.derivatives.tau.settings import is_linear
 from cvxlpgd.errors import InvalidOption
@@ -51,7 +51,7 @@ class FiniteDifference(Derivative):
 
     step: float = 1e-4
     cones = frozenset({Cone})
-    remedy = 'LPGD(tau="informative"), which looks further'
+    remedy = FURTHER
 
     def __post_init__(self) -> None:
         if not is_positive(self.step):

@@ -17,7 +17,7 @@ from cvxlpgd.derivatives.embedding import MODES, SOLVED, embed
 from cvxlpgd.derivatives.info import Info
 from cvxlpgd.derivatives.path.direction import all_entries, data_sides
 from cvxlpgd.derivatives.path.velocity import is_followed
-from cvxlpgd.derivatives.protocol import Bound, Derivative
+from cvxlpgd.derivatives.protocol import FURTHER, Bound, Derivative
 from cvxlpgd.derivatives.tau.settings import check_rho
 from cvxlpgd.errors import DerivativeFailed, InvalidOption, SolverNotInstalled
 from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure, norm
@@ -64,9 +64,7 @@ class Implicit(Derivative, Bound):
     mode: Literal["lsqr", "lsmr", "dense"] = "lsqr"
     rho: float = 0.0
     cones = frozenset({Zero, NonNeg, SOC, PSD, Exp})
-    remedy = (
-        'LPGD(), for costs of a linear program, or LPGD(tau="informative"), which looks further'
-    )
+    remedy = FURTHER
 
     def __post_init__(self) -> None:
         if not is_one_of(self.mode, MODES):

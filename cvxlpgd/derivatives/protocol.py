@@ -14,6 +14,11 @@ from cvxlpgd.program import ConeProgram, Data, Point, Solution, Structure
 from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
 
+# the remedy of derivatives that are zero at a vertex
+FURTHER = (
+    'LPGD() for the costs of a linear program, or LPGD(tau="informative"), which looks further'
+)
+
 
 class Bound(Protocol):
     """A derivative in one forward pass: all that may change between calls is read."""

@@ -328,3 +328,18 @@ def test_a_loss_that_is_the_objective_of_a_linear_program(side, multiple):
         _, pullback = layer.vjp(costs)
         (bar,) = pullback(-multiple * costs)
         assert (np.abs(bar).max(axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("tau", ["auto", "informative"])
+def test_a_dual_variable_beside_the_objective_keeps_its_gradient(tau):
+    """The price of the budget is minus the least cost, whatever the rest of the loss is."""
+    x, cost = cp.Variable(3), cp.Parameter(3)
+    budget = cp.sum(x) == 1
+    problem = cp.Problem(cp.Minimize(cost @ x), [budget, x >= 0])
+    price = budget.dual_variables[0]
+    layer = CvxpyLayer(problem, [cost], [x, price], derivative=LPGD(tau=tau))
+    costs = np.array([1.0, 2.0, 4.0])
+    (_, price_star), pullback = layer.vjp(costs)
+    (bar,) = pullback(costs, 3.0)
+    assert price_star == pytest.approx(-1.0)
+    np.testing.assert_allclose(bar, [-3.0, 0.0, 0.0], atol=1e-12)

@@ -139,7 +139,7 @@ def multiple(program: ConeProgram, z_bar: Point) -> np.ndarray:
     """The k (batch,) of a loss that is k times the objective, up to rounding; 0 for other losses.
 
     Where k > 0 the solution is the best one for the loss, where k < 0 the worst one. A quadratic
-    objective has no multiples among the linearized losses.
+    objective has no multiples among the linearized losses, nor is a loss of dual variables one.
     """
     if program.structure.P.size:
         return np.zeros(program.batch)
@@ -149,6 +149,7 @@ def multiple(program: ConeProgram, z_bar: Point) -> np.ndarray:
     unit = q / largest
     k = np.sum(unit * x_bar, axis=1) / np.maximum(np.sum(unit * unit, axis=1), 0.5)
     is_along = norm(x_bar - k[:, None] * unit) < SAME * norm(x_bar)
+    is_along &= norm(host(z_bar.y)) == 0
     return np.where(is_along, k / largest[:, 0], 0.0)
 
 
