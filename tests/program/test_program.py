@@ -16,17 +16,17 @@ from tests.helpers.programs import dense
 
 BATCH, N, CONES = 3, 4, (Zero(2), NonNeg(2), SOC(3))
 M = sum(cone.rows for cone in CONES)
-RNG = np.random.default_rng(0)
+rng = np.random.default_rng(0)
 
 
 def program_and_point(shared: bool = False):
     """Random programs, and points that are far from solving them."""
     length = 1 if shared else BATCH
-    root = RNG.normal(size=(length, N, N))
+    root = rng.normal(size=(length, N, N))
     P = root @ np.swapaxes(root, 1, 2)
-    A, q = RNG.normal(size=(length, M, N)), RNG.normal(size=(BATCH, N))
-    b = RNG.normal(size=(BATCH, M))
-    point = Point(*(3 * RNG.normal(size=(BATCH, size)) for size in (N, M, M)))
+    A, q = rng.normal(size=(length, M, N)), rng.normal(size=(BATCH, N))
+    b = rng.normal(size=(BATCH, M))
+    point = Point(*(3 * rng.normal(size=(BATCH, size)) for size in (N, M, M)))
     return dense(q, A, b, CONES, P), point, (P, q, A, b)
 
 
@@ -99,7 +99,7 @@ def test_the_gradient_of_the_lagrangian_is_its_slope(shared):
 def test_a_proximal_term_is_a_square_around_the_center(shared):
     """The same up to a constant, (rho/2) |center|²; rho = 0 changes nothing."""
     program, z, _ = program_and_point(shared)
-    center, rho = RNG.normal(size=(BATCH, N)), 0.7
+    center, rho = rng.normal(size=(BATCH, N)), 0.7
     near = program.proximal(rho, center)
     constant = rho / 2 * (center**2).sum(axis=1)
     expected = program.objective(z.x) + rho / 2 * ((z.x - center) ** 2).sum(axis=1)
@@ -110,7 +110,7 @@ def test_a_proximal_term_is_a_square_around_the_center(shared):
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_optimal_values_at_the_ends_of_a_perturbation(rho):
     """Without rows: x(t) = (c rho - q - t x_bar) / (1 + rho), each sample with its own constant."""
-    q, bar = RNG.normal(size=(2, BATCH, N))
+    q, bar = rng.normal(size=(2, BATCH, N))
     program = dense(q, np.zeros((1, 0, N)), np.zeros((1, 0)), (), np.eye(N)[None])
     solution = solve(Clarabel(), program)
     empty = np.zeros((BATCH, 0))
@@ -126,7 +126,7 @@ def test_optimal_values_at_the_ends_of_a_perturbation(rho):
 
 
 def test_vectors_add_and_are_taken():
-    one, other = (Point(*RNG.normal(size=(3, BATCH, 2))) for _ in range(2))
+    one, other = (Point(*rng.normal(size=(3, BATCH, 2))) for _ in range(2))
     np.testing.assert_array_equal((one + other).y, one.y + other.y)
     np.testing.assert_array_equal((one - other).s, one.s - other.s)
     np.testing.assert_array_equal((2.0 * one).x, one.x * 2.0)
