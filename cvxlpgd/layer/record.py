@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.layer.record_text import finite, one_line, table
 from cvxlpgd.layer.report import Report, Reports
-from cvxlpgd.layer.summary import finite, one_line, table
 from cvxlpgd.program import Solution
 
 
