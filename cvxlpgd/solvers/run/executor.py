@@ -74,7 +74,7 @@ class OnExecutor(Around):
         results = self._run(tasks)
         lost = [own.samples for own, result in zip(tasks, results, strict=True) if is_loss(result)]
         alone = [task(piece[k : k + 1]) for piece in lost for k in range(len(piece))]
-        pairs = list(zip(tasks + alone, results + self._run(alone), strict=True))
+        pairs = list(zip(tasks + alone, results + self._run_alone(alone), strict=True))
         kept = [pair for k, pair in enumerate(pairs) if k >= len(tasks) or not is_loss(pair[1])]
         solutions = [self._solution(own.program, result) for own, result in kept]
         return _gather([own.samples for own, _ in kept], solutions)
@@ -110,6 +110,15 @@ class OnExecutor(Around):
             count = max(self.pieces or 0, self.executor.count, -(-len(groups) // AT_ONCE))
         cuts = [round(len(groups) * k / count) for k in range(count + 1)]
         return [np.concatenate(groups[i:j]) for i, j in pairwise(cuts) if j > i]
+
+    def _run_alone(self, tasks: Sequence[Task]) -> list[Result]:
+        """What becomes of tasks one of which may end its worker.
+
+        A pool that is not ours would blame those that are in its hands at the same time.
+        """
+        if isinstance(self.executor, Processes):
+            return self._run(tasks)
+        return [result for own in tasks for result in self._run([own])]
 
     def _run(self, tasks: Sequence[Task]) -> list[Result]:
         """What becomes of each task, all at once. Threads have all that other workers are sent."""
@@ -158,8 +167,6 @@ class OnExecutor(Around):
         except CvxlpgdError:  # of the call
             raise
         except (Cancelled, Exception) as error:
-            if isinstance(self.executor, ThreadPoolExecutor) and not is_loss(error):
-                raise
             return error
 
     def _submit(self, batch: int, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
