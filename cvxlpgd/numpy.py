@@ -61,11 +61,12 @@ class CvxpyLayer:
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        pieces: int | None = None,
         single: bool = False,
     ) -> None:
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
-            time_limit, executor,
+            time_limit, executor, pieces,
         )  # fmt: skip
         self._layer = Layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))

@@ -199,7 +199,7 @@ class Layer:
         if isinstance(self.settings.executor, Executor):
             solver, derivative = state["_chosen"]
             state["_chosen"] = (solver.solver, derivative)
-            state["settings"] = replace(self.settings, executor=None)
+            state["settings"] = replace(self.settings, executor=None, pieces=None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -68,6 +68,9 @@ class CvxpyLayer(torch.nn.Module):
     executor : concurrent.futures.Executor or Processes, optional
         Runs the solves, cut in pieces for its workers. An executor stays the caller's;
         `cvxlpgd.solvers.Processes()` survives solvers that crash or hang.
+    pieces : int, optional
+        How many pieces a batch is cut in for the executor's workers; as many as there are CPUs to
+        run on, if not given. `Processes` get at least one for each worker.
     single : bool
         For a layer of one variable: whether a call returns that variable itself instead of a tuple
         of one, so that the layer stands in the middle of a `torch.nn.Sequential`.
@@ -95,12 +98,13 @@ class CvxpyLayer(torch.nn.Module):
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        pieces: int | None = None,
         single: bool = False,
     ) -> None:
         super().__init__()
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
-            time_limit, executor,
+            time_limit, executor, pieces,
         )  # fmt: skip
         self._layer = Layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
