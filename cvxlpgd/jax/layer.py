@@ -17,7 +17,7 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.jax._functions import solve
 from cvxlpgd.jax._host import Host, Newest
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, form_batch, real
+from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, batch_axes, check_single, real
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 
@@ -128,14 +128,14 @@ def _arrays(layer: Layer, values: Sequence[Any]) -> list[jax.Array]:
         For what is no array of real numbers, a wrong number of them or a wrong shape.
     """
     arrays = [_array(i, value) for i, value in enumerate(values)]
-    batch = form_batch(layer.domains, [np.broadcast_to(0.0, v.shape) for v in arrays])
+    batch, own = batch_axes(layer.domains, [v.shape for v in arrays])
     floating = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return [
         (v if v.dtype in floating else v.astype(dtype)).reshape(
-            (1,) * (len(batch.shape) - len(own)) + v.shape
+            (1,) * (len(batch) - len(axes)) + v.shape
         )
-        for v, own in zip(arrays, batch.own, strict=True)
+        for v, axes in zip(arrays, own, strict=True)
     ]
 
 
