@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from functools import reduce, wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
+from cvxlpgd.layer import real
+from cvxlpgd.values.optimal import as_list
 
 Tensor = torch.Tensor
 P = ParamSpec("P")
@@ -68,3 +70,39 @@ def promote(tensors: Sequence[Tensor]) -> torch.dtype:
     """The promoted floating dtype; the default one where there is none."""
     floating = [t.dtype for t in tensors if t.is_floating_point()]
     return reduce(torch.promote_types, floating) if floating else torch.get_default_dtype()
+
+
+def need_gradients(tensors: Sequence[Tensor]) -> list[bool]:
+    """Which of them a backward pass would reach."""
+    return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+
+
+def constants(values: Any, what: str) -> list[np.ndarray]:
+    """Cotangents or targets as arrays."""
+    each = as_list(values, what, Tensor, np.ndarray)
+    return [_constant(value, f"{what} {i}") for i, value in enumerate(each)]
+
+
+def _constant(value: Any, what: str) -> np.ndarray:
+    """A cotangent or target as an array; it gets no gradient."""
+    if isinstance(value, Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            raise InvalidInput(
+                "cotangents, targets and margins get no gradient: detach them, and weight the "
+                "result instead"
+            )
+        if value.is_complex() or value.is_meta or value.layout != torch.strided:
+            raise InvalidInput(f"{what} is complex, meta or sparse; a dense real tensor is needed")
+        value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return real(value, what).astype(float)
+
+
+def as_tensor(i: int, value: Any) -> Tensor:
+    """The i-th value as a dense real tensor; arrays are copied, lists and numbers converted."""
+    try:
+        own = value.copy() if isinstance(value, np.ndarray) else value
+        tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
+    require_dense(i, tensor)
+    return tensor
