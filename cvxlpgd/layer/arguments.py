@@ -11,9 +11,30 @@ from cvxlpgd.errors import InvalidInput
 OPTIONS = ("solver_args", "warm_start")  # of a call; a parameter's value has none of these names
 
 
-def called(i: int, name: str) -> str:
-    """What messages call the i-th value, of the parameter of this name."""
-    return f"value {i} ({name})"
+def called(i: int, names: Sequence[str]) -> str:
+    """What messages call the i-th value of parameters of these names; others may follow."""
+    return f"value {i} ({names[i]})" if i < len(names) else f"value {i}"
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without the end of its sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def advice(value: Any) -> str:
+    """What to try with a value of another library, to be appended to a message."""
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(advice, value)), "")
+    library = type(value).__module__.partition(".")[0]
+    kind = type(value).__name__
+    if library == "torch":
+        return "; cvxlpgd.torch.CvxpyLayer takes tensors; else pass tensor.detach().numpy()"
+    if library in ("jax", "jaxlib"):
+        if kind in ("BCOO", "BCSR"):
+            return "; sparse arrays of JAX are not supported: pass value.todense()"
+        return "; cvxlpgd.jax.CvxpyLayer takes JAX's arrays, also while JAX traces"
+    ways = {"pandas": "to_numpy", "scipy": "toarray"}
+    return f"; pass value.{ways[library]}()" if library in ways else ""
 
 
 def arrange(

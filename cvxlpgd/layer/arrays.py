@@ -29,6 +29,7 @@ def take_in(
         For what is no array of real numbers.
     """
     own = [*domains, *[None] * (len(values) - len(domains))]
+    names = [domain.name for domain in domains]
     arrays: list[np.ndarray | Packed] = []
     kinds: list[Kind] = []
     floating = []
@@ -36,7 +37,7 @@ def take_in(
         if domain is not None and sp.issparse(value):
             array, dtype = pack_sparse(i, domain, value), value.dtype
         else:
-            given = real(value, f"value {i}" if domain is None else called(i, domain.name))
+            given = real(value, called(i, names))
             array, dtype = double(given), given.dtype
         floating += [dtype] if dtype.kind == "f" else []
         kind = type(value) if isinstance(array, Packed) else None

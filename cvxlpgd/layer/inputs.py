@@ -16,6 +16,7 @@ import scipy.sparse as sp
 
 from cvxlpgd.canonical.entries import pattern_of
 from cvxlpgd.errors import InvalidInput
+from cvxlpgd.layer.arguments import advice, first_line
 from cvxlpgd.layer.packed import Packed, pack
 from cvxlpgd.program.threads import share_out, workers
 
@@ -185,10 +186,14 @@ def real(values: Any, what: str) -> np.ndarray:
         raise InvalidInput(f"{what} has masked entries; fill them, or leave them out")
     try:
         array = values.toarray() if sp.issparse(values) else np.asarray(values)
-    except (RuntimeError, TypeError, ValueError) as error:  # torch raises the first two
-        raise InvalidInput(f"{what} cannot be made into an array: {error}") from None
+    except Exception as error:  # each library has its own for what is no array
+        raise InvalidInput(
+            f"{what} cannot be made into an array: {first_line(error)}{advice(values)}"
+        ) from None
     if array.dtype.kind not in "fiub":
-        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
+        raise InvalidInput(
+            f"{what} has dtype {array.dtype}; real numbers are needed{advice(values)}"
+        )
     return array
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from cvxlpgd.layer.arguments import called
 from cvxlpgd.layer.inputs import Domain, own_axes, real
 from cvxlpgd.layer.packed import Packed, largest_stray, locate
 
@@ -21,7 +20,7 @@ def pack_sparse(i: int, domain: Domain, value: Any) -> np.ndarray | Packed:
     InvalidInput
         For entries that are not real numbers, or a wrong shape.
     """
-    real(np.zeros(0, value.dtype), called(i, domain.name))
+    real(np.zeros(0, value.dtype), f"value {i} ({domain.name})")
     if domain.pattern is None:
         return np.asarray(value.toarray(), dtype=np.float64)
     own_axes(i, domain, value.shape)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from cvxlpgd.layer import Layer
@@ -14,15 +13,17 @@ from cvxlpgd.program import Solution
 from cvxlpgd.torch import _operators
 from cvxlpgd.torch._autograd import Run, Solve, Valued
 from cvxlpgd.torch._operators import is_transformed, number_of, refuse_lost_gradients, solve
-from cvxlpgd.torch._tensors import Tensor, as_tensor, eagerly, need_gradients
+from cvxlpgd.torch._sparse import pack, take_in
+from cvxlpgd.torch._tensors import Tensor, eagerly, need_gradients
 from cvxlpgd.values.optimal import refuse_integer_rows
 
 
 @dataclass(frozen=True, eq=False)
 class Numbered:
-    """What a compiled graph holds of a layer, in numbers."""
+    """What a compiled graph holds of a layer, in numbers and names."""
 
     number: int
+    names: list[str]  # the parameters'
     ranks: list[int]  # the parameters', without batch axes
     shapes: list[tuple[int, ...]]  # the variables'
     sizes: list[int]
@@ -30,8 +31,9 @@ class Numbered:
     @classmethod
     def of(cls, layer: Layer) -> Numbered:
         """The layer's, with a number of its own."""
+        names = [domain.name for domain in layer.domains]
         ranks = [len(domain.shape) for domain in layer.domains]
-        return cls(number_of(layer), ranks, list(layer.shapes), list(layer.sizes))
+        return cls(number_of(layer), names, ranks, list(layer.shapes), list(layer.sizes))
 
 
 def call(
@@ -44,12 +46,17 @@ def call(
     """The variables at the solution for these values."""
     none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
     plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
-    if compiling and plain and not is_transformed():
+    if compiling and plain and not is_transformed() and not _any_sparse(values):
         return _inside_of_graphs(numbered, values, warm_start is True)
     within = False  # a compiled function; asked here, since what is called is not compiled
     if _operators.LOSING and not compiling:
         within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
     return _outside_of_graphs(layer, values, solver_args, warm_start, within)
+
+
+def _any_sparse(values: Sequence[Any]) -> bool:
+    """Whether a value is a sparse tensor, which an operator does not take."""
+    return any(isinstance(v, Tensor) and v.layout != torch.strided for v in values)
 
 
 def _inside_of_graphs(
@@ -74,18 +81,20 @@ def _outside_of_graphs(
 ) -> tuple[Tensor, ...]:
     if within:
         refuse_lost_gradients()
-    tensors = [as_tensor(i, value) for i, value in enumerate(values)]
+    tensors, strays = take_in(layer.domains, values)
     layer.require_gradients(need_gradients(tensors))
-    outputs = Solve.apply(Run(layer, solver_args, warm_start), *tensors)
+    outputs = Solve.apply(Run(layer, solver_args, warm_start, strays), *tensors)
     return tuple(outputs[: len(layer.shapes)])
 
 
 @eagerly
-def evaluate(
-    layer: Layer, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
-) -> Tensor:
+def evaluate(layer: Layer, make: Callable[[list[Any]], Any], values: Sequence[Any]) -> Tensor:
     """A sum of optimal values (*batch shape), by what makes it of arrays."""
-    tensors = [as_tensor(i, value) for i, value in enumerate(values)]
+    tensors, strays = take_in(layer.domains, values)
     refuse_integer_rows(layer, need_gradients(tensors))
-    sums: Tensor = Valued.apply(make, *tensors)
+
+    def make_of_tensors(each: Sequence[Tensor]) -> Any:
+        return make(pack(layer.domains, each, strays))
+
+    sums: Tensor = Valued.apply(make_of_tensors, *tensors)
     return sums

@@ -15,11 +15,13 @@ from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.torch._calls import Numbered, call, evaluate
-from cvxlpgd.torch._tensors import Tensor, as_tensor, constants, eagerly
+from cvxlpgd.torch._sparse import take_in
+from cvxlpgd.torch._tensors import Tensor, constants, double, eagerly
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
 from cvxlpgd.values.optimal import optimal_value
@@ -125,6 +127,7 @@ class CvxpyLayer(torch.nn.Module):
         *values: Tensor,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
+        **named: Tensor,
     ) -> tuple[Tensor, ...] | Tensor:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -135,17 +138,22 @@ class CvxpyLayer(torch.nn.Module):
         Parameters
         ----------
         values : tensors (*batch axes, *parameter shape)
-            One for each parameter; batch axes broadcast.
+            One for each parameter; batch axes broadcast. Sparse tensors (COO, CSR) are accepted,
+            also with gradients; one of a parameter with a pattern is not made dense.
         solver_args : dict, optional
             On top of the constructor's.
         warm_start : bool or Solution
             True: from this thread's previous warm-started call of the same batch shape; or from
             the `info.solution` of a call.
+        named : tensors
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
+        if named:
+            values = arrange(self._numbered.names, values, named)
         outputs = call(self._layer, self._numbered, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
 
@@ -199,9 +207,8 @@ class CvxpyLayer(torch.nn.Module):
         SolverNotInstalled
             Without matplotlib.
         """
-        tensors = [as_tensor(i, value).detach().cpu().double() for i, value in enumerate(values)]
+        arrays = [double(tensor) for tensor in take_in([], values).tensors]
         bars = None if cotangents is None else constants(cotangents, "cotangents")
-        arrays = [tensor.numpy() for tensor in tensors]
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=True)
 
     def optimal_value(self, *values: Tensor) -> Tensor:
