@@ -16,6 +16,8 @@ from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
+from cvxlpgd.layer.arguments import arrange
+from cvxlpgd.layer.arrays import Kind, double, give_back, take_in, take_in_tangent
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -87,6 +89,7 @@ class CvxpyLayer:
         *values: Any,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
+        **named: Any,
     ) -> Outputs:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -95,43 +98,49 @@ class CvxpyLayer:
         Parameters
         ----------
         values : arrays (*batch axes, *parameter shape)
-            One for each parameter; batch axes broadcast.
+            One for each parameter; batch axes broadcast. SciPy's sparse arrays and matrices are
+            accepted; one with a pattern is not made dense.
         solver_args : dict, optional
             On top of the constructor's.
         warm_start : bool or Solution
             True: from this thread's previous warm-started call of the same batch shape.
+        named : arrays
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
+        values = self._arrange(values, named)
         return self._returned(self._forward(values, solver_args, warm_start)[1])
 
     def vjp(
-        self, *values: Any, solver_args: Mapping[str, Any] | None = None
-    ) -> tuple[Outputs, Callable[..., Arrays]]:
+        self, *values: Any, solver_args: Mapping[str, Any] | None = None, **named: Any
+    ) -> tuple[Outputs, Callable[..., tuple[Any, ...]]]:
         """The variables, as a call returns them, and their pullback.
 
             x_star, pullback = layer.vjp(A, b)  # of a single layer
             A_bar, b_bar = pullback(x_bar)
 
         The pullback takes one cotangent for each variable, and returns a tuple with one for each
-        parameter. Cotangents of parameters shared by the batch are summed over it.
+        parameter, in their order. Cotangents of parameters shared by the batch are summed over it.
+        That of a sparse value of a parameter with a pattern is sparse, of the value's own kind, and
+        stores the whole pattern; all others are dense.
         """
-        self._layer.require_gradients([True] * len(values))
-        call, outputs, dtypes = self._forward(values, solver_args, False)
+        values = self._arrange(values, named)
+        needed = [True] * len(values)
+        self._layer.require_gradients(needed)
+        call, outputs, kinds = self._forward(values, solver_args, False)
 
-        def pullback(*bars: Any) -> Arrays:
+        def pullback(*bars: Any) -> tuple[Any, ...]:
             if len(bars) != len(outputs):
                 raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
             triples = zip(bars, outputs, self._layer.sizes, strict=True)
             flat = [
-                _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
+                double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
                 for i, (bar, out, size) in enumerate(triples)
             ]
-            gradients = call.vjp(flat, [True] * len(values))
-            pairs = zip(gradients, dtypes, strict=True)
-            return tuple(np.asarray(v, dtype=dtype) for v, dtype in pairs)
+            return give_back(self._layer.domains, call.vjp(flat, needed), kinds)
 
         return self._returned(outputs), pullback
 
@@ -149,13 +158,11 @@ class CvxpyLayer:
         for name, argument in (("values", values), ("tangents", tangents)):
             if not isinstance(argument, list | tuple):
                 raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
-        call, outputs, _ = self._forward(values, solver_args, False)
+        call, outputs, _ = self._forward(self._arrange(values, {}), solver_args, False)
         if len(tangents) != len(values):
             raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
-        dots = [
-            _double(spread(dot, np.shape(v), f"tangent {i}"))
-            for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
-        ]
+        triples = zip(tangents, values, self._layer.domains, strict=True)
+        dots = [take_in_tangent(i, *triple) for i, triple in enumerate(triples)]
         variables_dot = tuple(
             np.asarray(v.reshape(out.shape), dtype=out.dtype)
             for v, out in zip(call.jvp(dots), outputs, strict=True)
@@ -183,7 +190,7 @@ class CvxpyLayer:
         Arguments are those of `cvxlpgd.torch.CvxpyLayer.plot_tau`; the loss is a function of
         arrays.
         """
-        arrays = [_double(v) for v in _arrays(values)[0]]
+        arrays = [double(real(v, f"value {i}")) for i, v in enumerate(values)]
         bars = None if cotangents is None else as_list(cotangents, "cotangents", np.ndarray)
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=False)
 
@@ -241,44 +248,33 @@ class CvxpyLayer:
         return self._evaluate(make, values)
 
     def _evaluate(
-        self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
+        self, make: Callable[[list[Any]], Any], values: Sequence[Any]
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
-        arrays, dtypes, dtype = _arrays(values)
-        sums = make([_double(v) for v in arrays])
+        arrays, kinds, dtype = take_in(self._layer.domains, values)
+        sums = make(arrays)
 
-        def pullback(bar: Any) -> Arrays:
+        def pullback(bar: Any) -> tuple[Any, ...]:
             refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
-            flat = _double(spread(bar, sums.shape, "cotangent")).ravel()
-            bars = sums.vjp(flat, [True] * len(values))
-            pairs = zip(bars, dtypes, strict=True)
-            return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
+            flat = double(spread(bar, sums.shape, "cotangent")).ravel()
+            return give_back(self._layer.domains, sums.vjp(flat, [True] * len(values)), kinds)
 
         return sums.value.reshape(sums.shape).astype(dtype), pullback
 
     def _forward(
         self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
-    ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays, dtypes, dtype = _arrays(values)
-        call = self._layer.forward([_double(v) for v in arrays], solver_args, warm)
+    ) -> tuple[Call, Arrays, list[Kind]]:
+        arrays, kinds, dtype = take_in(self._layer.domains, values)
+        call = self._layer.forward(arrays, solver_args, warm)
         outputs = tuple(
             v.reshape(call.batch.shape + shape).astype(dtype)
             for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
         )
-        return call, outputs, dtypes
+        return call, outputs, kinds
+
+    def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values in the parameters' order."""
+        return arrange([domain.name for domain in self._layer.domains], values, named)
 
     def _returned(self, outputs: Arrays) -> Outputs:
         """The variables, or their tangents, as the caller gets them."""
         return outputs[0] if self._single else outputs
-
-
-def _arrays(values: Sequence[Any]) -> tuple[list[np.ndarray], list[np.dtype], np.dtype]:
-    """The values as arrays, the dtypes of their cotangents, and that of what is computed."""
-    arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
-    dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
-    floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
-    return arrays, dtypes, np.result_type(*floating) if floating else np.dtype(float)
-
-
-def _double(values: np.ndarray) -> np.ndarray:
-    """A copy: the caller may write to its own array before the pullback is called."""
-    return np.array(values, dtype=np.float64, order="C")

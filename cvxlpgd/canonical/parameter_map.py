@@ -58,7 +58,10 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class ParameterMap:
-    """theta -> data, affine; theta holds the parameters' values, then logarithms of some."""
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+
+    Of a parameter with a pattern it holds the entries within that.
+    """
 
     blocks: dict[str, Block]  # for P, q, A, b and "offset", the objective's constant term
     sources: tuple[tuple[int, bool], ...]  # each part of theta: (parameter, logarithm?)

@@ -17,7 +17,8 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.jax._functions import solve
 from cvxlpgd.jax._host import Host, Newest
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, form_batch, real
+from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, batch_axes, check_single, real
+from cvxlpgd.layer.arguments import advice, arrange, called, first_line
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 
@@ -72,6 +73,11 @@ class CvxpyLayer:
     @property
     def info(self) -> Record:
         """The newest call, whichever thread ran it, sample by sample."""
+        if isinstance(jnp.zeros(()), jax.core.Tracer):
+            raise CvxlpgdError(
+                "info is of calls that have run, and none runs while JAX traces (jit, scan, cond): "
+                "read it after the compiled function has returned"
+            )
         record = self._host.newest.record
         if record is None:
             raise CvxlpgdError("info is of a call, and no call of this layer has run yet")
@@ -82,6 +88,7 @@ class CvxpyLayer:
         *values: Any,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool = False,
+        **named: Any,
     ) -> Outputs:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -96,16 +103,20 @@ class CvxpyLayer:
             On top of the constructor's.
         warm_start : False
             The other layers' True, a start from the previous solution, is not offered here.
+        named : arrays
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
+        values = arrange([domain.name for domain in self._layer.domains], values, named)
         if warm_start is not False:
             raise InvalidOption(
                 "warm_start is not offered in JAX, which may run calls in any order, again, or not "
                 "at all: what a call returns must follow from its values alone"
             )
+        _refuse_traced(solver_args)
         self._layer.chosen(solver_args)  # raises here what compiled code cannot
         host = replace(self._host, solver_args=solver_args) if solver_args else self._host
         outputs = solve(host, _arrays(self._layer, values))
@@ -128,29 +139,42 @@ def _arrays(layer: Layer, values: Sequence[Any]) -> list[jax.Array]:
     InvalidInput
         For what is no array of real numbers, a wrong number of them or a wrong shape.
     """
-    arrays = [_array(i, value) for i, value in enumerate(values)]
-    batch = form_batch(layer.domains, [np.broadcast_to(0.0, v.shape) for v in arrays])
+    names = [domain.name for domain in layer.domains]
+    arrays = [_array(value, called(i, names)) for i, value in enumerate(values)]
+    batch, own = batch_axes(layer.domains, [v.shape for v in arrays])
     floating = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
     dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
     return [
         (v if v.dtype in floating else v.astype(dtype)).reshape(
-            (1,) * (len(batch.shape) - len(own)) + v.shape
+            (1,) * (len(batch) - len(axes)) + v.shape
         )
-        for v, own in zip(arrays, batch.own, strict=True)
+        for v, axes in zip(arrays, own, strict=True)
     ]
 
 
-def _array(i: int, value: Any) -> jax.Array:
-    """The i-th value as an array of real numbers."""
-    if isinstance(value, np.ma.MaskedArray):
-        value = real(value, f"value {i}")
+def _array(value: Any, what: str) -> jax.Array:
+    """A value as an array of real numbers."""
+    foreign = isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm"
+    if isinstance(value, np.ma.MaskedArray) or foreign:
+        value = real(value, what)
     if not isinstance(value, ACCEPTED):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise InvalidInput(f"value {i} is a {kind}; pass an array of JAX or NumPy")
+        raise InvalidInput(f"{what} is a {kind}; pass an array of JAX or NumPy{advice(value)}")
     try:
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"value {i} cannot be made into an array: {error}") from None
+    except Exception as error:  # each library has its own for what is no array
+        text = f"{what} cannot be made into an array: {first_line(error)}{advice(value)}"
+        raise InvalidInput(text) from None
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
-        raise InvalidInput(f"value {i} has dtype {array.dtype}; real numbers are needed")
+        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
     return array
+
+
+def _refuse_traced(solver_args: Mapping[str, Any] | None) -> None:
+    """Raise InvalidOption for options that JAX traces."""
+    for name, value in solver_args.items() if isinstance(solver_args, Mapping) else ():
+        if isinstance(value, jax.core.Tracer):
+            raise InvalidOption(
+                f"solver_args must be known before a call is traced, and {name!r} is an argument "
+                "of the compiled function: close over it, or make it static (static_argnames)"
+            )

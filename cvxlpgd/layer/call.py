@@ -16,6 +16,7 @@ from cvxlpgd.layer import totals as shared_totals
 from cvxlpgd.layer.accuracy import Gradients, Tangents, assess, assess_fields
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
+from cvxlpgd.layer.packed import Packed
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.totals import Total
@@ -70,7 +71,7 @@ class Call:
             derivative, bound, policy, once,
         )  # fmt: skip
 
-    def at(self, values: Sequence[np.ndarray], z: Point) -> Call:
+    def at(self, values: Sequence[np.ndarray | Packed], z: Point) -> Call:
         """A call that led to this point, for derivatives with more batch axes than this one has.
 
         `values` are (*batch axes, *parameter shape), `z` is (batch, ...). Nobody sees its record.
@@ -87,7 +88,7 @@ class Call:
         return replace(self, derivative=derivative, bound=bound)
 
     def vjp(self, bars: Sequence[np.ndarray], needed: Sequence[bool]) -> list[np.ndarray | None]:
-        """Parameters' cotangents, each of its parameter's shape, for the variables' (batch, size).
+        """Parameters' cotangents, each of its value's shape, for the variables' (batch, size).
 
         Those of parameters that are not `needed` are None.
 
@@ -204,12 +205,10 @@ class Call:
         self.derivative.refuse(self.program.structure, entries)
         return entries
 
-    def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def jvp(self, dots: Sequence[np.ndarray | Packed]) -> list[np.ndarray]:
         """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
         compiled, handed = self.compiled, self.handed
-        spread = [
-            self.batch.spread(k, dot, compiled.domains[k].shape) for k, dot in enumerate(dots)
-        ]
+        spread = [compiled.spread(k, dot, self.batch) for k, dot in enumerate(dots)]
         tangents = [handed.of_batch(v) for v in compiled.flat(spread)]
         active = handed.where(self.solution.ok & _are_finite(tangents, len(handed)))
         places = active.places
@@ -253,7 +252,7 @@ class Call:
             value = gradient.value * np.nan if len(lost) else gradient.value
             return self.compiled.gather_total(k, value, self.batch)
         if gradient is None:
-            gradient = np.zeros((len(active), self.compiled.domains[k].size))
+            gradient = np.zeros((len(active), math.prod(self.compiled.domains[k].kept)))
         whole = active.into_batch(gradient, 0.0)
         if len(lost):
             whole[lost.places] = np.nan

@@ -29,6 +29,7 @@ from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.description import SHOWN, cone_name, kind_of, named_shapes, spelling
 from cvxlpgd.layer.html import facts_html
 from cvxlpgd.layer.inputs import Batch, Domain, form_batch
+from cvxlpgd.layer.packed import Packed
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.settings import Settings, as_mapping, choose
@@ -228,7 +229,7 @@ class Layer:
 
     def forward(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[np.ndarray | Packed],
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
         along: Sequence[np.ndarray] | None = None,
@@ -284,7 +285,7 @@ class Layer:
 
     def at(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[np.ndarray | Packed],
         z: Point,
         solver_args: Mapping[str, Any] | None = None,
     ) -> Call:
@@ -352,7 +353,8 @@ class Layer:
         if witness is None or not len(solved):
             return
         i = int(solved[0])
-        values = [v[i if len(v) > 1 else 0] for v in batch.values]
+        own = (v[i if len(v) > 1 else 0] for v in batch.values)
+        values = [self._compiled.whole(k, v) for k, v in enumerate(own)]
         everything = self._compiled.canonical.everything
         point = solution.point.pick(np.array([i]))
         shapes = [output.shape for output in everything.outputs]

@@ -37,7 +37,7 @@ def same_solver(row: Row) -> tuple[Solver, str, dict[str, float]]:
 def objective(row: Row, values: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     """The user's objective of canonical points."""
     c = canonical(row)
-    data, offset = c.parameters.data(flattened(values))
+    data, offset = c.parameters.data(flattened(row, values))
     linear = c.sign * (ConeProgram(c.structure, data).objective(x) + offset)
     return np.exp(linear) if c.exponential else linear
 
@@ -68,7 +68,7 @@ def test_data_are_those_of_cvxpy(row: Row) -> None:
     theirs, _, _ = substitute(problem, parameters).get_problem_data(
         name, gp=row.gp, canon_backend=row.backend
     )
-    ours, _ = c.parameters.data(flattened(values))
+    ours, _ = c.parameters.data(flattened(row, values))
     np.testing.assert_allclose(ours.b[0], theirs["b"], atol=1e-12)
     np.testing.assert_allclose(ours.q[0], theirs["c"], atol=1e-12)
     A = c.structure.A.matrix(ours.A[0]).toarray()
@@ -88,7 +88,7 @@ def _covector(varying: Data, batch: int) -> Data:
 
 @every_row
 def test_parameter_map_is_adjoint_and_differentiates_the_data(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(2))
+    c, values = canonical(row), flattened(row, row.inputs(2))
     varying, rng = c.structure.varying, np.random.default_rng(1)
     tangents = [rng.normal(size=v.shape) for v in values]
     bar = _covector(varying, 2)
@@ -114,7 +114,7 @@ def test_parameter_map_is_adjoint_and_differentiates_the_data(row: Row) -> None:
 
 @every_row
 def test_needing_fewer_parameters_gives_the_same_cotangents(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(2))
+    c, values = canonical(row), flattened(row, row.inputs(2))
     varying = c.structure.varying
     bar = _covector(varying, 2)
     every = c.parameters.cotangents(values, bar, varying, [True] * len(values))
@@ -149,7 +149,7 @@ def test_variable_map_is_adjoint(row: Row) -> None:
 
 @every_row
 def test_a_shared_parameter_makes_shared_data(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(3))
+    c, values = canonical(row), flattened(row, row.inputs(3))
     shared, offset = c.parameters.data([v[:1] for v in values])
     assert all(len(getattr(shared, name)) == 1 for name in FIELDS)
     assert len(offset) == 1

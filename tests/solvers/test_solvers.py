@@ -117,7 +117,7 @@ def test_rows_are_solved(case: Case, row: Row, capfd: pytest.CaptureFixture[str]
     whole = c.structure.mixed_integer
     worst = solution.residuals.primal if whole else solution.residuals.largest
     assert worst.max() <= case.residual
-    _, offset = c.parameters.data(flattened(values))
+    _, offset = c.parameters.data(flattened(row, values))
     found = c.sign * (programs.objective(solution.point.x) + offset)
     found = np.exp(found) if c.exponential else found
     np.testing.assert_allclose(found, objectives_of_cvxpy(row), rtol=1e-5, atol=1e-5)
