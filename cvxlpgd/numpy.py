@@ -15,7 +15,18 @@ from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
+from cvxlpgd.layer import (
+    DEFAULT,
+    Call,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    real,
+    spread,
+    summarize,
+    summary_html,
+)
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -67,14 +78,14 @@ class CvxpyLayer:
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:

@@ -17,7 +17,18 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.jax._functions import solve
 from cvxlpgd.jax._host import Host, Newest
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, form_batch, real
+from cvxlpgd.layer import (
+    DEFAULT,
+    Layer,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    form_batch,
+    real,
+    summarize,
+    summary_html,
+)
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 
@@ -58,15 +69,15 @@ class CvxpyLayer:
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._host = Host(self._layer, None, Newest())
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:

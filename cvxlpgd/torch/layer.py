@@ -16,7 +16,16 @@ from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, real
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    real,
+    summarize,
+    summary_html,
+)
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -102,7 +111,7 @@ class CvxpyLayer(torch.nn.Module):
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._number_it()
 
@@ -119,10 +128,10 @@ class CvxpyLayer(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""
-        return repr(self._layer)
+        return summarize(self._layer)
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     @eagerly
