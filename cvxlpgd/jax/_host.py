@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Call, Layer, Record
 from cvxlpgd.program import Point
 
@@ -39,6 +40,14 @@ class Host:
     layer: Layer
     solver_args: Mapping[str, Any] | None
     newest: Newest = field(repr=False)
+
+    @property
+    def info(self) -> Record:
+        """The newest call, whichever thread ran it, sample by sample."""
+        record = self.newest.record
+        if record is None:
+            raise CvxlpgdError("info is of a call, and no call of this layer has run yet")
+        return record
 
     @property
     def width(self) -> int:

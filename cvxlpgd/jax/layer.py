@@ -1,41 +1,28 @@
-"""Layers for JAX: functions under jit, vmap, grad and the other transformations."""
+"""CVXPY problems as functions of JAX arrays, under jit, vmap, grad and other transformations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 import cvxpy as cp
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
-from cvxlpgd.jax._functions import solve
+from cvxlpgd.jax._calls import Outputs, call
 from cvxlpgd.jax._host import Host, Newest
 from cvxlpgd.layer import (
     DEFAULT,
-    Layer,
     Record,
     Settings,
     check_single,
     compile_layer,
-    form_batch,
-    real,
     summarize,
     summary_html,
 )
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
-
-Arrays = tuple[jax.Array, ...]
-ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, list, tuple)
-
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
 
 
 class CvxpyLayer:
@@ -82,10 +69,7 @@ class CvxpyLayer:
     @property
     def info(self) -> Record:
         """The newest call, whichever thread ran it, sample by sample."""
-        record = self._host.newest.record
-        if record is None:
-            raise CvxlpgdError("info is of a call, and no call of this layer has run yet")
-        return record
+        return self._host.info
 
     def __call__(
         self,
@@ -111,14 +95,7 @@ class CvxpyLayer:
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        if warm_start is not False:
-            raise InvalidOption(
-                "warm_start is not offered in JAX, which may run calls in any order, again, or not "
-                "at all: what a call returns must follow from its values alone"
-            )
-        self._layer.chosen(solver_args)  # raises here what compiled code cannot
-        host = replace(self._host, solver_args=solver_args) if solver_args else self._host
-        outputs = solve(host, _arrays(self._layer, values))
+        outputs = call(self._host, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -128,39 +105,3 @@ class CvxpyLayer:
         a kink there, and one-sided and averaged gradients differ.
         """
         return weakly_active(self._layer, tol, self.info)
-
-
-def _arrays(layer: Layer, values: Sequence[Any]) -> list[jax.Array]:
-    """The values as floating arrays, all with as many batch axes.
-
-    Raises
-    ------
-    InvalidInput
-        For what is no array of real numbers, a wrong number of them or a wrong shape.
-    """
-    arrays = [_array(i, value) for i, value in enumerate(values)]
-    batch = form_batch(layer.domains, [np.broadcast_to(0.0, v.shape) for v in arrays])
-    floating = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
-    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
-    return [
-        (v if v.dtype in floating else v.astype(dtype)).reshape(
-            (1,) * (len(batch.shape) - len(own)) + v.shape
-        )
-        for v, own in zip(arrays, batch.own, strict=True)
-    ]
-
-
-def _array(i: int, value: Any) -> jax.Array:
-    """The i-th value as an array of real numbers."""
-    if isinstance(value, np.ma.MaskedArray):
-        value = real(value, f"value {i}")
-    if not isinstance(value, ACCEPTED):
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise InvalidInput(f"value {i} is a {kind}; pass an array of JAX or NumPy")
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"value {i} cannot be made into an array: {error}") from None
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
-        raise InvalidInput(f"value {i} has dtype {array.dtype}; real numbers are needed")
-    return array

@@ -45,6 +45,9 @@ class Domain:
     symmetric: bool
     pattern: np.ndarray | None  # bool: where entries may differ from 0
     integral: bool
+    mirror: np.ndarray | None = None  # int: the flattened entries must be equal to these
+    absent: np.ndarray | None = None  # bool: entries that nobody reads, whatever they are
+    hint: str = ""  # what to hand over in the place of another shape
 
     @cached_property
     def size(self) -> int:
@@ -98,10 +101,16 @@ class Domain:
                 faults[i] = faults[i] or text
 
         axes = tuple(range(1, values.ndim))
+        if self.absent is not None:
+            values = np.where(self.absent, 0.0, values)
         finite = np.asarray(np.isfinite(values).all(axis=axes))
         if not finite.all():
             note(~finite, "has NaN or infinite entries")
             values = np.where(np.expand_dims(finite, axes), values, 1.0)
+        if self.mirror is not None:
+            flat = values.reshape(len(values), -1)
+            skew = np.abs(flat - flat[:, self.mirror]).max(axis=1, initial=0.0)
+            note(skew > ACCEPTED * np.abs(flat).max(axis=1, initial=0.0), "must be symmetric")
         if not self.restricts:
             return faults
         highest = values.max(axis=axes, initial=0.0)
@@ -243,6 +252,7 @@ def form_batch(domains: Sequence[Domain], values: Sequence[np.ndarray]) -> Batch
             raise InvalidInput(
                 f"Invalid parameter shape for parameter {i} ({domain.name}). Expected "
                 f"{domain.shape}, with any batch axes before it; got {tuple(value.shape)}"
+                f"{domain.hint}"
             )
         own.append(tuple(value.shape[:axes]))
     try:

@@ -1,4 +1,4 @@
-"""Layers for torch: modules with backward, forward mode and vmap."""
+"""CVXPY problems as torch modules, with backward, forward mode and vmap."""
 
 from __future__ import annotations
 
@@ -29,13 +29,11 @@ from cvxlpgd.layer import (
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
-from cvxlpgd.torch import _operators
-from cvxlpgd.torch._autograd import Run, Solve, Valued
-from cvxlpgd.torch._operators import is_transformed, number_of, refuse_lost_gradients, solve
-from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
+from cvxlpgd.torch._calls import as_tensor, call, evaluate, number
+from cvxlpgd.torch._tensors import Tensor, eagerly
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,6 +85,10 @@ class CvxpyLayer(torch.nn.Module):
     """
 
     __module__ = "cvxlpgd.torch"  # where users import it from
+    _number: int  # noted by `number`, as are those that follow
+    _ranks: list[int]
+    _shapes: list[tuple[int, ...]]
+    _sizes: list[int]
 
     def __init__(
         self,
@@ -113,18 +115,12 @@ class CvxpyLayer(torch.nn.Module):
         )  # fmt: skip
         self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
-        self._number_it()
+        number(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy is another layer for compiled graphs."""
         torch.nn.Module.__setstate__(self, state)
-        self._number_it()
-
-    def _number_it(self) -> None:
-        """Note as numbers what a compiled graph holds of a layer."""
-        self._number = number_of(self._layer)
-        self._ranks = [len(domain.shape) for domain in self._layer.domains]
-        self._shapes, self._sizes = list(self._layer.shapes), list(self._layer.sizes)
+        number(self)
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""
@@ -165,40 +161,8 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
-        plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
-        if compiling and plain and not is_transformed():
-            outputs = self._inside_of_graphs(values, warm_start is True)
-            return outputs[0] if self._single else outputs
-        within = False  # a compiled function; asked here, since what is called is not compiled
-        if _operators.LOSING and not compiling:
-            within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
-        outputs = self._outside_of_graphs(values, solver_args, warm_start, within)
+        outputs = call(self, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
-
-    def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
-        tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
-        outputs = solve(
-            tensors, self._number, self._ranks, self._sizes, _need_gradients(tensors), warm_start
-        )
-        pairs = zip(outputs[:-1], self._shapes, strict=True)  # the last one is the ticket
-        return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
-
-    @eagerly
-    def _outside_of_graphs(
-        self,
-        values: Sequence[Any],
-        solver_args: Mapping[str, Any] | None,
-        warm_start: bool | Solution,
-        within: bool,
-    ) -> tuple[Tensor, ...]:
-        if within:
-            refuse_lost_gradients()
-        tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        self._layer.require_gradients(_need_gradients(tensors))
-        run = Run(self._layer, solver_args, warm_start)
-        outputs = Solve.apply(run, *tensors)
-        return tuple(outputs[: len(self._layer.shapes)])
 
     @eagerly
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -250,7 +214,7 @@ class CvxpyLayer(torch.nn.Module):
         SolverNotInstalled
             Without matplotlib.
         """
-        tensors = [_tensor(i, value).detach().cpu().double() for i, value in enumerate(values)]
+        tensors = [as_tensor(i, value).detach().cpu().double() for i, value in enumerate(values)]
         bars = None if cotangents is None else _constants(cotangents, "cotangents")
         arrays = [tensor.numpy() for tensor in tensors]
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=True)
@@ -336,17 +300,8 @@ class CvxpyLayer(torch.nn.Module):
         make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return self._evaluate(make, values)
 
-    @eagerly
     def _evaluate(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
-        tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        refuse_integer_rows(self._layer, _need_gradients(tensors))
-        sums: Tensor = Valued.apply(make, *tensors)
-        return sums
-
-
-def _need_gradients(tensors: Sequence[Tensor]) -> list[bool]:
-    """Which of them a backward pass would reach."""
-    return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
+        return evaluate(self._layer, make, values)
 
 
 def _constants(values: Any, what: str) -> list[np.ndarray]:
@@ -367,14 +322,3 @@ def _constant(value: Any, what: str) -> np.ndarray:
             raise InvalidInput(f"{what} is complex, meta or sparse; a dense real tensor is needed")
         value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
     return real(value, what).astype(float)
-
-
-def _tensor(i: int, value: Any) -> Tensor:
-    """The i-th value as a dense real tensor; arrays are copied, lists and numbers converted."""
-    try:
-        own = value.copy() if isinstance(value, np.ndarray) else value
-        tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
-    require_dense(i, tensor)
-    return tensor

@@ -1,4 +1,4 @@
-"""Layers for NumPy arrays."""
+"""CVXPY problems as functions of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -14,38 +14,34 @@ import numpy as np
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import (
     DEFAULT,
-    Call,
     Record,
     Settings,
     check_single,
     compile_layer,
-    real,
-    spread,
     summarize,
     summary_html,
+)
+from cvxlpgd.numpy._calls import (
+    Arrays,
+    Outputs,
+    double,
+    evaluate,
+    forward,
+    pull_back,
+    push_forward,
+    read,
 )
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Arrays = tuple[np.ndarray, ...]
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
-
-__all__ = ["CvxpyLayer"]
-
-
-def __dir__() -> list[str]:
-    """What is public."""
-    return __all__
 
 
 class CvxpyLayer:
@@ -115,7 +111,7 @@ class CvxpyLayer:
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        return self._returned(self._forward(values, solver_args, warm_start)[1])
+        return self._returned(forward(self._layer, values, solver_args, warm_start).outputs)
 
     def vjp(
         self, *values: Any, solver_args: Mapping[str, Any] | None = None
@@ -129,21 +125,12 @@ class CvxpyLayer:
         parameter. Cotangents of parameters shared by the batch are summed over it.
         """
         self._layer.require_gradients([True] * len(values))
-        call, outputs, dtypes = self._forward(values, solver_args, False)
+        done = forward(self._layer, values, solver_args)
 
         def pullback(*bars: Any) -> Arrays:
-            if len(bars) != len(outputs):
-                raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
-            triples = zip(bars, outputs, self._layer.sizes, strict=True)
-            flat = [
-                _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
-                for i, (bar, out, size) in enumerate(triples)
-            ]
-            gradients = call.vjp(flat, [True] * len(values))
-            pairs = zip(gradients, dtypes, strict=True)
-            return tuple(np.asarray(v, dtype=dtype) for v, dtype in pairs)
+            return pull_back(self._layer, done, bars)
 
-        return self._returned(outputs), pullback
+        return self._returned(done.outputs), pullback
 
     def jvp(
         self,
@@ -156,21 +143,8 @@ class CvxpyLayer:
 
         x_star, x_dot = layer.jvp([A, b], [A_dot, b_dot])  # of a single layer
         """
-        for name, argument in (("values", values), ("tangents", tangents)):
-            if not isinstance(argument, list | tuple):
-                raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
-        call, outputs, _ = self._forward(values, solver_args, False)
-        if len(tangents) != len(values):
-            raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
-        dots = [
-            _double(spread(dot, np.shape(v), f"tangent {i}"))
-            for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
-        ]
-        variables_dot = tuple(
-            np.asarray(v.reshape(out.shape), dtype=out.dtype)
-            for v, out in zip(call.jvp(dots), outputs, strict=True)
-        )
-        return self._returned(outputs), self._returned(variables_dot)
+        done, dots = push_forward(self._layer, values, tangents, solver_args)
+        return self._returned(done.outputs), self._returned(dots)
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
         """The constraints that are weakly active at this thread's newest solutions.
@@ -193,7 +167,7 @@ class CvxpyLayer:
         Arguments are those of `cvxlpgd.torch.CvxpyLayer.plot_tau`; the loss is a function of
         arrays.
         """
-        arrays = [_double(v) for v in _arrays(values)[0]]
+        arrays = [double(v) for v in read(values)[0]]
         bars = None if cotangents is None else as_list(cotangents, "cotangents", np.ndarray)
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=False)
 
@@ -253,42 +227,8 @@ class CvxpyLayer:
     def _evaluate(
         self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
-        arrays, dtypes, dtype = _arrays(values)
-        sums = make([_double(v) for v in arrays])
-
-        def pullback(bar: Any) -> Arrays:
-            refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
-            flat = _double(spread(bar, sums.shape, "cotangent")).ravel()
-            bars = sums.vjp(flat, [True] * len(values))
-            pairs = zip(bars, dtypes, strict=True)
-            return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
-
-        return sums.value.reshape(sums.shape).astype(dtype), pullback
-
-    def _forward(
-        self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
-    ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays, dtypes, dtype = _arrays(values)
-        call = self._layer.forward([_double(v) for v in arrays], solver_args, warm)
-        outputs = tuple(
-            v.reshape(call.batch.shape + shape).astype(dtype)
-            for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
-        )
-        return call, outputs, dtypes
+        return evaluate(self._layer, make, values)
 
     def _returned(self, outputs: Arrays) -> Outputs:
         """The variables, or their tangents, as the caller gets them."""
         return outputs[0] if self._single else outputs
-
-
-def _arrays(values: Sequence[Any]) -> tuple[list[np.ndarray], list[np.dtype], np.dtype]:
-    """The values as arrays, the dtypes of their cotangents, and that of what is computed."""
-    arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
-    dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
-    floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
-    return arrays, dtypes, np.result_type(*floating) if floating else np.dtype(float)
-
-
-def _double(values: np.ndarray) -> np.ndarray:
-    """A copy: the caller may write to its own array before the pullback is called."""
-    return np.array(values, dtype=np.float64, order="C")
