@@ -13,7 +13,7 @@ __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
 # what users import from
-_MODULES = ("errors", "jax", "losses", "numpy", "schedules", "solvers", "torch")
+_MODULES = ("cone_programs", "errors", "jax", "losses", "numpy", "schedules", "solvers", "torch")
 _OPTIONAL = ("jax", "torch")  # of libraries with these names
 
 

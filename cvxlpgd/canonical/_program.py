@@ -136,7 +136,10 @@ def canonicalize(
 
     def outputs(wanted: Sequence[cp.Variable]) -> VariableMap:
         return VariableMap(tuple(
-            Output(v.name(), v.shape, v.id in duals, gp and v.id in primal, recovered[v.id])
+            Output(
+                v.name(), v.shape, "y" if v.id in duals else "x", gp and v.id in primal,
+                recovered[v.id],
+            )
             for v in wanted
         ))  # fmt: skip
 

@@ -1,31 +1,29 @@
-"""Layers for JAX: functions under jit, vmap, grad and the other transformations."""
+"""CVXPY problems as functions of JAX arrays, under jit, vmap, grad and other transformations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 import cvxpy as cp
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
-from cvxlpgd.jax._functions import solve
+from cvxlpgd.jax._calls import Outputs, call, newest_record
 from cvxlpgd.jax._host import Host, Newest
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, batch_axes, check_single, real
-from cvxlpgd.layer.arguments import advice, arrange, called, first_line
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    summarize,
+    summary_html,
+)
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
-
-Arrays = tuple[jax.Array, ...]
-ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, list, tuple)
-
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
 
 
 class CvxpyLayer:
@@ -60,28 +58,20 @@ class CvxpyLayer:
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._host = Host(self._layer, None, Newest())
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:
         """The newest call, whichever thread ran it, sample by sample."""
-        if isinstance(jnp.zeros(()), jax.core.Tracer):
-            raise CvxlpgdError(
-                "info is of calls that have run, and none runs while JAX traces (jit, scan, cond): "
-                "read it after the compiled function has returned"
-            )
-        record = self._host.newest.record
-        if record is None:
-            raise CvxlpgdError("info is of a call, and no call of this layer has run yet")
-        return record
+        return newest_record(self._host)
 
     def __call__(
         self,
@@ -111,15 +101,7 @@ class CvxpyLayer:
         InvalidInput, SolveFailed, InvalidOption
         """
         values = arrange([domain.name for domain in self._layer.domains], values, named)
-        if warm_start is not False:
-            raise InvalidOption(
-                "warm_start is not offered in JAX, which may run calls in any order, again, or not "
-                "at all: what a call returns must follow from its values alone"
-            )
-        _refuse_traced(solver_args)
-        self._layer.chosen(solver_args)  # raises here what compiled code cannot
-        host = replace(self._host, solver_args=solver_args) if solver_args else self._host
-        outputs = solve(host, _arrays(self._layer, values))
+        outputs = call(self._host, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -129,52 +111,3 @@ class CvxpyLayer:
         a kink there, and one-sided and averaged gradients differ.
         """
         return weakly_active(self._layer, tol, self.info)
-
-
-def _arrays(layer: Layer, values: Sequence[Any]) -> list[jax.Array]:
-    """The values as floating arrays, all with as many batch axes.
-
-    Raises
-    ------
-    InvalidInput
-        For what is no array of real numbers, a wrong number of them or a wrong shape.
-    """
-    names = [domain.name for domain in layer.domains]
-    arrays = [_array(value, called(i, names)) for i, value in enumerate(values)]
-    batch, own = batch_axes(layer.domains, [v.shape for v in arrays])
-    floating = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
-    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
-    return [
-        (v if v.dtype in floating else v.astype(dtype)).reshape(
-            (1,) * (len(batch) - len(axes)) + v.shape
-        )
-        for v, axes in zip(arrays, own, strict=True)
-    ]
-
-
-def _array(value: Any, what: str) -> jax.Array:
-    """A value as an array of real numbers."""
-    foreign = isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm"
-    if isinstance(value, np.ma.MaskedArray) or foreign:
-        value = real(value, what)
-    if not isinstance(value, ACCEPTED):
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise InvalidInput(f"{what} is a {kind}; pass an array of JAX or NumPy{advice(value)}")
-    try:
-        array = jnp.asarray(value)
-    except Exception as error:  # each library has its own for what is no array
-        text = f"{what} cannot be made into an array: {first_line(error)}{advice(value)}"
-        raise InvalidInput(text) from None
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
-        raise InvalidInput(f"{what} has dtype {array.dtype}; real numbers are needed")
-    return array
-
-
-def _refuse_traced(solver_args: Mapping[str, Any] | None) -> None:
-    """Raise InvalidOption for options that JAX traces."""
-    for name, value in solver_args.items() if isinstance(solver_args, Mapping) else ():
-        if isinstance(value, jax.core.Tracer):
-            raise InvalidOption(
-                f"solver_args must be known before a call is traced, and {name!r} is an argument "
-                "of the compiled function: close over it, or make it static (static_argnames)"
-            )

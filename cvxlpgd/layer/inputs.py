@@ -48,6 +48,9 @@ class Domain:
     symmetric: bool
     pattern: np.ndarray | None  # places, row by row, increasing, where entries may differ from 0
     integral: bool
+    mirror: np.ndarray | None = None  # int: the flattened entries must be equal to these
+    absent: np.ndarray | None = None  # bool: entries that nobody reads, whatever they are
+    hint: str = ""  # what to hand over in the place of another shape
 
     @cached_property
     def size(self) -> int:
@@ -104,12 +107,18 @@ class Domain:
                 faults[i] = faults[i] or text
 
         axes = tuple(range(1, values.ndim))
+        if self.absent is not None:
+            values = np.where(self.absent, 0.0, values)
         finite = np.asarray(np.isfinite(values).all(axis=axes))
         if stray is not None:
             finite &= np.isfinite(stray)
         if not finite.all():
             note(~finite, "has NaN or infinite entries")
             values = np.where(np.expand_dims(finite, axes), values, 1.0)
+        if self.mirror is not None:
+            flat = values.reshape(len(values), -1)
+            skew = np.abs(flat - flat[:, self.mirror]).max(axis=1, initial=0.0)
+            note(skew > ACCEPTED * np.abs(flat).max(axis=1, initial=0.0), "must be symmetric")
         if not self.restricts:
             return faults
         highest = values.max(axis=axes, initial=0.0)
@@ -250,6 +259,7 @@ def own_axes(i: int, domain: Domain, shape: tuple[int, ...]) -> tuple[int, ...]:
         raise InvalidInput(
             f"Invalid parameter shape for parameter {i} ({domain.name}). Expected "
             f"{domain.shape}, with any batch axes before it; got {tuple(shape)}"
+            f"{domain.hint}"
         )
     return tuple(shape[:axes])
 

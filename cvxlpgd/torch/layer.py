@@ -1,4 +1,4 @@
-"""Layers for torch: modules with backward, forward mode and vmap."""
+"""CVXPY problems as torch modules, with backward, forward mode and vmap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import torch
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    summarize,
+    summary_html,
+)
 from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
@@ -79,6 +87,10 @@ class CvxpyLayer(torch.nn.Module):
     """
 
     __module__ = "cvxlpgd.torch"  # where users import it from
+    _number: int  # noted by `number`, as are those that follow
+    _ranks: list[int]
+    _shapes: list[tuple[int, ...]]
+    _sizes: list[int]
 
     def __init__(
         self,
@@ -104,7 +116,7 @@ class CvxpyLayer(torch.nn.Module):
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._numbered = Numbered.of(self._layer)
 
@@ -115,10 +127,10 @@ class CvxpyLayer(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""
-        return repr(self._layer)
+        return summarize(self._layer)
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     @eagerly

@@ -11,7 +11,7 @@ from cvxlpgd.canonical._program import _SIZES, _cones
 from cvxlpgd.canonical.parameter_map import FIELDS
 from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import InvalidProblem
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
 from cvxlpgd.solvers.protocol import Solver
@@ -199,7 +199,10 @@ def test_dual_variables_are_there_beside_parameters_that_are_not_listed():
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), constraints)
     duals = [dual for constraint in constraints for dual in constraint.dual_variables]
     values = [np.array([1.0, 2.0, -1.0]), q.value]
-    few, all_of_them = Layer(problem, [c], [x, *duals]), Layer(problem, [c, q], [x, *duals])
+    few, all_of_them = (
+        compile_layer(problem, [c], [x, *duals]),
+        compile_layer(problem, [c, q], [x, *duals]),
+    )
     found, wanted = few.forward(values[:1]).outputs, all_of_them.forward(values).outputs
     for mine, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-7)

@@ -1,4 +1,4 @@
-"""Layers for NumPy arrays."""
+"""CVXPY problems as functions of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ import numpy as np
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    real,
+    summarize,
+    summary_html,
+)
 from cvxlpgd.layer.arguments import arrange
-from cvxlpgd.layer.arrays import Kind, double, give_back, take_in, take_in_tangent
+from cvxlpgd.layer.arrays import double
+from cvxlpgd.numpy._calls import (
+    Arrays,
+    Outputs,
+    evaluate,
+    forward,
+    pull_back,
+    push_forward,
+)
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Arrays = tuple[np.ndarray, ...]
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
-
-__all__ = ["CvxpyLayer"]
-
-
-def __dir__() -> list[str]:
-    """What is public."""
-    return __all__
 
 
 class CvxpyLayer:
@@ -70,14 +76,14 @@ class CvxpyLayer:
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
             time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:
@@ -112,7 +118,7 @@ class CvxpyLayer:
         InvalidInput, SolveFailed, InvalidOption
         """
         values = self._arrange(values, named)
-        return self._returned(self._forward(values, solver_args, warm_start)[1])
+        return self._returned(forward(self._layer, values, solver_args, warm_start).outputs)
 
     def vjp(
         self, *values: Any, solver_args: Mapping[str, Any] | None = None, **named: Any
@@ -128,21 +134,13 @@ class CvxpyLayer:
         stores the whole pattern; all others are dense.
         """
         values = self._arrange(values, named)
-        needed = [True] * len(values)
-        self._layer.require_gradients(needed)
-        call, outputs, kinds = self._forward(values, solver_args, False)
+        self._layer.require_gradients([True] * len(values))
+        done = forward(self._layer, values, solver_args)
 
         def pullback(*bars: Any) -> tuple[Any, ...]:
-            if len(bars) != len(outputs):
-                raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
-            triples = zip(bars, outputs, self._layer.sizes, strict=True)
-            flat = [
-                double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
-                for i, (bar, out, size) in enumerate(triples)
-            ]
-            return give_back(self._layer.domains, call.vjp(flat, needed), kinds)
+            return pull_back(self._layer, done, bars)
 
-        return self._returned(outputs), pullback
+        return self._returned(done.outputs), pullback
 
     def jvp(
         self,
@@ -155,19 +153,8 @@ class CvxpyLayer:
 
         x_star, x_dot = layer.jvp([A, b], [A_dot, b_dot])  # of a single layer
         """
-        for name, argument in (("values", values), ("tangents", tangents)):
-            if not isinstance(argument, list | tuple):
-                raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
-        call, outputs, _ = self._forward(self._arrange(values, {}), solver_args, False)
-        if len(tangents) != len(values):
-            raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
-        triples = zip(tangents, values, self._layer.domains, strict=True)
-        dots = [take_in_tangent(i, *triple) for i, triple in enumerate(triples)]
-        variables_dot = tuple(
-            np.asarray(v.reshape(out.shape), dtype=out.dtype)
-            for v, out in zip(call.jvp(dots), outputs, strict=True)
-        )
-        return self._returned(outputs), self._returned(variables_dot)
+        done, dots = push_forward(self._layer, values, tangents, solver_args)
+        return self._returned(done.outputs), self._returned(dots)
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
         """The constraints that are weakly active at this thread's newest solutions.
@@ -250,26 +237,7 @@ class CvxpyLayer:
     def _evaluate(
         self, make: Callable[[list[Any]], Any], values: Sequence[Any]
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
-        arrays, kinds, dtype = take_in(self._layer.domains, values)
-        sums = make(arrays)
-
-        def pullback(bar: Any) -> tuple[Any, ...]:
-            refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
-            flat = double(spread(bar, sums.shape, "cotangent")).ravel()
-            return give_back(self._layer.domains, sums.vjp(flat, [True] * len(values)), kinds)
-
-        return sums.value.reshape(sums.shape).astype(dtype), pullback
-
-    def _forward(
-        self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
-    ) -> tuple[Call, Arrays, list[Kind]]:
-        arrays, kinds, dtype = take_in(self._layer.domains, values)
-        call = self._layer.forward(arrays, solver_args, warm)
-        outputs = tuple(
-            v.reshape(call.batch.shape + shape).astype(dtype)
-            for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
-        )
-        return call, outputs, kinds
+        return evaluate(self._layer, make, values)
 
     def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values in the parameters' order."""
