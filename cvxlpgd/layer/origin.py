@@ -14,6 +14,7 @@ from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.program import Solution, Status
+from cvxlpgd.solvers.run.arrays import array_in, point_in
 
 LOSSES = 8  # losses whose layers are kept
 
@@ -84,9 +85,9 @@ class Origin:
         if witness is None or not len(solved):
             return
         i = int(solved[0])
-        values = [v[i if len(v) > 1 else 0] for v in batch.values]
+        values = [array_in(v[i if len(v) > 1 else 0], "numpy") for v in batch.values]
         everything = canonical.everything
-        point = solution.point.pick(np.array([i]))
+        point = point_in(solution.point.pick(np.array([i])), "numpy")
         shapes = [output.shape for output in everything.outputs]
         variables = [
             v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)

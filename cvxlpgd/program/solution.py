@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.program.data import Point
-from cvxlpgd.program.pattern import Array
+from cvxlpgd.program.pattern import Array, namespace_of
 from cvxlpgd.program.programs import Residuals
 
 
@@ -112,8 +112,10 @@ class Solution:
             values = [getattr(part, name) for part in parts]
             return None if any(v is None for v in values) else np.concatenate(values)
 
+        stack = namespace_of(parts[0].point.x).concat
+
         return cls(
-            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in ("x", "y", "s"))),
+            Point(*(stack([getattr(p.point, k) for p in parts]) for k in ("x", "y", "s"))),
             messages=sum((p.messages for p in parts), ()),
             **{name: join(name) for name in COLUMNS},
         )

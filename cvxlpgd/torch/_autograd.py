@@ -16,8 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Call, Layer
-from cvxlpgd.program import Point, Solution
-from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
+from cvxlpgd.program import Array, Point, Solution
+from cvxlpgd.torch._tensors import Tensor, double, doubles, eagerly, promote
 from cvxlpgd.values.optimal import Values
 
 
@@ -35,8 +35,10 @@ class Run:
         """The parameters' ranks without batch axes."""
         return [len(domain.shape) for domain in self.layer.domains]
 
-    def solve(self, arrays: Sequence[np.ndarray]) -> Call:
+    def solve(self, values: Sequence[Tensor]) -> Call:
         """Solve for these values, and remember the call."""
+        solver, _ = self.layer.chosen(self.solver_args, self.warm_start is not False)
+        arrays = doubles(values, solver.arrays)
         self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
         return self.call
 
@@ -46,8 +48,15 @@ class Run:
         shapes = zip(values, self.call.batch.own, self.layer.domains, strict=True)
         if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
             return self.call
-        z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.call.at([double(v) for v in values], z)
+        flat = [v.reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point]
+        return self.call.at(self.arrays(values), Point(*self.arrays(flat)))
+
+    def arrays(self, tensors: Sequence[Tensor]) -> list[Array]:
+        """Tensors as arrays of doubles of the kind, and on the device, of the call's own."""
+        assert self.call is not None
+        like = self.call.full.point.x
+        kind = "torch" if isinstance(like, Tensor) else "numpy"
+        return doubles(tensors, kind, like)
 
 
 def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -55,10 +64,10 @@ def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], lis
 
     The variables are copies: the backward pass reads the call's, and the caller may write to them.
     """
-    call = run.solve([double(v) for v in values])
+    call = run.solve(values)
     dtype, device = promote(values), values[0].device if values else None
     outputs = [
-        torch.from_numpy(v.reshape(call.batch.shape + shape).copy()).to(device=device, dtype=dtype)
+        torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device, dtype, copy=True)
         for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
     ]
     z = call.full.point
@@ -76,7 +85,7 @@ def pull(
     """Cotangents (*batch shape, *shape) of variables -> those of the values that need one."""
     call = run.at(values, point)
     pairs = zip(bars, run.layer.sizes, strict=True)
-    flat = [double(bar).reshape(call.batch.samples, size) for bar, size in pairs]
+    flat = run.arrays([bar.reshape(call.batch.samples, size) for bar, size in pairs])
     return [
         torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
         for v, g in zip(values, call.vjp(flat, needed), strict=True)
@@ -89,7 +98,7 @@ def push(
 ) -> list[Tensor]:
     """The values' tangents -> the variables'."""
     call = run.at(values, point)
-    tangents = call.jvp([double(dot) for dot in dots])
+    tangents = call.jvp(run.arrays(dots))
     dtype, device = promote(values), values[0].device
     return [
         torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)

@@ -14,7 +14,7 @@ from cvxlpgd.program import ConeProgram, Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
 from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded
-from cvxlpgd.solvers.run.ladder import Around
+from cvxlpgd.solvers.run.ladder import Around, inner
 from cvxlpgd.solvers.run.processes import Processes
 
 AT_ONCE = 16  # samples that a process which may be lost gets at most
@@ -32,6 +32,7 @@ class OnExecutor(Around):
     solver: Solver
     executor: Executor | Processes
     time_limit: float | None = None
+    arrays = inner("arrays")  # pieces are handed over as they are
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The solver with more options, on this executor."""
