@@ -17,6 +17,7 @@ from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem
 from cvxlpgd.layer import Layer, Record, compile_layer
 from cvxlpgd.program import norm
+from cvxlpgd.solvers.run.arrays import point_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def weakly_active(
     if not is_positive(tol):
         raise InvalidOption(f"tol must be a number > 0, not {tol!r}")
     record = layer.info if record is None else record
-    structure, point = layer.structure, record.solution.point
+    structure, point = layer.structure, point_in(record.solution.point, "numpy")
     if structure.mixed_integer:
         raise InvalidOption("an integer program has no dual variables, so nothing is weakly active")
     s = point.s / (1 + norm(point.s)[:, None])

@@ -283,7 +283,7 @@ def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
     if not parts or isinstance(parts[0], np.ndarray):
         return values
     xp = array_namespace(*parts)
-    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device)
+    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device, copy=True)
 
 
 def _source(value: Array, log: bool) -> Array:

@@ -13,12 +13,16 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
+from array_api_compat import is_numpy_array
 
 from cvxlpgd.canonical.entries import pattern_of
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer.arguments import advice, first_line
 from cvxlpgd.layer.packed import Packed, pack
+from cvxlpgd.program import Array, norm
+from cvxlpgd.program.pattern import namespace_of
 from cvxlpgd.program.threads import share_out, workers
+from cvxlpgd.solvers.run.arrays import array_in, array_like
 
 _ATTRIBUTES = {  # of CVXPY's parameters
     "bounds": "nonneg pos nonpos neg boolean bounds",
@@ -95,55 +99,55 @@ class Domain:
             bool(has["boolean"] or has["integer"]),
         )  # fmt: skip
 
-    def violations(self, values: np.ndarray, stray: np.ndarray | None) -> list[str]:
+    def violations(self, values: Array, stray: np.ndarray | None) -> list[str]:
         """What is wrong with each value (batch, *kept); empty where nothing is.
 
         `stray` (batch,) is each value's largest entry outside of the pattern, where there is one.
         """
-        faults, declared = [""] * len(values), self.declared
+        faults, declared, xp = [""] * len(values), self.declared, namespace_of(values)
+        flat = values.reshape(len(values), math.prod(self.kept))
 
-        def note(bad: np.ndarray, text: str) -> None:
-            for i in np.flatnonzero(bad):
+        def note(bad: Array, text: str) -> None:
+            for i in np.flatnonzero(array_in(bad, "numpy")):
                 faults[i] = faults[i] or text
 
-        axes = tuple(range(1, values.ndim))
         if self.absent is not None:
-            values = np.where(self.absent, 0.0, values)
-        finite = np.asarray(np.isfinite(values).all(axis=axes))
+            absent = xp.asarray(self.absent.reshape(-1), device=flat.device)
+            flat = xp.where(absent, 0.0, flat)
+        finite = xp.isfinite(flat).all(axis=1)
         if stray is not None:
-            finite &= np.isfinite(stray)
-        if not finite.all():
+            finite &= xp.asarray(np.isfinite(stray), device=flat.device)
+        if not bool(finite.all()):
             note(~finite, "has NaN or infinite entries")
-            values = np.where(np.expand_dims(finite, axes), values, 1.0)
+            flat = xp.where(finite[:, None], flat, 1.0)
         if self.mirror is not None:
-            flat = values.reshape(len(values), -1)
-            skew = np.abs(flat - flat[:, self.mirror]).max(axis=1, initial=0.0)
-            note(skew > ACCEPTED * np.abs(flat).max(axis=1, initial=0.0), "must be symmetric")
+            skew = norm(flat - flat[:, self.mirror])
+            note(skew > ACCEPTED * norm(flat), "must be symmetric")
         if not self.restricts:
             return faults
-        highest = values.max(axis=axes, initial=0.0)
-        size = np.maximum(highest, -values.min(axis=axes, initial=0.0))
+        size = norm(flat)
         if stray is not None:
-            size = np.maximum(size, stray)
-        slack = np.expand_dims(ACCEPTED * size, axes)
+            size = xp.maximum(size, array_like(stray, flat))
+        slack = (ACCEPTED * size)[:, None]
         if self.strict:
-            note(np.asarray((values <= 0).any(axis=axes)), "must be positive")
+            note((flat <= 0).any(axis=1), "must be positive")
         if self.lower is not None:
-            low = (values < self.lower - slack).any(axis=axes)
-            note(low, f"is below what {declared['bounds']} allows")
+            low = flat < array_like(self.lower.reshape(-1), flat) - slack
+            note(low.any(axis=1), f"is below what {declared['bounds']} allows")
         if self.upper is not None:
-            high = (values > self.upper + slack).any(axis=axes)
-            note(high, f"is above what {declared['bounds']} allows")
+            high = flat > array_like(self.upper.reshape(-1), flat) + slack
+            note(high.any(axis=1), f"is above what {declared['bounds']} allows")
         if stray is not None:
-            outside = stray > ACCEPTED * size
+            outside = array_like(stray, flat) > ACCEPTED * size
             note(outside, f"has entries outside of the pattern of {declared['pattern']}")
         if self.integral:
-            whole = np.abs(values - np.rint(values)) <= slack
-            note(~whole.all(axis=axes), f"must be integer, as {declared['integral']} says")
+            whole = xp.abs(flat - xp.round(flat)) <= slack
+            note(~whole.all(axis=1), f"must be integer, as {declared['integral']} says")
         if self.symmetric:
-            symmetric = self.symmetrize(values)
-            if symmetric is not values:
-                skew = 2 * np.abs(values - symmetric).max(axis=axes, initial=0.0)
+            square = flat.reshape(values.shape)
+            symmetric = self.symmetrize(square)
+            if symmetric is not square:
+                skew = 2 * norm((square - symmetric).reshape(flat.shape))
                 note(skew > ACCEPTED * size, f"must be symmetric, as {declared['matrix']} says")
             if self.definite:
                 sign = "positive" if self.definite > 0 else "negative"
@@ -151,12 +155,12 @@ class Domain:
                 note(~definite, f"must be {sign} semidefinite, as {declared['matrix']} says")
         return faults
 
-    def symmetrize(self, values: np.ndarray) -> np.ndarray:
+    def symmetrize(self, values: Array) -> Array:
         """(S + S')/2 for a symmetric parameter; its own adjoint, so gradients pass here too."""
         if not self.symmetric:
             return values
-        transposed = np.swapaxes(values, -1, -2)
-        return values if np.array_equal(values, transposed) else (values + transposed) / 2
+        transposed = values.mT
+        return values if bool((values == transposed).all()) else (values + transposed) / 2
 
 
 def _bound(bound: Any, shape: tuple[int, ...], pattern: np.ndarray | None) -> np.ndarray | None:
@@ -172,8 +176,10 @@ def _bound(bound: Any, shape: tuple[int, ...], pattern: np.ndarray | None) -> np
     return np.broadcast_to(np.asarray(bound, dtype=float), shape)[places]
 
 
-def _semidefinite(values: np.ndarray, slack: np.ndarray) -> np.ndarray:
+def _semidefinite(values: Array, slack: Array) -> Array:
     """Whether symmetric matrices have no eigenvalue below -slack; Cholesky mostly settles it."""
+    if not is_numpy_array(values):
+        return namespace_of(values).linalg.eigvalsh(values)[:, 0] >= -slack
     n, definite = values.shape[-1], np.ones(len(values), dtype=bool)
 
     def settle(rows: slice) -> None:
@@ -221,7 +227,7 @@ class Batch:
 
     shape: tuple[int, ...]  # all parameters' leading axes, broadcast
     own: tuple[tuple[int, ...], ...]  # each parameter's own leading axes
-    values: list[np.ndarray]  # (samples, *kept shape), or (1, ...) where all samples share it
+    values: list[Array]  # (samples, *kept shape), or (1, ...) where all samples share it
     stray: list[np.ndarray | None]  # (samples or 1,): the largest entry outside of a pattern
     packed: tuple[bool, ...]  # whether a value was given by its entries within the pattern
 
@@ -230,16 +236,17 @@ class Batch:
         """Number of samples."""
         return math.prod(self.shape)
 
-    def spread(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def spread(self, k: int, value: Array, shape: tuple[int, ...]) -> Array:
         """An array (own axes of parameter k, *shape) as (samples or 1, *shape)."""
         own = self.own[k]
         if math.prod(own) == 1:
             return value.reshape(1, *shape)
         if own == self.shape:
             return value.reshape(self.samples, *shape)
-        return np.broadcast_to(value, self.shape + shape).reshape(self.samples, *shape)
+        wide = namespace_of(value).broadcast_to(value, self.shape + shape)
+        return wide.reshape(self.samples, *shape)
 
-    def gather(self, k: int, value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    def gather(self, k: int, value: Array, shape: tuple[int, ...]) -> Array:
         """The adjoint of `spread` from (samples, *shape): sums over what was shared."""
         own = self.own[k]
         value = value.reshape(self.shape + shape)
@@ -290,7 +297,7 @@ def batch_axes(
         ) from None
 
 
-def form_batch(domains: Sequence[Domain], values: Sequence[np.ndarray | Packed]) -> Batch:
+def form_batch(domains: Sequence[Domain], values: Sequence[Array | Packed]) -> Batch:
     """The batch that parameter values form, by NumPy's broadcasting of their leading axes.
 
     Raises

@@ -3,7 +3,8 @@
     forward   parameters --map--> cone programs --solve--> points --map--> outputs
     backward  parameters_bar <--map'-- data_bar <--derivative-- point_bar <--map'-- outputs_bar
 
-Framework-neutral: the adapters hand in and take out NumPy arrays of doubles.
+Framework-neutral: the adapters hand in and take out NumPy arrays of doubles; or tensors, on any
+device, where `layer.solver.arrays` says so.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from cvxlpgd.layer.packed import Packed
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.settings import Settings, as_mapping, choose
-from cvxlpgd.program import Data, Point, Solution, Structure
+from cvxlpgd.program import Array, Data, Point, Solution, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve
 
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
@@ -144,12 +146,12 @@ class Layer:
 
     def forward(
         self,
-        values: Sequence[np.ndarray | Packed],
+        values: Sequence[Array | Packed],
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
         along: Sequence[np.ndarray] | None = None,
     ) -> Call:
-        """Solve for parameter values (*batch axes, *shape), doubles.
+        """Solve for parameter values (*batch axes, *shape), doubles, all of one kind of arrays.
 
         If there are cotangents `along`, (batch or 1, size), the linear function of the variables
         that they are the cotangents of is subtracted from the objective.
@@ -184,7 +186,7 @@ class Layer:
             for output in outputs:
                 output[~full.ok] = np.nan
         assert solution.residuals is not None
-        value = solution.residuals.objective + offset
+        value = solution.residuals.objective + array_in(offset, "numpy")
         objective = handed.into_batch(self._compiled.objective(value), np.nan)
         record = Record.of(solver.name, full, objective, batch.shape, warm)
         self._memory.record = record

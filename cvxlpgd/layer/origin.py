@@ -14,6 +14,7 @@ from cvxlpgd.errors import InvalidOption
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.program import Solution, Status
+from cvxlpgd.solvers.run.arrays import array_in, point_in
 
 LOSSES = 8  # losses whose layers are kept
 
@@ -84,10 +85,10 @@ class Origin:
         if witness is None or not len(solved):
             return
         i = int(solved[0])
-        own = (v[i if len(v) > 1 else 0] for v in batch.values)
+        own = (array_in(v[i if len(v) > 1 else 0], "numpy") for v in batch.values)
         values = [compiled.whole(k, v) for k, v in enumerate(own)]
         everything = compiled.canonical.everything
-        point = solution.point.pick(np.array([i]))
+        point = point_in(solution.point.pick(np.array([i])), "numpy")
         shapes = [output.shape for output in everything.outputs]
         variables = [
             v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)

@@ -10,24 +10,28 @@ made; its gradient comes back packed, too.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+
+from cvxlpgd.program import Array, norm
+from cvxlpgd.program.pattern import namespace_of, pick_columns
+from cvxlpgd.solvers.run.arrays import array_in
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
     """A value of a parameter with a pattern."""
 
-    entries: np.ndarray  # (*batch axes, entries of the pattern)
+    entries: Array  # (*batch axes, entries of the pattern)
     stray: np.ndarray  # (*batch axes): the largest entry outside of the pattern, 0 without one
     own: tuple[int, ...]  # the parameter's shape
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The full shape."""
-        return self.entries.shape[:-1] + self.own
+        return tuple(self.entries.shape[:-1]) + self.own
 
 
 class Places(NamedTuple):
@@ -61,9 +65,16 @@ def largest_stray(places: Places, outside: np.ndarray) -> np.ndarray:
     return stray.reshape(places.axes)
 
 
+def packed_in(value: Array | Packed, kind: str) -> Array | Packed:
+    """The value in "numpy" or "torch" arrays."""
+    if isinstance(value, Packed):
+        return replace(value, entries=array_in(value.entries, kind))
+    return array_in(value, kind)
+
+
 def pack(
-    pattern: np.ndarray | None, value: np.ndarray | Packed, rank: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+    pattern: np.ndarray | None, value: Array | Packed, rank: int
+) -> tuple[Array, np.ndarray | None]:
     """What is kept of a value of a parameter of this rank, and its largest entries outside of the
     pattern (*batch axes), None without a pattern.
     """
@@ -71,21 +82,21 @@ def pack(
         return value.entries, value.stray
     if pattern is None:
         return value, None
-    axes = value.shape[: value.ndim - rank]
-    flat = value.reshape(*axes, math.prod(value.shape[len(axes) :]))
-    entries, stray = np.take(flat, pattern, axis=-1), np.zeros(axes)
-    if np.count_nonzero(entries) < np.count_nonzero(flat):
-        outside = np.abs(flat)
-        outside[..., pattern] = 0.0
-        stray = outside.max(axis=-1, initial=0.0)
-    return entries, stray
+    xp, axes = namespace_of(value), value.shape[: value.ndim - rank]
+    flat = value.reshape(math.prod(axes), math.prod(value.shape[len(axes) :]))
+    entries, stray = pick_columns(flat, pattern), np.zeros(axes)
+    if xp.count_nonzero(entries) < xp.count_nonzero(flat):
+        outside = xp.abs(flat)
+        outside[:, pattern] = 0.0
+        stray = array_in(norm(outside), "numpy").reshape(axes)
+    return entries.reshape(*axes, len(pattern)), stray
 
 
-def unpack(pattern: np.ndarray | None, entries: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def unpack(pattern: np.ndarray | None, entries: Array, shape: tuple[int, ...]) -> Array:
     """The values (*batch axes, *shape) of what is kept of them, 0 outside of the pattern."""
     if pattern is None:
         return entries
-    axes = entries.shape[:-1]
-    flat = np.zeros((*axes, math.prod(shape)))
+    axes, xp = tuple(entries.shape[:-1]), namespace_of(entries)
+    flat = xp.zeros((*axes, math.prod(shape)), dtype=entries.dtype, device=entries.device)
     flat[..., pattern] = entries
     return flat.reshape(axes + shape)

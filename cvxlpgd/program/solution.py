@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.program.data import Point
-from cvxlpgd.program.pattern import Array
+from cvxlpgd.program.pattern import Array, namespace_of
 from cvxlpgd.program.programs import Residuals
 
 
@@ -118,8 +118,9 @@ class Solution:
                 for v, part in zip(values, parts, strict=True)
             ])  # fmt: skip
 
-        def rows(values: list[Any], names: Sequence[str]) -> list[np.ndarray]:
-            return [np.concatenate([getattr(v, k) for v in values]) for k in names]
+        def rows(values: list[Any], names: Sequence[str]) -> list[Array]:
+            concat = namespace_of(getattr(values[0], names[0])).concat
+            return [concat([getattr(v, k) for v in values]) for k in names]
 
         residuals = [part.residuals for part in parts]
         return cls(

@@ -17,9 +17,9 @@ from torch.autograd.function import once_differentiable
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Call, Layer
 from cvxlpgd.layer.packed import Packed
-from cvxlpgd.program import Point, Solution
+from cvxlpgd.program import Array, Point, Solution
 from cvxlpgd.torch._sparse import pack
-from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
+from cvxlpgd.torch._tensors import Tensor, double, doubles, eagerly, promote
 from cvxlpgd.values.optimal import Values
 
 
@@ -50,14 +50,15 @@ class Run:
 
     def solve(self, values: Sequence[Tensor]) -> Call:
         """Solve for these values, and remember the call."""
-        arrays = pack(self.layer.domains, values, self.strays)
+        solver, _ = self.layer.chosen(self.solver_args, self.warm_start is not False)
+        arrays = pack(self.layer.domains, doubles(values, solver.arrays), self.strays)
         self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
         return self.call
 
-    def pack(self, tensors: Sequence[Tensor]) -> list[np.ndarray | Packed]:
+    def pack(self, tensors: Sequence[Tensor]) -> list[Array | Packed]:
         """Values with more batch axes, or tangents of values, as the layer takes them."""
         none = [stray if stray is None else np.zeros(()) for stray in self.strays]
-        return pack(self.layer.domains, tensors, none)
+        return pack(self.layer.domains, self.arrays(tensors), none)
 
     def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
         """The call for these values: the forward's own, or made anew at its solution."""
@@ -65,8 +66,15 @@ class Run:
         shapes = zip(values, self.call.batch.own, self.shapes, strict=True)
         if all(tuple(v.shape) == own + shape for v, own, shape in shapes):
             return self.call
-        z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.call.at(self.pack(values), z)
+        flat = [v.reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point]
+        return self.call.at(self.pack(values), Point(*self.arrays(flat)))
+
+    def arrays(self, tensors: Sequence[Tensor]) -> list[Array]:
+        """Tensors as arrays of doubles of the kind, and on the device, of the call's own."""
+        assert self.call is not None
+        like = self.call.full.point.x
+        kind = "torch" if isinstance(like, Tensor) else "numpy"
+        return doubles(tensors, kind, like)
 
 
 def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -77,7 +85,7 @@ def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], lis
     call = run.solve(values)
     dtype, device = promote(values), values[0].device if values else None
     outputs = [
-        torch.from_numpy(v.reshape(call.batch.shape + shape).copy()).to(device=device, dtype=dtype)
+        torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device, dtype, copy=True)
         for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
     ]
     z = call.full.point
@@ -95,7 +103,7 @@ def pull(
     """Cotangents (*batch shape, *shape) of variables -> those of the values that need one."""
     call = run.at(values, point)
     pairs = zip(bars, run.layer.sizes, strict=True)
-    flat = [double(bar).reshape(call.batch.samples, size) for bar, size in pairs]
+    flat = run.arrays([bar.reshape(call.batch.samples, size) for bar, size in pairs])
     return [
         torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
         for v, g in zip(values, call.vjp(flat, needed), strict=True)

@@ -14,7 +14,7 @@ from cvxlpgd.torch import _operators
 from cvxlpgd.torch._autograd import Run, Solve, Valued
 from cvxlpgd.torch._operators import is_transformed, number_of, refuse_lost_gradients, solve
 from cvxlpgd.torch._sparse import pack, take_in
-from cvxlpgd.torch._tensors import Tensor, eagerly, need_gradients
+from cvxlpgd.torch._tensors import Tensor, doubles, eagerly, need_gradients
 from cvxlpgd.values.optimal import refuse_integer_rows
 
 
@@ -94,7 +94,7 @@ def evaluate(layer: Layer, make: Callable[[list[Any]], Any], values: Sequence[An
     refuse_integer_rows(layer, need_gradients(tensors))
 
     def make_of_tensors(each: Sequence[Tensor]) -> Any:
-        return make(pack(layer.domains, each, strays))
+        return make(pack(layer.domains, doubles(each, "numpy"), strays))
 
     sums: Tensor = Valued.apply(make_of_tensors, *tensors)
     return sums

@@ -19,7 +19,8 @@ import torch
 from cvxlpgd.layer.arguments import called
 from cvxlpgd.layer.inputs import Domain, own_axes, real
 from cvxlpgd.layer.packed import Packed, largest_stray, locate
-from cvxlpgd.torch._tensors import Tensor, as_tensor, double, require_dense
+from cvxlpgd.program import Array
+from cvxlpgd.torch._tensors import Tensor, as_tensor, require_dense
 
 LAYOUTS = (torch.sparse_coo, torch.sparse_csr)
 
@@ -88,14 +89,14 @@ def spread_stored(
 
 
 def pack(
-    domains: Sequence[Domain], values: Sequence[Tensor], strays: Sequence[np.ndarray | None]
-) -> list[np.ndarray | Packed]:
+    domains: Sequence[Domain], arrays: Sequence[Array], strays: Sequence[np.ndarray | None]
+) -> list[Array | Packed]:
     """The values as the layer takes them; those that have a stray are of a pattern's entries."""
-    own = [*domains, *[None] * (len(values) - len(domains))]
+    own = [*domains, *[None] * (len(arrays) - len(domains))]
     return [
-        double(value) if stray is None or domain is None
-        else Packed(double(value), np.broadcast_to(stray, value.shape[:-1]), domain.shape)
-        for value, stray, domain in zip(values, strays, own, strict=False)
+        array if stray is None or domain is None
+        else Packed(array, np.broadcast_to(stray, array.shape[:-1]), domain.shape)
+        for array, stray, domain in zip(arrays, strays, own, strict=False)
     ]  # fmt: skip
 
 

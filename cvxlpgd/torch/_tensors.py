@@ -15,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
 from cvxlpgd.layer import real
 from cvxlpgd.layer.arguments import advice, first_line
+from cvxlpgd.program import Array
 from cvxlpgd.values.optimal import as_list
 
 Tensor = torch.Tensor
@@ -67,6 +68,23 @@ def require_dense(tensor: Tensor, what: str) -> None:
 
 def double(tensor: Tensor) -> np.ndarray:
     """An array of doubles, of the same memory where that is one."""
+    array: np.ndarray = doubles((tensor,), "numpy")[0]
+    return array
+
+
+def doubles(tensors: Sequence[Tensor], arrays: str, like: Tensor | None = None) -> list[Array]:
+    """Arrays of doubles, of the same memory where that is one.
+
+    They are "numpy" ones, or "torch" ones on the device of `like`, by default of the first one.
+    """
+    if arrays == "numpy":
+        return [_detached(v).to(device="cpu", dtype=torch.float64).numpy() for v in tensors]
+    device = next((v.device for v in (tensors if like is None else (like,))), None)
+    return [_detached(v).to(device=device, dtype=torch.float64) for v in tensors]
+
+
+def _detached(tensor: Tensor) -> Tensor:
+    """The tensor without its graph, contiguous; CvxlpgdError where it stands for others."""
     if get_proxy_mode() is not None:
         raise CvxlpgdError(
             "a layer cannot be traced by make_fx or torch.func.linearize, to which its solutions "
@@ -77,7 +95,7 @@ def double(tensor: Tensor) -> np.ndarray:
             "is_grads_batched=True maps the backward pass in a way that a layer cannot see; use "
             "torch.func.jacrev or torch.func.vmap, or a loop over the cotangents"
         )
-    return tensor.detach().to(device="cpu", dtype=torch.float64).contiguous().numpy()
+    return tensor.detach().contiguous()
 
 
 def promote(tensors: Sequence[Tensor]) -> torch.dtype:

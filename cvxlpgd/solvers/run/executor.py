@@ -19,7 +19,7 @@ from cvxlpgd.program.threads import workers
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
 from cvxlpgd.solvers.run.guard import failure
-from cvxlpgd.solvers.run.ladder import Around
+from cvxlpgd.solvers.run.ladder import Around, inner
 from cvxlpgd.solvers.run.losses import is_loss, message_of
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.solvers.run.solve import judge, solve
@@ -56,6 +56,7 @@ class OnExecutor(Around):
     executor: Executor | Processes
     time_limit: float | None = None
     pieces: int | None = None
+    arrays = inner("arrays")  # pieces are handed over as they are
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The solver with more options, on this executor."""
