@@ -44,7 +44,7 @@ def standard(method: str) -> Iterator[Executor]:
 def of_loky() -> Iterator[Executor]:
     from loky import get_reusable_executor
 
-    pool = get_reusable_executor(2)
+    pool = get_reusable_executor(2, timeout=600)  # idle workers end sooner, and are missed
     yield pool
     pool.shutdown(kill_workers=True)
 
