@@ -13,7 +13,7 @@ from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution
 
-PATIENCE = 60.0  # seconds that a piece waits for the others' processes
+PATIENCE = 200.0  # seconds that a piece waits for the others' processes
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Slot(NamedTuple):
 
 
 # Together their entries. A set-up of dense matrices takes 2 (DAQP) to 11 (Clarabel) numbers for
-# each, measured: a quarter of a gigabyte.
+# each, so that all take a quarter of a gigabyte at most.
 ENTRIES = 3_000_000
 
 
