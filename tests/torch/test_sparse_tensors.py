@@ -160,6 +160,16 @@ def test_sparse_arrays_of_scipy(layer):
     assert torch.equal(solution, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_dtypes(layer, dtype):
+    dense = [value.to(dtype) for value in draw()]
+    expected, wanted = differentiate(layer, dense)
+    solution, gradients = differentiate(layer, [dense[0].to_sparse(), *dense[1:]])
+    assert solution.dtype == gradients[0].dtype == dtype
+    assert torch.equal(solution, expected)
+    assert torch.equal(gradients[0].to_dense(), torch.where(dense[0] != 0, wanted[0], 0.0))
+
+
 def test_in_a_compiled_function(layer):
     """The graph breaks there."""
     dense = draw()
