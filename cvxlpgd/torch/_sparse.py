@@ -123,11 +123,12 @@ def _stored(tensor: Tensor) -> tuple[Tensor, np.ndarray]:
 
 
 def _numbers(tensor: Tensor) -> np.ndarray:
-    """A tensor as an array, out of the wrappers that transforms of torch.func put around tensors.
+    """A tensor as an array, integers or doubles, without the wrappers of torch.func's transforms.
 
     No sparse tensor is mapped by vmap, so none of them hides an axis.
     """
     with torch._C._DisableFuncTorch():
         while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             tensor = torch._C._functorch.get_unwrapped(tensor)
-        return tensor.detach().cpu().numpy()
+        bare = tensor.detach().cpu()
+        return (bare.double() if bare.is_floating_point() else bare).numpy()

@@ -21,7 +21,8 @@ PROBLEM = cp.Problem(
     [x >= -1, S @ x <= 3],
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support is in beta")
+SEES_SPARSE = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 def draw(*axes):
@@ -123,6 +124,7 @@ def test_coordinates_that_stand_twice(layer):
     assert torch.equal(leaf.grad[: len(ROWS)], leaf.grad[len(ROWS) :])
 
 
+@pytest.mark.skipif(not SEES_SPARSE, reason="torch 2.6 cannot coalesce inside of torch.func")
 def test_transforms_around_a_sparse_value(layer):
     """A sparse value that is not mapped, beside one that is."""
     of_S, of_F, _ = draw()
@@ -158,6 +160,16 @@ def test_sparse_arrays_of_scipy(layer):
         assert torch.equal(solution, expected)
     (solution,) = layer(dense[0], sp.csc_array(dense[1]), dense[2])
     assert torch.equal(solution, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_dtypes(layer, dtype):
+    dense = [value.to(dtype) for value in draw()]
+    expected, wanted = differentiate(layer, dense)
+    solution, gradients = differentiate(layer, [dense[0].to_sparse(), *dense[1:]])
+    assert solution.dtype == gradients[0].dtype == dtype
+    assert torch.equal(solution, expected)
+    assert torch.equal(gradients[0].to_dense(), torch.where(dense[0] != 0, wanted[0], 0.0))
 
 
 def test_in_a_compiled_function(layer):
