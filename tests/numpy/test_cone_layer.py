@@ -174,6 +174,19 @@ def test_a_slacks_cotangent_is_one_of_x_and_of_the_right_side(derivative):
     assert np.allclose(of_s[5] - of_x[5], -s_bar[5:], atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_a_slacks_tangent_is_zero_where_the_solution_is_a_vertex(scale):
+    """Rounding of s_dot = b_dot - A x_dot is 0, whatever its scale, and no warning is due."""
+    one = case("z l q", True)
+    layer = ConeLayer(one.structure(), ["c", "b"])
+    b, c = one.data["b"], one.data["c"]
+    _, (x_dot, y_dot, s_dot) = layer.jvp((2 * c, b), (scale * c, 0 * b))
+    assert not x_dot.any()
+    assert not s_dot.any()
+    assert abs(y_dot).max() > 0.1 * scale
+    assert layer.info.gradient_error < 1e-6
+
+
 def test_the_optimal_value_has_the_gradient_of_danskin():
     P, A, _b, c = (ONE.data[name] for name in NAMES)
     layer = ConeLayer(ONE.structure())
