@@ -155,6 +155,38 @@ def test_a_linear_program_has_informative_gradients_of_its_costs():
     assert q_bar[1] > 0 > q_bar[0]
 
 
+@pytest.mark.parametrize("derivative", [LPGD(), LPGD(tau=1.0)], ids=str)
+def test_a_slacks_cotangent_is_one_of_x_and_of_the_right_side(derivative):
+    """s = b - Ax, also where gradients of a linear program's costs look further."""
+    rng, low = np.random.default_rng(0), np.zeros(3)
+    q, A, G = np.array([1.0, 1.2, 3.0]), np.ones((1, 3)), rng.normal(size=(4, 3))
+    h = G @ np.full(3, 1 / 3) + rng.random(4)
+    values = (q, G, h, A, [1.0], low)
+    layer = ConeLayer(from_qp(None, q, G, h, A, [1.0], low), derivative=derivative)
+    _, pull_back = layer.vjp(*values)
+    s_bar = rng.normal(size=8)
+    rows = np.vstack([A, G, -np.eye(3)])
+    of_s, of_x = pull_back(None, None, s_bar), pull_back(-rows.T @ s_bar, None, None)
+    assert abs(of_s[0]).max() > 0.1
+    assert np.allclose(of_s[0], of_x[0], atol=1e-12)
+    assert np.allclose(of_s[2] - of_x[2], s_bar[1:5], atol=1e-12)
+    assert np.allclose(of_s[4] - of_x[4], s_bar[:1], atol=1e-12)
+    assert np.allclose(of_s[5] - of_x[5], -s_bar[5:], atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+def test_a_slacks_tangent_is_zero_where_the_solution_is_a_vertex(scale):
+    """Rounding of s_dot = b_dot - A x_dot is 0, whatever its scale, and no warning is due."""
+    one = case("z l q", True)
+    layer = ConeLayer(one.structure(), ["c", "b"])
+    b, c = one.data["b"], one.data["c"]
+    _, (x_dot, y_dot, s_dot) = layer.jvp((2 * c, b), (scale * c, 0 * b))
+    assert not x_dot.any()
+    assert not s_dot.any()
+    assert abs(y_dot).max() > 0.1 * scale
+    assert layer.info.gradient_error < 1e-6
+
+
 def test_the_optimal_value_has_the_gradient_of_danskin():
     P, A, _b, c = (ONE.data[name] for name in NAMES)
     layer = ConeLayer(ONE.structure())
