@@ -174,7 +174,19 @@ def test_results_and_functions_are_named_for_what_they_are(path):
             assert node.id not in VAGUE, f"{path}: {node.id}"
 
 
-NAMES = {"scs", "clarabel", "ecos", "highs", "osqp", "piqp", "daqp", "moreau", "scip", "mosek"}
+NAMES = {
+    "scs",
+    "clarabel",
+    "ecos",
+    "highs",
+    "osqp",
+    "piqp",
+    "daqp",
+    "moreau",
+    "qpth",
+    "scip",
+    "mosek",
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
