@@ -11,6 +11,7 @@ import torch
 
 from cvxlpgd.cone_programs import ConeStructure
 from cvxlpgd.derivatives import Derivative
+from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Record, Settings, check_single, summarize, summary_html
 from cvxlpgd.layer.cones import OUTPUTS, arrange, choose_inputs, compile_cone_layer
 from cvxlpgd.program import Solution
@@ -121,7 +122,7 @@ class ConeLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        ordered = arrange(self._inputs, values, named)
+        ordered = self._arrange(values, named)
         outputs = call(self._layer, self._numbered, ordered, solver_args, warm_start)
         return outputs[0] if self._single else outputs
 
@@ -132,5 +133,16 @@ class ConeLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed
         """
-        ordered = arrange(self._inputs, values, named)
+        ordered = self._arrange(values, named)
         return evaluate(self._layer, partial(optimal_value, self._layer), ordered)
+
+    def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The values in the order of the inputs; a sparse one would be read as if it were dense."""
+        ordered = arrange(self._inputs, values, named)
+        for own, value in zip(self._inputs, ordered, strict=True):
+            if isinstance(value, Tensor) and value.layout != torch.strided:
+                raise InvalidInput(
+                    f"{own.name} is a sparse tensor; pass its stored entries, in the order of the "
+                    "matrix that the structure was made with"
+                )
+        return ordered

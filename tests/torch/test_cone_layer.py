@@ -103,5 +103,5 @@ def test_dtypes_copies_and_constants():
 
 def test_a_sparse_tensor_is_refused():
     layer = ConeLayer(from_qp(sp.eye_array(2), np.ones(2)))
-    with pytest.raises(InvalidInput, match="sparse tensor"):
+    with pytest.raises(InvalidInput, match="stored entries"):
         layer(torch.eye(2, dtype=torch.float64).to_sparse(), torch.ones(2))
