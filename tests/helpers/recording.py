@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution
@@ -24,6 +26,7 @@ class Recording:
     folder: str
     together: int = 1
     extra: Any = None  # whatever an option may be
+    leaves: Any = None  # makes what is left in the workspace, where that is not the inner one's
     name = "RECORDING"
     requires = ("numpy",)
     cones = frozenset({Zero, NonNeg})
@@ -43,7 +46,12 @@ class Recording:
         (folder / str(os.getpid())).touch()
         while len(pids(folder)) < self.together and time.monotonic() < until:
             time.sleep(0.01)
-        return self.inner.solve(program, start)
+        solution: Solution = self.inner.solve(program, start)
+        if self.leaves is None:
+            return solution
+        workspace = np.empty(program.batch, dtype=object)
+        workspace[:] = [self.leaves() for _ in range(program.batch)]
+        return solution.change(workspace=workspace)
 
 
 def pids(folder: Path) -> set[int]:

@@ -255,6 +255,15 @@ def test_what_cannot_be_sent_is_named(what):
         within(SECONDS, lambda: layer(*values_of(KEYS)))
 
 
+def test_what_a_solver_leaves_may_be_unable_to_travel(executor, tmp_path):
+    """A lock stays in the worker, as it did not prevent a solve there."""
+    given = values_of(KEYS)
+    layer = layer_of(Recording(DAQP(), str(tmp_path), leaves=threading.Lock), executor=executor)
+    (shared,), _ = within(SECONDS, lambda: layer.vjp(*given))
+    assert np.array_equal(shared, layer_of(DAQP())(*given)[0])
+    assert pids(tmp_path)
+
+
 def test_a_solver_of_a_notebook_is_named(monkeypatch):
     """Its class is in __main__, where workers do not find it: theirs is another one."""
     monkeypatch.setattr(Faulty, "__module__", "__main__")

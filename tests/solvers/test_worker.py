@@ -6,7 +6,7 @@ import gc
 import pickle
 import secrets
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -178,22 +178,3 @@ def test_what_is_kept_of_a_sample_does_not_depend_on_its_batch(monkeypatch):
         for batch in (q, q[:1]):
             workspace = solve(solver, cones(batch)).workspace
             assert [entry.factors is not None for entry in workspace] == [kept] * len(batch)
-
-
-@dataclass(frozen=True)
-class Unportable(DAQP):
-    """A solver that leaves what cannot be pickled."""
-
-    def solve(self, program, start=None):
-        solution = DAQP.solve(self, program, start)
-        workspace = np.empty(program.batch, dtype=object)
-        workspace[:] = [lambda: None] * program.batch
-        return solution.change(workspace=workspace)
-
-
-def test_what_cannot_travel_is_left_behind():
-    program = quadratic()
-    outcome = abroad(Piece.of(Unportable(), program, None), program.structure, "a")
-    whole = pickle.loads(pickle.dumps(outcome)).whole
-    assert whole.workspace is None
-    assert np.array_equal(whole.point.x, solve(DAQP(), program).point.x)

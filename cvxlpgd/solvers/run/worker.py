@@ -11,9 +11,9 @@ structure says so and gets it; one that lacks a set-up makes it.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pickle import dumps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +33,14 @@ class Piece:
     structure: Structure | None  # None where the worker should have it
     data: Data
     start: Solution | None
-    workspace: bytes | None  # of the start: a pickled solution leaves it out
+    workspace: np.ndarray | None  # of the start: a pickled solution leaves it out
     gone: tuple[str, ...]  # structures that nobody needs
 
     @classmethod
     def of(cls, solver: Solver, program: ConeProgram, start: Solution | None) -> Piece:
         """A piece without its structure."""
-        workspace = _wrap(start.workspace) if start else None
-        return cls(
-            solver, token_of(program.structure), None, program.data, start, workspace, gone()
-        )
+        workspace, token = _portable(start), token_of(program.structure)
+        return cls(solver, token, None, program.data, start, workspace, gone())
 
     def with_structure(self, structure: Structure) -> Piece:
         """The same for a worker that lacks it."""
@@ -54,24 +52,12 @@ class Outcome(NamedTuple):
 
     lacking: bool = False
     solution: Solution | None = None
-    workspace: bytes | None = None
+    workspace: np.ndarray | None = None
 
     @property
     def whole(self) -> Solution | None:
         """The solution with what its solver left."""
-        return self.solution and self.solution.change(workspace=_unwrap(self.workspace))
-
-
-def _wrap(workspace: np.ndarray | None) -> bytes | None:
-    """What a solver left, to travel; None where it cannot, as a caller's own objects may not."""
-    try:
-        return None if workspace is None else pickle.dumps(workspace)
-    except Exception:  # a caller's own class raises what it likes
-        return None
-
-
-def _unwrap(workspace: bytes | None) -> np.ndarray | None:
-    return None if workspace is None else pickle.loads(workspace)
+        return self.solution and self.solution.change(workspace=self.workspace)
 
 
 Way = Callable[..., Solution | None]  # of (solver, program, start, *arguments)
@@ -82,9 +68,22 @@ def run_piece(way: Way, piece: Piece, *arguments: Any) -> Outcome:
     structure = _receive(piece)
     if structure is None:
         return Outcome(lacking=True)
-    start = piece.start and piece.start.change(workspace=_unwrap(piece.workspace))
+    start = piece.start and piece.start.change(workspace=piece.workspace)
     solution = way(piece.solver, ConeProgram(structure, piece.data), start, *arguments)
-    return Outcome(False, solution, _wrap(solution.workspace) if solution else None)
+    return Outcome(False, solution, _portable(solution))
+
+
+def _portable(solution: Solution | None) -> np.ndarray | None:
+    """What the solver left with a solution; None where that cannot travel, as a caller's own solver
+    may leave what it likes.
+    """
+    if solution is None or solution.workspace is None:
+        return None
+    try:
+        dumps(solution.workspace)
+    except Exception:  # the classes of what is left raise what they like
+        return None
+    return solution.workspace
 
 
 def follow(
