@@ -19,6 +19,7 @@ import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import Array, ConeProgram, Pattern, Point, Solution, Status, norm
+from cvxlpgd.program.rows import unknown_cone
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.arrays import array_in
 
@@ -102,6 +103,9 @@ class _Convex(NamedTuple):
         import torch
 
         structure, w = program.structure, program.data
+        for cone in structure.cones:
+            if not isinstance(cone, Zero | NonNeg):
+                raise unknown_cone(cone, "QPTH")
         P, A = _dense(structure.P, w.P), _dense(structure.A, w.A)
         equations = structure.m - int(structure.inequalities.sum())
         equal = A[:, :equations]

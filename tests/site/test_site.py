@@ -12,8 +12,6 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-pytestmark = pytest.mark.xdist_group("site")
-
 WIDTHS = {"desktop": (1300, 900), "phone": (390, 844)}  # CSS pixels
 ROOT = Path(__file__).parent.parent.parent
 

@@ -26,8 +26,6 @@ from cvxlpgd.program.threads import workers
 from cvxlpgd.solvers import DAQP, SCS, Clarabel, HiGHS, Processes
 from tests.helpers.recording import Recording, pids
 
-pytestmark = pytest.mark.xdist_group("executors")  # starting workers takes longer than the tests
-
 SECONDS = 300.0  # until a call that should return has hung
 # Dask: a free port for the page that it serves, so that no two clusters want the same one
 CLUSTER = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}

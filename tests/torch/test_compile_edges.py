@@ -137,7 +137,7 @@ BAD = {
     "shape": (lambda P, q, A, b: (P[:, :2], q, A, b), "shape for parameter 0"),
     "rank": (lambda P, q, A, b: (P, q.sum(), A, b), "shape for parameter 1"),
     "batch": (lambda P, q, A, b: (P, q[:2], A, b), "do not broadcast"),
-    "complex": (lambda P, q, A, b: (P, q * 1j, A, b), "value 1 is complex"),
+    "complex": (lambda P, q, A, b: (P, q * 1j, A, b), r"value 1 \(\w+\) is complex"),
     "NaN": (lambda P, q, A, b: (P, q * np.nan, A, b), "NaN"),
 }
 
