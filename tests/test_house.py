@@ -17,7 +17,7 @@ PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 TOP = """__init__ __main__ _files _kernels _solvers analysis canonical checks cones derivatives
-errors jax layer losses numpy program schedules solution solvers torch values""".split()
+errors jax layer losses numpy program schedules solution solvers torch unrolled values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
 RANKS = {
@@ -38,6 +38,7 @@ RANKS = {
     "torch": 7,
     "numpy": 7,
     "jax": 7,
+    "unrolled": 8,
     "__init__": 8,
     "_files": 8,
     "_solvers": 8,
@@ -135,7 +136,7 @@ def test_importing_loads_no_framework_and_no_solver():
     assert not heavy & set(run.stdout.split())
 
 
-PUBLIC = "cvxlpgd errors jax losses numpy schedules solvers torch derivatives".split()
+PUBLIC = "cvxlpgd errors jax losses numpy schedules solvers torch unrolled derivatives".split()
 
 
 @pytest.mark.parametrize("name", PUBLIC)
