@@ -1,8 +1,8 @@
 """Disks with inclusions, their noisy impedance data, and the Gauss-Newton images of them.
 
 A disk has conductivity 1 and two inclusions (2 and 0.5, radii 0.2 to 0.3) or four (2, 1.5, 0.5 and
-0.3, radii 0.15 to 0.25), which neither overlap nor touch the edge. Voltages are relative to those of
-the homogeneous disk on the same mesh, as an instrument is calibrated:
+0.3, radii 0.15 to 0.25), which neither overlap nor touch the edge. Voltages are relative to those
+of the homogeneous disk on the same mesh, as an instrument is calibrated:
 
     y = V_fine(σ) / V_fine(1) (1 + noise),   F(x) = V_coarse(max(x, 0.05)) / V_coarse(1)
 
@@ -85,7 +85,7 @@ def inclusions(kind: Inclusions, count: int, seed: tuple[int, ...]) -> np.ndarra
 
 
 def conductivities(mesh: MeshTri, kind: Inclusions, circles: np.ndarray, cuts: int) -> np.ndarray:
-    """The mean conductivity of each triangle (count, triangles), by its cuts² equal parts' middles."""
+    """Each triangle's mean conductivity (count, triangles), from the middles of its cuts² parts."""
     points = np.einsum("pc,kct->kpt", _middles(cuts), mesh.p[:, mesh.t])  # (2, parts, triangles)
     means = np.ones((len(circles), mesh.nelements))
     for mean, disk_circles in zip(means, circles, strict=True):

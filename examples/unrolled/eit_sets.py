@@ -40,9 +40,7 @@ class Sets:
     alpha: float
 
 
-def sets(
-    inclusions: int, counts: Mapping[str, int] = COUNTS, folder: Path | None = None
-) -> Sets:
+def sets(inclusions: int, counts: Mapping[str, int] = COUNTS, folder: Path | None = None) -> Sets:
     """The samples of disks with 2 or 4 inclusions, in single precision.
 
     Fewer samples are the first ones of more. With a folder they are computed once and read then;
@@ -62,9 +60,7 @@ def sets(
 
 
 def _computed(inclusions: int, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
-    pairs = {
-        part: eit_data.measured(counts[part], inclusions, part) for part in eit_data.SETS
-    }
+    pairs = {part: eit_data.measured(counts[part], inclusions, part) for part in eit_data.SETS}
     truth, data = pairs["train"]
     start = gauss_newton.choose(truth[:CHOICE], data[:CHOICE])
     arrays = {"alpha": np.array(start.alpha)}
@@ -74,9 +70,7 @@ def _computed(inclusions: int, counts: Mapping[str, int]) -> dict[str, np.ndarra
     return arrays
 
 
-def _kept(
-    inclusions: int, counts: Mapping[str, int], folder: Path
-) -> dict[str, np.ndarray]:
+def _kept(inclusions: int, counts: Mapping[str, int], folder: Path) -> dict[str, np.ndarray]:
     """Read from the folder, or computed and written there.
 
     A file's name has a digest of the code that makes the samples: other code reads no old file.

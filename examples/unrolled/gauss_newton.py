@@ -1,9 +1,9 @@
-"""Regularized Gauss-Newton images of impedance data: what a network starts from and must improve on.
+"""Regularized Gauss-Newton images of impedance data: what networks start from and improve on.
 
     minimize  ½|F(x) - y|² + ½ alpha |z|²,   x = 1 + Bz
 
-where BB' is the covariance exp(-|c_s - c_t|²/(2 LENGTH²)) of a smooth random image, c the triangles'
-centres. With J = F'(x)B, a step is
+where BB' is the covariance exp(-|c_s - c_t|²/(2 LENGTH²)) of a smooth random image, with c the
+triangles' centres. With J = F'(x)B, a step is
 
     z <- (J'J + alpha I)⁻¹ J'(y - F(x) + Jz).
 """
@@ -46,7 +46,7 @@ class GaussNewton:
             J = (jacobian / homogeneous) @ modes
             residual = data[..., None] - voltages[..., None] / homogeneous
             z = torch.linalg.solve(J.mT @ J + ridge, J.mT @ (residual + J @ z))
-        return 1 + (modes @ z)[..., 0]
+        return (1 + (modes @ z)[..., 0]).clamp(min=FLOOR)
 
 
 @cache

@@ -42,7 +42,7 @@ DRIVES, MEASURES = np.nonzero([
 
 
 class Impedance:
-    """V(σ): conductivities (..., triangles) to voltages (..., 208), differentiable any number of times.
+    """V(σ): conductivities (..., triangles) to voltages (..., 208), differentiable again and again.
 
     K is eliminated layer by layer, from the inside to the boundary, which alone carries currents.
     A layer's nodes are all as many edges away from the boundary, so that K is block tridiagonal.
@@ -130,7 +130,7 @@ class Impedance:
         return -((fields @ pairs) * fields).sum(2).unflatten(1, (2, -1)).sum(1)
 
     def _field_map(self, basis: Basis) -> torch.Tensor:
-        """B: potentials of the nodes to both components of √area ∇u on the triangles; K_t = B_t' B_t."""
+        """B: potentials of the nodes to √area ∇u on the triangles, x before y; K_t = B_t' B_t."""
         gradients = np.stack([field.grad[:, :, 0] for (field,) in basis.basis], axis=-1)
         entries = gradients * np.sqrt(areas(basis.mesh))[:, None]  # (2, triangles, 3)
         rows = torch.arange(2 * len(self.triangles)).repeat_interleave(3)
@@ -141,7 +141,7 @@ class Impedance:
         return torch.sparse_coo_tensor(places, values, shape, check_invariants=True).coalesce()
 
     def _lay_out(self) -> None:
-        """Where the entries of the element matrices go in the blocks, which lie one after another."""
+        """Where entries of the element matrices go in the blocks, which lie one after another."""
         starts = np.cumsum([0, *self.sizes])
         nodes = self.triangles.numpy()
         rows, columns = nodes[:, :, None].repeat(3, axis=2), nodes[:, None, :].repeat(3, axis=1)
@@ -203,7 +203,7 @@ def _one(v: Any, _: Any) -> Any:
 
 
 def _solve(matrix: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """matrix⁻¹ right, for positive definite matrices; NaN where it is not finite, without an error."""
+    """matrix⁻¹ right, the matrix positive definite; NaN, not an error, where it is not finite."""
     factor, _ = torch.linalg.cholesky_ex(matrix)
     return torch.cholesky_solve(right, factor)
 

@@ -6,7 +6,7 @@ triangle by triangle, always on the side that lags behind. Coordinates are round
 the order is decided in integers: every machine makes the same mesh, to the last bit.
 
 Triangles are numbered strip by strip from the centre, and counterclockwise in a strip. Consecutive
-triangles then share an edge (all but R of them), so that a convolution over the numbers is one over
+triangles then share an edge (but R - 1 times), so that a convolution over the numbers is one over
 neighbours.
 """
 
@@ -45,7 +45,7 @@ def disk(rings: int, boundary: int) -> MeshTri:
             for corners in _strip(quarters[k], quarters[k + 1])
         ]  # fmt: skip
     return MeshTri(
-        np.ascontiguousarray(np.round(np.array(nodes).T, 12)),
+        np.ascontiguousarray(np.round(np.array(nodes).T, 12) + 0.0),  # + 0.0: no negative zeros
         np.ascontiguousarray(np.array(triangles, dtype=np.int64).T),
     )
 
