@@ -77,7 +77,7 @@ class UnrolledGradient(nn.Module):
         own = 1 if shared else iterations
         network = convolutions(2, 32, 32, 32, 1) if prox is None else prox
         self.updates = copies(build_update(network, 1), own)
-        self.momentum = build_momentum(momentum, n)
+        self.momentum, self.has_momentum = build_momentum(momentum, n), momentum is not None
         self.log_step = log_steps(step, own)
 
     def forward(
@@ -113,6 +113,12 @@ class UnrolledGradient(nn.Module):
             x, state, memory = self.iterate(x, y, k, state, memory, weights)
             every.append(x)
         return torch.stack(every) if iterates else x
+
+    @property
+    def is_stationary(self) -> bool:
+        """Whether every iteration is the same function of x alone, differentiated wholly."""
+        alike = len(self.updates) == 1 and not self.has_momentum
+        return alike and self.differentiate_operator
 
     def iterate(
         self,
