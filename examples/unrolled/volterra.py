@@ -19,7 +19,7 @@ N, WIDTH, STRIDE = 53, 9, 4
 M = (N - WIDTH) // STRIDE + 1
 SCALE = 0.5  # of the increments' Laplace distribution
 NOISE = 0.01  # standard deviation, relative to that of the data
-TRAIN, VALIDATION, TEST = 400, 200, 1000
+TRAIN, VALIDATION, TEST = 400, 200, 500
 SEED = 2024
 
 
