@@ -1,5 +1,6 @@
 """Unrolled schemes for nonlinear inverse problems, with a proximal step declared in CVXPY."""
 
+from cvxlpgd.unrolled.equilibrium import Equilibrium
 from cvxlpgd.unrolled.gradient import UnrolledGradient
 from cvxlpgd.unrolled.momentum import MovingAverage, RecurrentMomentum
 from cvxlpgd.unrolled.networks import convolutions
@@ -8,6 +9,7 @@ from cvxlpgd.unrolled.primal_dual import UnrolledPrimalDual
 from cvxlpgd.unrolled.prox import Prox
 
 __all__ = [
+    "Equilibrium",
     "MovingAverage",
     "Prox",
     "RecurrentMomentum",

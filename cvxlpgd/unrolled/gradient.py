@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.unrolled.inputs import check_count, check_data, initial, log_steps
+from cvxlpgd.unrolled.inputs import (
+    check_bound,
+    check_count,
+    check_data,
+    initial,
+    log_steps,
+    shorten,
+)
 from cvxlpgd.unrolled.momentum import Momentum, build_momentum
 from cvxlpgd.unrolled.networks import convolutions
 from cvxlpgd.unrolled.operators import Operator, data_gradient
@@ -42,7 +49,11 @@ class UnrolledGradient(nn.Module):
     momentum : None, MovingAverage or RecurrentMomentum
     iterations : int
     step : float
-        Where the trained step size starts, > 0; `step_size` finds one.
+        Where the trained step size starts, > 0; `step_size` finds one for a prox. For a network it
+        is the scale of what it sees: better one that makes g_0 about 1.
+    bound : float, optional
+        Each sample's g_k is scaled down to this root mean square where it is longer, so that no
+        iterate runs away where F is steep.
     shared : bool
         Whether all iterations have the same step and prox. Otherwise each has its own, which
         start alike. The momentum is always shared.
@@ -66,6 +77,7 @@ class UnrolledGradient(nn.Module):
         iterations: int = 20,
         step: float = 1.0,
         shared: bool = True,
+        bound: float | None = None,
         differentiate_operator: bool = False,
     ) -> None:
         super().__init__()
@@ -73,11 +85,12 @@ class UnrolledGradient(nn.Module):
         check_flag("differentiate_operator", differentiate_operator)
         self.operator, self.n = operator, check_count("n", n)
         self.iterations = check_count("iterations", iterations)
+        self.bound = check_bound(bound)
         self.differentiate_operator = bool(differentiate_operator)
         own = 1 if shared else iterations
         network = convolutions(2, 32, 32, 32, 1) if prox is None else prox
         self.updates = copies(build_update(network, 1), own)
-        self.momentum = build_momentum(momentum, n)
+        self.momentum, self.has_momentum = build_momentum(momentum, n), momentum is not None
         self.log_step = log_steps(step, own)
 
     def forward(
@@ -114,6 +127,12 @@ class UnrolledGradient(nn.Module):
             every.append(x)
         return torch.stack(every) if iterates else x
 
+    @property
+    def is_stationary(self) -> bool:
+        """Whether every iteration is the same function of x alone, differentiated wholly."""
+        alike = len(self.updates) == 1 and not self.has_momentum
+        return alike and self.differentiate_operator
+
     def iterate(
         self,
         x: Tensor,
@@ -127,6 +146,6 @@ class UnrolledGradient(nn.Module):
         own = k % len(self.updates)
         step = self.log_step[own].exp()
         g = step * data_gradient(self.operator, x, y, self.differentiate_operator)
-        v, state = self.momentum(g, state)
+        v, state = self.momentum(shorten(g, self.bound), state)
         x, memory = self.updates[own](x[:, None], v[:, None], step, weights, memory)
         return x[:, 0], state, memory

@@ -28,6 +28,21 @@ def log_steps(step: Any, count: int) -> nn.Parameter:
     return nn.Parameter(torch.full((count,), math.log(step)))
 
 
+def check_bound(bound: Any) -> float | None:
+    """The bound; InvalidOption unless it is None or a number > 0."""
+    if bound is not None and not is_positive(bound):
+        raise InvalidOption(f"bound must be None or a number > 0, not {bound!r}")
+    return bound
+
+
+def shorten(g: Tensor, bound: float | None) -> Tensor:
+    """Each sample's g, scaled down to root mean square `bound` where it is longer."""
+    if bound is None:
+        return g
+    square = g.square().mean(dim=1, keepdim=True).clamp(min=bound**2)
+    return g * (bound**2 / square).sqrt()
+
+
 def check_data(y: Any, m: int | None = None) -> None:
     """Raise InvalidInput unless y is finite and (batch, m)."""
     if not isinstance(y, Tensor) or not y.is_floating_point():

@@ -72,17 +72,21 @@ def step_size(operator: Operator, x: Tensor) -> float:
     InvalidInput
         For an operator of other shapes, or one whose derivative is 0 or not finite at all of them.
     """
-    with torch.enable_grad():
-        at, data = _evaluate(operator, x, None)
-        # row i of every sample's Jacobian
-        rows = [torch.autograd.grad(d.sum(), at, retain_graph=True)[0] for d in data.T]
-    jacobians = torch.stack(rows, dim=1)
+    jacobians = jacobian(operator, x)
     if not jacobians.isfinite().all():
         raise InvalidInput("the operator's derivative is not finite at these points")
     largest = float(torch.linalg.matrix_norm(jacobians, 2).max()) if len(x) else 0.0
     if largest == 0:
         raise InvalidInput("the operator's derivative is 0 at all of these points")
     return 1.0 / largest**2
+
+
+def jacobian(operator: Operator, x: Tensor) -> Tensor:
+    """J at each sample, (batch, m, n), by m vjps."""
+    with torch.enable_grad():
+        at, data = _evaluate(operator, x, None)
+        rows = [torch.autograd.grad(d.sum(), at, retain_graph=True)[0] for d in data.T]
+    return torch.stack(rows, dim=1)
 
 
 def _evaluate(

@@ -9,7 +9,14 @@ import torch
 from torch import nn
 
 from cvxlpgd.checks import check_flag
-from cvxlpgd.unrolled.inputs import check_count, check_data, initial, log_steps
+from cvxlpgd.unrolled.inputs import (
+    check_bound,
+    check_count,
+    check_data,
+    initial,
+    log_steps,
+    shorten,
+)
 from cvxlpgd.unrolled.momentum import Momentum, build_momentum
 from cvxlpgd.unrolled.networks import convolutions
 from cvxlpgd.unrolled.operators import Operator, adjoint, apply_operator
@@ -51,7 +58,7 @@ class UnrolledPrimalDual(nn.Module):
         `convolutions(channels + 2, 32, 32, channels)`.
     channels : int
         Of x and of h. With one, x² is x¹.
-    iterations, step, shared, differentiate_operator : as UnrolledGradient's
+    iterations, step, shared, bound, differentiate_operator : as UnrolledGradient's
 
     Raises
     ------
@@ -73,6 +80,7 @@ class UnrolledPrimalDual(nn.Module):
         iterations: int = 10,
         step: float = 1.0,
         shared: bool = True,
+        bound: float | None = None,
         differentiate_operator: bool = False,
     ) -> None:
         super().__init__()
@@ -81,6 +89,7 @@ class UnrolledPrimalDual(nn.Module):
         self.operator, self.n, self.m = operator, check_count("n", n), check_count("m", m)
         self.channels = check_count("channels", channels)
         self.iterations = check_count("iterations", iterations)
+        self.bound = check_bound(bound)
         self.differentiate_operator = bool(differentiate_operator)
         own = 1 if shared else iterations
         network = convolutions(channels + 1, 32, 32, 32, channels) if prox is None else prox
@@ -111,7 +120,7 @@ class UnrolledPrimalDual(nn.Module):
             step = self.log_step[own].exp()
             h = h + apply_network(self.duals[own], h, self._data(x)[:, None], y[:, None])
             g = step * adjoint(self.operator, x[:, 0], h[:, 0], self.differentiate_operator)
-            v, state = self.momentum(g, state)
+            v, state = self.momentum(shorten(g, self.bound), state)
             x, memory = self.updates[own](x, v[:, None], step, weights, memory)
             every.append(x[:, 0])
         return torch.stack(every) if iterates else x[:, 0]

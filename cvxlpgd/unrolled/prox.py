@@ -111,7 +111,7 @@ class Prox(nn.Module):
             raise InvalidInput("step must be > 0, for every sample")
         inverse = 1 / step
         values = self._values(weights)
-        warm = start if start is not None else self.warm_start
+        warm = False if start is None else start  # never True: that is this thread's last call
         outputs = self.layer(inverse, beside(inverse, v) * v, *values, warm_start=warm)
         return outputs[0], self.layer.info.solution if self.warm_start else None
 

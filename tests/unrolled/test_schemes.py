@@ -73,6 +73,25 @@ def test_the_primal_dual_scheme_is_what_its_equations_say():
     torch.testing.assert_close(made(y), x[:, 0], rtol=1e-12, atol=1e-12)
 
 
+def test_long_gradients_are_shortened_sample_by_sample():
+    y = data()
+    y[0] *= 1e-3  # short: it stays as it is
+    bound = UnrolledGradient(operator, N, Descent(), iterations=1, bound=0.2).double()
+    g = residual_gradient(torch.zeros(4, N, dtype=torch.float64), y)
+    size = g.square().mean(1, keepdim=True).sqrt()
+    assert size[0] < 0.2
+    assert (size[1:] > 0.2).all()
+    torch.testing.assert_close(bound(y)[0], -g[0], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(bound(y)[1:], -(0.2 / size * g)[1:], rtol=1e-6, atol=1e-9)
+    zero = UnrolledGradient(linear, N, Descent(), bound=0.2, differentiate_operator=True).double()
+    start = torch.zeros(N, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(zero(0 * y, start).sum(), start)  # of sizes that are 0
+    assert gradient.isfinite().all()
+    dual = scheme("primal_dual", bound=1e-9)
+    free = scheme("primal_dual")
+    assert not torch.equal(dual(y), free(y))
+
+
 def test_an_untrained_network_returns_the_start():
     start = torch.linspace(0, 1, N)
     for made in (UnrolledGradient(operator, N), UnrolledPrimalDual(operator, N, M)):
@@ -323,6 +342,7 @@ def test_a_network_takes_no_weights():
         ({"n": 0}, "n must be a whole number > 0, not 0"),
         ({"iterations": 2.0}, "iterations must be a whole number"),
         ({"step": -1.0}, "step must be a number > 0"),
+        ({"bound": 0}, "bound must be None or a number > 0"),
         ({"shared": 1}, "shared must be True or False"),
         ({"prox": torch.relu}, "prox must be a network, a Prox or a CvxpyLayer"),
         ({"momentum": 0.9}, "momentum must be None, MovingAverage"),
