@@ -6,38 +6,16 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from examples.unrolled import eit_data, gauss_newton, impedance, mesh
+from examples.unrolled.samples import Samples, Sets
 
 CHOICE = 50  # training samples that choose the regularization: all that the smallest set has
 COUNTS = {"train": 400, "validation": 50, "test": 100}
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Conductivities (count, 704), relative voltages (count, 208), Gauss-Newton images."""
-
-    truth: torch.Tensor
-    data: torch.Tensor
-    start: torch.Tensor
-
-    def __getitem__(self, part: slice) -> Samples:
-        return Samples(self.truth[part], self.data[part], self.start[part])
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Disjoint samples, and the weight of the Gauss-Newton start."""
-
-    train: Samples
-    validation: Samples
-    test: Samples
-    alpha: float
 
 
 def sets(inclusions: int, counts: Mapping[str, int] = COUNTS, folder: Path | None = None) -> Sets:
@@ -56,7 +34,7 @@ def sets(inclusions: int, counts: Mapping[str, int] = COUNTS, folder: Path | Non
         ))
         for part in eit_data.SETS
     }  # fmt: skip
-    return Sets(**parts, alpha=float(arrays["alpha"]))
+    return Sets(**parts)
 
 
 def _computed(inclusions: int, counts: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -73,7 +51,8 @@ def _computed(inclusions: int, counts: Mapping[str, int]) -> dict[str, np.ndarra
 def _kept(inclusions: int, counts: Mapping[str, int], folder: Path) -> dict[str, np.ndarray]:
     """Read from the folder, or computed and written there.
 
-    A file's name has a digest of the code that makes the samples: other code reads no old file.
+    A file's name has a digest of the code that makes the samples, so that changed code makes new
+    ones.
     """
     code = (Path(module.__file__).read_bytes() for module in (
         eit_data, gauss_newton, impedance, mesh
@@ -83,9 +62,9 @@ def _kept(inclusions: int, counts: Mapping[str, int], folder: Path) -> dict[str,
     file = folder / f"eit-{inclusions}-{sizes}-{digest}.npz"
     if file.is_file():
         try:
-            with np.load(file, allow_pickle=False) as kept:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
                 return dict(kept)
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{file} cannot be read ({error}): delete it") from error
     arrays = _computed(inclusions, counts)
     folder.mkdir(parents=True, exist_ok=True)

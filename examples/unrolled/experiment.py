@@ -1,7 +1,8 @@
 """What both experiments share: options, runs that are not repeated, the table.
 
-Results are {"baseline_mse": ..., "settings": {...}, "runs": [...]}, written after each run. A run
-that is in the file already, with the same settings, is not repeated.
+Results are {"baseline_mse": ..., "settings": {...}, "runs": [...]}, written after each run; the
+baseline, the error of the mean signal, is that of the last case, and each run has that of its own.
+A run that is in the file already, with the same settings, is not repeated.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Experiment:
         Methods without training, for comparison; they run for the first seed alone.
     draw : (subfigure, truth and estimates by name) -> None
         Signals side by side.
+    trained : methods with training
     """
 
     title: str
@@ -58,13 +60,14 @@ class Experiment:
     made: Callable[[Case, argparse.Namespace], tuple[Problem, Sets]]
     untrained: Mapping[str, Callable[[Problem, Sets], Run]]
     draw: Callable[[Any, Mapping[str, np.ndarray]], None]
+    trained: Sequence[str] = TRAINED
 
 
 def arguments(
     doc: str, name: str, experiment: Experiment, epochs: int, quick: Mapping[str, Any]
 ) -> argparse.ArgumentParser:
     """The options that both have."""
-    methods = (*TRAINED, *experiment.untrained)
+    methods = (*experiment.trained, *experiment.untrained)
     quickly = "some methods in at most two minutes on two cores"
     parser = _experiment.arguments(doc, f"unrolled.{name}", methods, epochs, quick, quickly)
     parser.add_argument(
@@ -77,7 +80,7 @@ def arguments(
 def main(parser: argparse.ArgumentParser, experiment: Experiment) -> int:
     """Run what is not in the file; print a table, draw the picture."""
     options = _experiment.parse(parser)
-    known = (*TRAINED, *experiment.untrained)
+    known = (*experiment.trained, *experiment.untrained)
     methods = [name.strip() for name in options.methods.split(",") if name.strip()]
     unknown = sorted(set(methods) - set(known))
     if unknown or not methods:
@@ -91,11 +94,13 @@ def main(parser: argparse.ArgumentParser, experiment: Experiment) -> int:
             results = _all(experiment, methods, options)
         print(table(results))
         if options.plot is not None:
-            _, sets = experiment.made(experiment.cases(options)[-1], options)
+            case = experiment.cases(options)[-1]
+            _, sets = experiment.made(case, options)
+            fixed = {name: value for name, value in case.items() if name != experiment.axis}
+            runs = [r for r in results["runs"] if all(r[n] == fixed[n] for n in fixed)]
             truth = sets.test.truth[:SHOWN].numpy()
-            picture(
-                results, experiment.title, experiment.axis, truth, experiment.draw, options.plot
-            )
+            picture(runs, experiment.title, experiment.axis, fixed, truth, experiment.draw,
+                    options.plot)  # fmt: skip
             print(f"picture: {options.plot}", file=sys.stderr)
     except (ImportError, KeyError, OSError, ValueError) as error:
         parser.exit(1, f"{parser.prog}: {error or type(error).__name__}\n")
@@ -120,7 +125,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
         for seed in seeds
         for case in cases
         for method in methods
-        if (method in TRAINED or seed == seeds[0])
+        if (method in experiment.trained or seed == seeds[0])
         and _key({"method": method, "seed": seed, **case}) not in present
     ]
     with tqdm(total=len(wanted) * options.epochs, unit="epoch", delay=1) as bar:
@@ -128,8 +133,8 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
             named = ", ".join(f"{name} {value:g}" for name, value in case.items())
             bar.set_description(f"{method}, seed {seed}, {named}")
             problem, sets = experiment.made(case, options)
-            results["baseline_mse"] = mean_signal(sets)
-            if method in TRAINED:
+            baseline = results["baseline_mse"] = mean_signal(sets)
+            if method in experiment.trained:
 
                 def told(row: Run) -> None:
                     bar.update(row["epoch"] > 0)
@@ -141,7 +146,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
                 run = experiment.untrained[method](problem, sets)
                 run = {"method": method, "seed": seed, "diverged": False, **run}
                 bar.update(options.epochs)
-            results["runs"].append({**run, **case})
+            results["runs"].append({**run, **case, "baseline_mse": baseline})
             if options.json is not None:
                 write(results, options.json)
     return results
@@ -163,6 +168,8 @@ def read(file: Path) -> Results:
     missing = {"baseline_mse", "settings", "runs"} - results.keys()
     if missing:
         raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
+    for run in results["runs"]:
+        run.setdefault("baseline_mse", results["baseline_mse"])
     return results
 
 
@@ -198,7 +205,8 @@ def table(results: Results) -> str:
         ]
         diverged = sum(run["diverged"] for run in mine)
         lines.append([method, len(mine), mine[0]["parameters"], diverged, *map(_figure, errors)])
-    lines.append([MEAN, "", "", "", *[f"{results['baseline_mse']:.4f}"] * len(cases)])
+    baselines = {tuple(run[name] for name in names): run["baseline_mse"] for run in runs}
+    lines.append([MEAN, "", "", "", *(f"{baselines[case]:.4f}" for case in cases)])
     heads = ["method", "runs", "parameters", "diverged", *heads]
     return tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
 

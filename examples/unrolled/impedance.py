@@ -41,7 +41,7 @@ MEASURES = (DRIVES + np.tile(np.arange(2, ELECTRODES - 1), ELECTRODES)) % ELECTR
 
 
 class Impedance:
-    """V(σ): conductivities (..., triangles) to voltages (..., 208), differentiable again and again.
+    """V(σ): conductivities (..., triangles) to voltages (..., 208), differentiable to any order.
 
     K is eliminated layer by layer, from the inside to the boundary, which alone carries currents.
     A layer's nodes are all as many edges away from the boundary, so that K is block tridiagonal.

@@ -2,7 +2,8 @@
 
     lpgd, lpgd_ma, lpgd_rma    learned proximal gradient descent: as it is, with a moving average,
                                with recurrent momentum; 20 iterations, convolutions 2-32-32-32-1
-    lpd, lpd_ma, lpd_rma       learned primal-dual; 10 iterations, 6-32-32-32-5 and 7-32-32-5
+    lpd, lpd_ma, lpd_rma       learned primal-dual; 10 iterations, 6-32-32-32-5 and 7-32-32-5; a
+                               problem may have other numbers of iterations
     lpgd_wide, lpd_wide        without momentum, as many parameters as the recurrent one
     prox                       proximal gradient descent with a prox declared in CVXPY; 8
                                iterations, each with a trained step and a trained weight
@@ -14,8 +15,8 @@ dual variables start at 0, that step is 1/|J|, and for prox it is 1/|J|².
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ TRAINED = (
 MOMENTA = {"ma": MovingAverage(), "rma": RecurrentMomentum(hidden=50)}
 CHANNELS = 32
 BOUND = 1.0  # without it trainings of steep problems are no longer finite after a few epochs
+ITERATIONS = {"lpgd": 20, "lpd": 10}
 PROX_ITERATIONS = 8
 
 
@@ -48,8 +50,8 @@ class Problem:
 
     `step` is 1/|J|², J the operator's Jacobian at training samples, and `scale` 1/|g|, the root
     mean square of the gradient J'(F(x) - y) at their starts.
-    `prox` makes the convex prox; `network(channels...)` the primal networks, and `dual` the dual
-    ones, convolutions by default.
+    `prox` makes the convex prox, if there is one; `network(channels...)` the primal networks, and
+    `dual` the dual ones, convolutions by default; `iterations` are those of "lpgd" and "lpd".
     """
 
     operator: Operator
@@ -57,19 +59,20 @@ class Problem:
     m: int
     step: float
     scale: float
-    prox: Callable[[], Prox]
+    prox: Callable[[], Prox] | None
     network: Callable[..., nn.Module] = convolutions
     dual: Callable[..., nn.Module] = convolutions
+    iterations: Mapping[str, int] = field(default_factory=lambda: ITERATIONS)
 
     @classmethod
     def of(
-        cls, operator: Operator, samples: Samples, prox: Callable[[], Prox], **networks: Any
+        cls, operator: Operator, samples: Samples, prox: Callable[[], Prox] | None, **others: Any
     ) -> Problem:
         """With the step and the scale of these training samples."""
         g = data_gradient(operator, samples.start, samples.data, False)
         step, scale = step_size(operator, samples.truth), 1 / float(g.square().mean().sqrt())
         n, m = samples.truth.shape[1], samples.data.shape[1]
-        return cls(operator, n, m, step, scale, prox, **networks)
+        return cls(operator, n, m, step, scale, prox, **others)
 
 
 def build(method: str, problem: Problem) -> nn.Module:
@@ -89,15 +92,13 @@ def _with_channels(
     scheme: str, momentum: MovingAverage | RecurrentMomentum | None, problem: Problem, c: int
 ) -> nn.Module:
     F, n, m = problem.operator, problem.n, problem.m
+    options: dict[str, Any] = {"iterations": problem.iterations[scheme], "bound": BOUND}
     if scheme == "lpgd":
         network = problem.network(2, c, c, c, 1)
-        return UnrolledGradient(F, n, network, momentum, step=problem.scale, bound=BOUND)
-    network, dual, step = (
-        problem.network(6, c, c, c, 5),
-        problem.dual(7, c, c, 5),
-        problem.step**0.5,
-    )
-    return UnrolledPrimalDual(F, n, m, network, momentum, dual=dual, step=step, bound=BOUND)
+        return UnrolledGradient(F, n, network, momentum, step=problem.scale, **options)
+    network, dual = problem.network(6, c, c, c, 5), problem.dual(7, c, c, 5)
+    step = problem.step**0.5
+    return UnrolledPrimalDual(F, n, m, network, momentum, dual=dual, step=step, **options)
 
 
 def wide(scheme: str, problem: Problem) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Results = dict[str, Any]
+Run = Mapping[str, Any]
 
 # one colour for each kind of momentum, one dash for each scheme
 COLORS = {"": "C7", "ma": "C1", "rma": "C0", "wide": "C2"}
@@ -18,28 +17,25 @@ DASHES = {"lpgd": "-", "lpd": "--"}
 
 
 def picture(
-    results: Results,
+    runs: Sequence[Run],
     title: str,
     axis: str,
+    fixed: Mapping[str, Any],
     truth: np.ndarray,
     draw: Callable[[Any, Mapping[str, np.ndarray]], None],
     file: Path,
 ) -> None:
-    """Draw the runs of the largest group of cases that differ along the axis only."""
+    """Draw runs of the same `fixed` case, which differ along the axis."""
     from matplotlib.figure import Figure
 
-    runs = [run for run in results["runs"] if run["test_mse"] is not None]
-    others = [name for name in ("n_train", "inclusions", "a") if name != axis and name in runs[0]]
-
-    def group(run: Mapping[str, Any]) -> tuple[Any, ...]:
-        return tuple(run[name] for name in others)
-
-    ((largest, _),) = Counter(map(group, runs)).most_common(1)
-    runs = [run for run in runs if group(run) == largest]
+    named = ", ".join(f"{name} = {value:g}" for name, value in fixed.items())
+    runs = [run for run in runs if run["test_mse"] is not None]
+    if not runs:
+        raise ValueError(f"there is no run to draw with {named}")
     figure = Figure(figsize=(10, 8), layout="constrained")
     above, below = figure.subfigures(2, 1)
     left, right = above.subplots(1, 2)
-    _errors(left, runs, axis, results["baseline_mse"])
+    _errors(left, runs, axis)
     last = max(run[axis] for run in runs)
     _curves(right, [run for run in runs if run[axis] == last and "curve" in run])
     right.set_title(f"{axis} = {last:g}", fontsize="medium")
@@ -49,7 +45,6 @@ def picture(
     first = min(run["seed"] for run in runs)
     shown = [run for run in runs if run[axis] == last and run["seed"] == first]
     draw(below, {"truth": truth} | {r["method"]: np.array(r["estimates"]) for r in shown})
-    named = ", ".join(f"{name} = {value:g}" for name, value in zip(others, largest, strict=True))
     figure.suptitle(f"{title} ({named})" if named else title)
     figure.savefig(file, dpi=120)
 
@@ -61,8 +56,8 @@ def look(method: str) -> dict[str, str]:
     return {"color": color, "linestyle": dash, "label": method}
 
 
-def _errors(panel: Any, runs: list[dict[str, Any]], axis: str, baseline: float) -> None:
-    """Mean and range over seeds."""
+def _errors(panel: Any, runs: list[Run], axis: str) -> None:
+    """Mean and range over seeds, beside the error of the mean signal."""
     for method in dict.fromkeys(run["method"] for run in runs):
         mine = [run for run in runs if run["method"] == method]
         at = sorted({run[axis] for run in mine})
@@ -72,16 +67,23 @@ def _errors(panel: Any, runs: list[dict[str, Any]], axis: str, baseline: float) 
             at, [min(e) for e in errors], [max(e) for e in errors], color=line.get_color(),
             alpha=0.12, lw=0,
         )  # fmt: skip
-    panel.axhline(baseline, color="black", lw=0.8, label="mean signal")
-    panel.set(xlabel=axis, ylabel="test error (mean and range over seeds)")
+    baselines = dict(sorted((run[axis], run["baseline_mse"]) for run in runs))
+    panel.plot(
+        *zip(*baselines.items(), strict=True),
+        color="black",
+        lw=0.8,
+        marker=".",
+        label="mean signal",
+    )
+    panel.set(xlabel=axis, ylabel="test error (mean and range over seeds)", yscale="log")
     panel.legend(frameon=False, fontsize="small", ncols=2)
 
 
-def _curves(panel: Any, runs: list[dict[str, Any]]) -> None:
+def _curves(panel: Any, runs: list[Run]) -> None:
     """Validation error along the training, the mean over seeds."""
     for method in dict.fromkeys(run["method"] for run in runs):
         curves = [run["curve"] for run in runs if run["method"] == method and not run["diverged"]]
         if curves:
             values = np.array([[row["validation_mse"] for row in curve] for curve in curves])
             panel.plot(values.mean(axis=0), **look(method))
-    panel.set(xlabel="epoch", ylabel="validation error (mean over seeds)")
+    panel.set(xlabel="epoch", ylabel="validation error (mean over seeds)", yscale="log")
