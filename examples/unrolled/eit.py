@@ -52,7 +52,7 @@ EPOCH = 400  # disks
 EPOCHS, BATCH = 10, 4
 TRAINED = ("lpgd", "lpgd_ma", "lpgd_rma", "lpd", "lpd_ma", "lpd_rma")
 QUICK = {
-    "methods": "gauss_newton,lpgd,lpgd_ma,lpgd_rma", "inclusions": [2], "train": [50], "epochs": 4
+    "methods": "gauss_newton,lpgd,lpgd_ma,lpgd_rma", "inclusions": [2], "train": [50], "epochs": 3
 }  # fmt: skip
 ITERATIONS = {"lpgd": 5, "lpd": 5}  # the start is good: twice as many gain nothing
 SCALED = 16  # disks that give steps and scales, the same for all sizes of the training set
