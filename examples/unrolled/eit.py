@@ -32,6 +32,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -56,6 +57,7 @@ QUICK = {
 }  # fmt: skip
 ITERATIONS = {"lpgd": 5, "lpd": 5}  # the start is good: twice as many gain nothing
 SCALED = 16  # disks that give steps and scales, the same for all sizes of the training set
+GRADIENT = 0.1  # its root mean square at the starts: about that of their own errors
 LEAST, MOST = 0.2, 2.2  # conductivities at the ends of the colour scale
 
 
@@ -72,6 +74,7 @@ def made(case: Case, options: argparse.Namespace) -> tuple[Problem, Sets]:
     rows = torch.arange(EPOCH) % case["n_train"]
     operator = Forward()
     problem = Problem.of(operator, sets.train[:SCALED], prox=None, iterations=ITERATIONS)
+    problem = replace(problem, scale=GRADIENT * problem.scale)
     return problem, Sets(sets.train[rows], sets.validation, sets.test)
 
 
