@@ -1,7 +1,8 @@
 """What both experiments share: options, runs that are not repeated, the table.
 
 Results are {"baseline_mse": ..., "settings": {...}, "runs": [...]}, written after each run. A run
-that is in the file already, with the same settings, is not repeated.
+that is in the file already, with the same settings, is not repeated. The baseline is the error of
+the mean training signal: each run has that of its own case, and at the top is the newest run's.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
                 run = experiment.untrained[method](problem, sets)
                 run = {"method": method, "seed": seed, "diverged": False, **run}
                 bar.update(options.epochs)
-            results["runs"].append({**run, **case})
+            results["runs"].append({**run, **case, "baseline_mse": results["baseline_mse"]})
             if options.json is not None:
                 write(results, options.json)
     return results
@@ -198,14 +199,18 @@ def table(results: Results) -> str:
         ]
         diverged = sum(run["diverged"] for run in mine)
         lines.append([method, len(mine), mine[0]["parameters"], diverged, *map(_figure, errors)])
-    lines.append([MEAN, "", "", "", *[f"{results['baseline_mse']:.4f}"] * len(cases)])
+    means = [
+        [run["baseline_mse"] for run in runs if tuple(run[name] for name in names) == case][:1]
+        for case in cases
+    ]
+    lines.append([MEAN, "", "", "", *map(_figure, means)])
     heads = ["method", "runs", "parameters", "diverged", *heads]
     return tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
 
 
 def _figure(errors: Sequence[float | None]) -> str:
     """Mean, and standard deviation of several."""
-    finite = [error for error in errors if error is not None]
+    finite = [error for error in errors if error is not None and np.isfinite(error)]
     if not finite:
         return ""
     spread = f" ± {np.std(finite, ddof=1):.4f}" if len(finite) > 1 else ""

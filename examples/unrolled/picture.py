@@ -28,7 +28,7 @@ def picture(
     """Draw the runs of the largest group of cases that differ along the axis only."""
     from matplotlib.figure import Figure
 
-    runs = [run for run in results["runs"] if run["test_mse"] is not None]
+    runs = [run for run in results["runs"] if np.isfinite(run["test_mse"] or np.nan)]
     others = [name for name in ("n_train", "inclusions", "a") if name != axis and name in runs[0]]
 
     def group(run: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -39,7 +39,7 @@ def picture(
     figure = Figure(figsize=(10, 8), layout="constrained")
     above, below = figure.subfigures(2, 1)
     left, right = above.subplots(1, 2)
-    _errors(left, runs, axis, results["baseline_mse"])
+    _errors(left, runs, axis)
     last = max(run[axis] for run in runs)
     _curves(right, [run for run in runs if run[axis] == last and "curve" in run])
     right.set_title(f"{axis} = {last:g}", fontsize="medium")
@@ -61,7 +61,7 @@ def look(method: str) -> dict[str, str]:
     return {"color": color, "linestyle": dash, "label": method}
 
 
-def _errors(panel: Any, runs: list[dict[str, Any]], axis: str, baseline: float) -> None:
+def _errors(panel: Any, runs: list[dict[str, Any]], axis: str) -> None:
     """Mean and range over seeds."""
     for method in dict.fromkeys(run["method"] for run in runs):
         mine = [run for run in runs if run["method"] == method]
@@ -72,7 +72,10 @@ def _errors(panel: Any, runs: list[dict[str, Any]], axis: str, baseline: float) 
             at, [min(e) for e in errors], [max(e) for e in errors], color=line.get_color(),
             alpha=0.12, lw=0,
         )  # fmt: skip
-    panel.axhline(baseline, color="black", lw=0.8, label="mean signal")
+    baselines = sorted({run[axis]: run["baseline_mse"] for run in runs}.items())
+    panel.plot(
+        *zip(*baselines, strict=True), color="black", lw=0.8, marker=".", label="mean signal"
+    )
     panel.set(xlabel=axis, ylabel="test error (mean and range over seeds)")
     panel.legend(frameon=False, fontsize="small", ncols=2)
 

@@ -200,14 +200,16 @@ def test_a_run_that_diverged_is_null_in_standard_json_and_counted_in_the_table(r
     lost = {"epoch": 1, "train_mse": math.nan, "validation_mse": 0.3}
     rows = [
         {"method": "lpgd", "seed": seed, "a": 1.0, "n_train": 16, "parameters": 7,
-         "test_mse": error, "diverged": seed == 1, "curve": [*curve, lost], "estimates": []}
+         "test_mse": error, "baseline_mse": 0.28, "diverged": seed == 1, "curve": [*curve, lost],
+         "estimates": []}
         for seed, error in enumerate((0.1, 0.3, math.inf))
     ]  # fmt: skip
     file = tmp_path / "results.json"
     experiment.write({"baseline_mse": 0.28, "settings": {}, "runs": rows}, file)
     assert "NaN" not in file.read_text()
     assert "Infinity" not in file.read_text()
-    line = run(f"--from {file}").out.splitlines()[2]
+    *_, line, last = run(f"--from {file}").out.splitlines()
+    assert "0.2800" in last
     assert [word.strip() for word in line.split("|")[1:-1]] == [
         "lpgd", "3", "7", "1", "0.2000 ± 0.1414"
     ]  # fmt: skip
