@@ -1,8 +1,8 @@
 """What both experiments share: options, runs that are not repeated, the table.
 
-Results are {"baseline_mse": ..., "settings": {...}, "runs": [...]}, written after each run; the
-baseline, the error of the mean signal, is that of the last case, and each run has that of its own.
-A run that is in the file already, with the same settings, is not repeated.
+Results are {"baseline_mse": ..., "settings": {...}, "runs": [...]}, written after each run. A run
+that is in the file already, with the same settings, is not repeated. The baseline is the error of
+the mean training signal: each run has that of its own case, and at the top is the newest run's.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
             named = ", ".join(f"{name} {value:g}" for name, value in case.items())
             bar.set_description(f"{method}, seed {seed}, {named}")
             problem, sets = experiment.made(case, options)
-            baseline = results["baseline_mse"] = mean_signal(sets)
+            results["baseline_mse"] = mean_signal(sets)
             if method in experiment.trained:
 
                 def told(row: Run) -> None:
@@ -146,7 +146,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
                 run = experiment.untrained[method](problem, sets)
                 run = {"method": method, "seed": seed, "diverged": False, **run}
                 bar.update(options.epochs)
-            results["runs"].append({**run, **case, "baseline_mse": baseline})
+            results["runs"].append({**run, **case, "baseline_mse": results["baseline_mse"]})
             if options.json is not None:
                 write(results, options.json)
     return results
@@ -168,8 +168,6 @@ def read(file: Path) -> Results:
     missing = {"baseline_mse", "settings", "runs"} - results.keys()
     if missing:
         raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
-    for run in results["runs"]:
-        run.setdefault("baseline_mse", results["baseline_mse"])
     return results
 
 
@@ -205,15 +203,18 @@ def table(results: Results) -> str:
         ]
         diverged = sum(run["diverged"] for run in mine)
         lines.append([method, len(mine), mine[0]["parameters"], diverged, *map(_figure, errors)])
-    baselines = {tuple(run[name] for name in names): run["baseline_mse"] for run in runs}
-    lines.append([MEAN, "", "", "", *(f"{baselines[case]:.4f}" for case in cases)])
+    means = [
+        [run["baseline_mse"] for run in runs if tuple(run[name] for name in names) == case][:1]
+        for case in cases
+    ]
+    lines.append([MEAN, "", "", "", *map(_figure, means)])
     heads = ["method", "runs", "parameters", "diverged", *heads]
     return tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
 
 
 def _figure(errors: Sequence[float | None]) -> str:
     """Mean, and standard deviation of several."""
-    finite = [error for error in errors if error is not None]
+    finite = [error for error in errors if error is not None and np.isfinite(error)]
     if not finite:
         return ""
     spread = f" ± {np.std(finite, ddof=1):.4f}" if len(finite) > 1 else ""

@@ -6,7 +6,9 @@
                                problem may have other numbers of iterations
     lpgd_wide, lpd_wide        without momentum, as many parameters as the recurrent one
     prox                       proximal gradient descent with a prox declared in CVXPY; 8
-                               iterations, each with a trained step and a trained weight
+                               iterations, each with a trained step and a trained weight; the
+                               training sees that gradients depend on iterates, or steps grow
+                               until the iteration is unstable
 
 What momenta and networks see has the same scale for all: the gradient of root mean square 1 at the
 starts, by the scheme's trained step, and never longer than that. In the primal-dual schemes, whose
@@ -81,7 +83,7 @@ def build(method: str, problem: Problem) -> nn.Module:
     if method == "prox":
         return UnrolledGradient(
             problem.operator, problem.n, problem.prox(), iterations=PROX_ITERATIONS,
-            step=problem.step, shared=False,
+            step=problem.step, shared=False, differentiate_operator=True,
         )  # fmt: skip
     if variant == "wide":
         return _with_channels(scheme, None, problem, wide(scheme, problem))

@@ -29,7 +29,7 @@ def picture(
     from matplotlib.figure import Figure
 
     named = ", ".join(f"{name} = {value:g}" for name, value in fixed.items())
-    runs = [run for run in runs if run["test_mse"] is not None]
+    runs = [run for run in runs if np.isfinite(run["test_mse"] or np.nan)]
     if not runs:
         raise ValueError(f"there is no run to draw with {named}")
     figure = Figure(figsize=(10, 8), layout="constrained")
@@ -67,13 +67,9 @@ def _errors(panel: Any, runs: list[Run], axis: str) -> None:
             at, [min(e) for e in errors], [max(e) for e in errors], color=line.get_color(),
             alpha=0.12, lw=0,
         )  # fmt: skip
-    baselines = dict(sorted((run[axis], run["baseline_mse"]) for run in runs))
+    baselines = sorted({run[axis]: run["baseline_mse"] for run in runs}.items())
     panel.plot(
-        *zip(*baselines.items(), strict=True),
-        color="black",
-        lw=0.8,
-        marker=".",
-        label="mean signal",
+        *zip(*baselines, strict=True), color="black", lw=0.8, marker=".", label="mean signal"
     )
     panel.set(xlabel=axis, ylabel="test error (mean and range over seeds)", yscale="log")
     panel.legend(frameon=False, fontsize="small", ncols=2)

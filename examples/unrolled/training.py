@@ -22,7 +22,7 @@ from examples.unrolled.samples import Samples, Sets
 Tensor = torch.Tensor
 Run = dict[str, Any]
 
-RATES = {"prox": 3e-2}  # its few parameters are logarithms of a step and a weight
+RATES = {"prox": 2e-2}  # its few parameters are logarithms of a step and a weight
 RATE, BETAS, CLIP = 1e-3, (0.9, 0.99), 1.0
 CHUNK = 250  # samples of one evaluation: memory, not results
 SHOWN = 3  # test samples whose estimates a run keeps, for pictures

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from argparse import Namespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from examples.unrolled.volterra import (
     Volterra,
     reference,
 )  # fmt: skip
-from tests.examples.test_experiments import command
+from tests.examples.test_experiments import ROOT, command
 
 DIGEST = [0.10908735013358858, 0.025375577096425503, -0.6296264760552092, -1.2382307948312503]
 
@@ -140,15 +142,32 @@ def test_methods_without_training_beat_the_mean():
         assert run["test_mse"] < 0.8 * experiment.mean_signal(sets)
 
 
-SMALL = "--epochs 1 --train 16 --batch 8 --a 1 --methods lpgd,gauss_newton".split()
+class Done:
+    """A command line run in this process, as `command` runs it in another one."""
+
+    def __init__(self, capsys, monkeypatch, words):
+        monkeypatch.setattr(sys, "argv", ["deconvolution", *words.split()])
+        try:
+            self.code = experiment.main(deconvolution.parser(), deconvolution.EXPERIMENT)
+        except SystemExit as end:
+            self.code = end.code
+        self.out, self.err = capsys.readouterr()
 
 
-def test_results_are_written_after_each_run_and_not_repeated(tmp_path):
+@pytest.fixture
+def run(capsys, monkeypatch):
+    return partial(Done, capsys, monkeypatch)
+
+
+SMALL = "--epochs 1 --train 16 --batch 8 --a 1 --methods lpgd,gauss_newton"
+
+
+def test_results_are_written_after_each_run_and_not_repeated(run, tmp_path):
     file, other = tmp_path / "results.json", tmp_path / "other.json"
-    first = command("unrolled.deconvolution", *SMALL, "--json", str(file))
-    assert first.returncode == 0, first.stderr
+    first = run(f"{SMALL} --json {file}")
+    assert first.code == 0, first.err
     results = json.loads(file.read_text())
-    assert [(run["method"], run["seed"], run["a"], run["n_train"]) for run in results["runs"]] == [
+    assert [(row["method"], row["seed"], row["a"], row["n_train"]) for row in results["runs"]] == [
         ("lpgd", 0, 1.0, 16),
         ("gauss_newton", 0, 1.0, 16),
     ]
@@ -157,24 +176,43 @@ def test_results_are_written_after_each_run_and_not_repeated(tmp_path):
     results["runs"][0]["test_mse"] = 0.1234  # to be seen again, if the run is not repeated
     file.write_text(json.dumps(results))
     picture = tmp_path / "picture.png"
-    more = command(
-        "unrolled.deconvolution", *SMALL, *"--seeds 2 --json".split(), str(file),
-        "--plot", str(picture),
-    )  # fmt: skip
-    assert more.returncode == 0, more.stderr
+    more = run(f"{SMALL} --seeds 2 --json {file} --plot {picture}")
+    assert more.code == 0, more.err
     runs = json.loads(file.read_text())["runs"]
-    assert [(run["method"], run["seed"]) for run in runs] == [
-        ("lpgd", 0), ("gauss_newton", 0), ("lpgd", 1)
-    ]  # fmt: skip
+    assert [(row["method"], row["seed"]) for row in runs] == [
+        ("lpgd", 0),
+        ("gauss_newton", 0),
+        ("lpgd", 1),
+    ]
     assert runs[0]["test_mse"] == 0.1234
     assert picture.stat().st_size > 10_000
-    assert [path.name for path in tmp_path.glob("*.part")] == []
-    shown = command("unrolled.deconvolution", "--from", str(file), str(file), "--json", str(other))
-    assert shown.stdout == more.stdout
+    assert list(tmp_path.glob("*.part")) == []
+    shown = run(f"--from {file} {file} --json {other}")
+    assert shown.out == more.out
     assert json.loads(other.read_text())["runs"] == runs
-    refused = command("unrolled.deconvolution", *SMALL, "--epochs", "2", "--json", str(file))
-    assert refused.returncode == 1
-    assert "has runs of other settings" in refused.stderr
+    refused = run(f"{SMALL} --epochs 2 --json {file}")
+    assert refused.code == 1
+    assert "has runs of other settings" in refused.err
+
+
+def test_a_run_that_diverged_is_null_in_standard_json_and_counted_in_the_table(run, tmp_path):
+    curve = [{"epoch": 0, "train_mse": None, "validation_mse": 0.3}]
+    lost = {"epoch": 1, "train_mse": math.nan, "validation_mse": 0.3}
+    rows = [
+        {"method": "lpgd", "seed": seed, "a": 1.0, "n_train": 16, "parameters": 7,
+         "test_mse": error, "baseline_mse": 0.28, "diverged": seed == 1, "curve": [*curve, lost],
+         "estimates": []}
+        for seed, error in enumerate((0.1, 0.3, math.inf))
+    ]  # fmt: skip
+    file = tmp_path / "results.json"
+    experiment.write({"baseline_mse": 0.28, "settings": {}, "runs": rows}, file)
+    assert "NaN" not in file.read_text()
+    assert "Infinity" not in file.read_text()
+    *_, line, last = run(f"--from {file}").out.splitlines()
+    assert "0.2800" in last
+    assert [word.strip() for word in line.split("|")[1:-1]] == [
+        "lpgd", "3", "7", "1", "0.2000 ± 0.1414"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -182,25 +220,24 @@ def test_results_are_written_after_each_run_and_not_repeated(tmp_path):
     [
         ("--methods lpgd_adam", "no method lpgd_adam; there are lpgd, lpgd_ma"),
         ("--train 500", "invalid choice: 500"),
-        ("--from README.md", "Expecting value"),
-        ("--from docs/results/regret.json", "has no baseline_mse, settings"),
+        (f"--from {ROOT}/README.md", "Expecting value"),
+        (f"--from {ROOT}/docs/results/regret.json", "has no baseline_mse, settings"),
         ("--batch 0", "must be 1 or more"),
         ("--json nowhere/rows.json", "there is no folder nowhere"),
     ],
 )
-def test_what_cannot_run_is_said_in_a_line(options, message):
-    done = command("unrolled.deconvolution", *options.split())
-    assert done.returncode in (1, 2)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_cannot_run_is_said_in_a_line(options, message, run):
+    done = run(options)
+    assert done.code in (1, 2)
+    assert message in done.err
 
 
-def test_quick_prints_a_table_and_help_says_what_it_does():
+def test_quick_prints_a_table_and_help_says_what_it_does(run):
     done = command("unrolled.deconvolution", *"--quick --epochs 1 --train 16".split())
     assert done.returncode == 0, done.stderr
     for method in ("lpgd_rma", "prox", "mean signal"):
         assert method in done.stdout
-    text = " ".join(command("unrolled.deconvolution", "--help").stdout.split())
+    text = " ".join(run("--help").out.split())
     assert "at most two minutes" in text
     assert text.count("(default: ") >= 7
     assert "None" not in text
