@@ -21,7 +21,7 @@ of the training set, a smaller one repeated, so that all trainings have as many 
 Convolutions run along the triangles in their order (examples/unrolled/mesh.py): ring by ring, where
 consecutive triangles share an edge.
 
-The whole table, in two processes; a run that a file has is not repeated:
+The whole table, in two processes of some 80 minutes; a run that a file has is not repeated:
 
     python -m examples.unrolled.eit --inclusions 2 --seeds 3 --data FOLDER --json two.json
     python -m examples.unrolled.eit --inclusions 4 --seeds 3 --data FOLDER --json four.json
