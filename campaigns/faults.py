@@ -69,6 +69,7 @@ FAULTS: dict[str, tuple[Callable[[Answer], Any], str]] = {
 FATAL: dict[str, tuple[Callable[[Answer], Any], str]] = {  # survived in processes only
     "exits": (lambda a: os._exit(3), "failed"),
     "is killed": (dies(signal.SIGTERM), "failed"),
+    "is killed at once": (dies(signal.SIGKILL), "failed"),
     "crashes": (dies(signal.SIGABRT), "failed"),
     "hangs": (lambda a: time.sleep(3600), "failed"),
 }

@@ -13,7 +13,9 @@ __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
 # what users import from
-_MODULES = ("errors", "jax", "losses", "numpy", "schedules", "solvers", "torch", "unrolled")
+_MODULES = (
+    "cone_programs", "errors", "jax", "losses", "numpy", "schedules", "solvers", "torch", "unrolled",
+)  # fmt: skip
 _OPTIONAL = {"jax": "jax", "torch": "torch", "unrolled": "torch"}  # the libraries that they need
 
 

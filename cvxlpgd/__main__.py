@@ -17,7 +17,7 @@ from cvxlpgd._files import DEFINED, beside, execute, guard
 from cvxlpgd.analysis.plots import check_picture
 from cvxlpgd.analysis.tuning import tune
 from cvxlpgd.errors import CvxlpgdError, InvalidInput
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 
 _EXECUTED = "It is executed: run only files that you trust."
 
@@ -127,7 +127,7 @@ def _list_solvers(options: argparse.Namespace) -> str:
     given = execute(options.file, names)
     problem = given["problem"], given["parameters"], given["variables"]
     gp, timings = bool(given.get("gp", False)), None
-    layer = Layer(*problem, gp=gp)
+    layer = compile_layer(*problem, gp=gp)
     if options.tune:
         timings = tune(*problem, given["values"], gp=gp)
     if options.json:

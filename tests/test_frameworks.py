@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.errors import FailedSampleWarning, InvalidInput, SolveFailed
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from tests.helpers.frameworks import FRAMEWORKS, jax_with
 
 x, A, b = cp.Variable(3), cp.Parameter((2, 3)), cp.Parameter(2)
@@ -54,7 +54,7 @@ def layer_of(framework, **options):
 def test_solutions_and_gradients_are_the_cores(framework, name):
     of_A, of_b, batch = SHAPES[name]
     values = draw(of_A, of_b)
-    call = Layer(PROBLEM, [A, b], [x]).forward(values)
+    call = compile_layer(PROBLEM, [A, b], [x]).forward(values)
     bar = cotangent(*batch, 3)
     expected = call.vjp([bar.reshape(-1, 3)], [True, True])
     outputs, gradients = framework.pull_back(

@@ -27,7 +27,7 @@ from cvxlpgd.errors import (
     InvalidInput,
     InvalidOption,
 )
-from cvxlpgd.layer import Call, Layer, real
+from cvxlpgd.layer import Call, Layer, compile_layer, real
 from cvxlpgd.layer.description import kind_of, spelling
 from cvxlpgd.program import Status
 from cvxlpgd.schedules import Relative
@@ -85,7 +85,7 @@ def compare(
         As a layer would.
     """
     _check(derivatives, reference, cotangents, loss, taus)
-    layer = Layer(problem, parameters, variables, solver=solver, gp=gp, on_failure="nan")
+    layer = compile_layer(problem, parameters, variables, solver=solver, gp=gp, on_failure="nan")
     arrays = _arrays(values, layer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FailedSampleWarning)  # says what a layer would do

@@ -15,8 +15,9 @@ from cvxlpgd.canonical.variable_map import Output
 from cvxlpgd.checks import is_positive
 from cvxlpgd.cones import NonNeg, is_weakly_active
 from cvxlpgd.errors import InvalidOption, InvalidProblem
-from cvxlpgd.layer import Layer, Record
+from cvxlpgd.layer import Layer, Record, compile_layer
 from cvxlpgd.program import norm
+from cvxlpgd.solvers.run.arrays import point_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def weakly_active(
     if not is_positive(tol):
         raise InvalidOption(f"tol must be a number > 0, not {tol!r}")
     record = layer.info if record is None else record
-    structure, point = layer.structure, record.solution.point
+    structure, point = layer.structure, point_in(record.solution.point, "numpy")
     if structure.mixed_integer:
         raise InvalidOption("an integer program has no dual variables, so nothing is weakly active")
     s = point.s / (1 + norm(point.s)[:, None])
@@ -77,7 +78,7 @@ def weakly_active(
 def _name(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[WeaklyActive]:
     """The constraints that these rows (samples, m) are of."""
     weak_ones, rest = [], rows.copy()
-    for constraint in layer.problem.constraints:
+    for constraint in layer.origin.problem.constraints:
         where = np.zeros((len(rows), constraint.size), dtype=bool)
         for output in _duals(layer, constraint):
             reached = np.flatnonzero(np.diff(output.matrix.tocsc().indptr))
@@ -103,10 +104,11 @@ def _name(layer: Layer, rows: np.ndarray, batch: tuple[int, ...]) -> list[Weakly
 
 def _duals(layer: Layer, constraint: cp.Constraint) -> tuple[Output, ...]:
     """How the constraint's dual variables are read from y; nothing where CVXPY reports none."""
-    if constraint.id not in layer.derived:
+    origin, duals = layer.origin, constraint.dual_variables
+    if constraint.id not in origin.derived:
         try:
-            other = layer.alike(layer.problem, layer.parameters, constraint.dual_variables)
-            layer.derived[constraint.id] = other.canonical.variables.outputs
+            other = compile_layer(origin.problem, origin.parameters, duals, layer.settings)
+            origin.derived[constraint.id] = other.canonical.variables.outputs
         except InvalidProblem:
-            layer.derived[constraint.id] = ()
-    return layer.derived[constraint.id]
+            origin.derived[constraint.id] = ()
+    return origin.derived[constraint.id]

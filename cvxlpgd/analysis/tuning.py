@@ -14,7 +14,7 @@ import numpy as np
 from cvxlpgd.analysis.progress import progress_bar
 from cvxlpgd.derivatives import LPGD
 from cvxlpgd.errors import CvxlpgdError, CvxlpgdWarning
-from cvxlpgd.layer import Layer, real
+from cvxlpgd.layer import Layer, compile_layer, real
 from cvxlpgd.solvers.choose.choice import all_solvers
 from cvxlpgd.solvers.choose.rules import is_dual_ahead, rule_for
 from cvxlpgd.solvers.protocol import missing_cones
@@ -66,7 +66,7 @@ def tune(
     """
     arrays = [real(v, f"value {i}").astype(float) for i, v in enumerate(values)]
     lists = problem, parameters, variables
-    structure = Layer(*lists, gp=gp).structure
+    structure = compile_layer(*lists, gp=gp).structure
     candidates = [s for s, _, installed in all_solvers() if installed]
     candidates = [s for s in candidates if not missing_cones(s, structure)]
     runs: dict[str, list[tuple[float, float]]] = {s.name: [] for s in candidates}
@@ -84,7 +84,9 @@ def tune(
                     continue
                 try:
                     if name not in layers:
-                        layers[name] = Layer(*lists, solver=solver, gp=gp, derivative=LPGD())
+                        layers[name] = compile_layer(
+                            *lists, solver=solver, gp=gp, derivative=LPGD()
+                        )
                     seconds, results[name] = _time(layers[name], arrays)
                     times.append(seconds)
                 except CvxlpgdError as error:

@@ -9,11 +9,12 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
-from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr, lower_value
+from cvxpy.reductions.cvx_attr2constr import CvxAttr2Constr
 from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 
 from cvxlpgd.canonical._recovery import dual_recovery, primal_recovery
 from cvxlpgd.canonical._target import check_understood, compile_problem
+from cvxlpgd.canonical.entries import folded_entries, pattern_of
 from cvxlpgd.canonical.parameter_map import Block, ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cones import Cone
@@ -52,14 +53,18 @@ class _Theta:
                 leaf = logs.get(parameter.id) if log else parameter
                 if leaf is None:
                     continue
-                order = np.arange(float(leaf.size)).reshape(leaf.shape)
                 if leaf.id in folds:
-                    leaf, folded = folds[leaf.id]
-                    order, leaf = lower_value(leaf, order), folded
+                    whole, leaf = folds[leaf.id]
+                    places = folded_entries(whole)
+                else:
+                    places = np.ravel(np.arange(leaf.size).reshape(leaf.shape), order="F")
                 if log or leaf.id in program.param_id_to_col or not logs:
+                    pattern = pattern_of(parameter)
+                    column = program.param_id_to_col.get(leaf.id)
                     sources.append((i, log))
-                    picks.append((program.param_id_to_col.get(leaf.id), order, starts[-1]))
-                    starts.append(starts[-1] + parameter.size)
+                    picks.append((column, places, pattern, starts[-1]))
+                    count = parameter.size if pattern is None else len(pattern)
+                    starts.append(starts[-1] + count)
                     known.add(leaf.id)
         for leaf in program.parameters:
             if leaf.id not in known:  # a frozen parameter in a variable's bounds
@@ -67,10 +72,12 @@ class _Theta:
                 self.frozen[start : start + leaf.size] = np.ravel(leaf.value, order="F")
         self.sources, self.starts = tuple(sources), tuple(starts)
         rows, cols = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=int)]
-        for column, order, start in picks:
+        for column, places, pattern, start in picks:
             if column is not None:
-                rows.append(column + np.arange(order.size))
-                cols.append(start + np.ravel(order, order="F").astype(int))
+                inside = slice(None) if pattern is None else np.isin(places, pattern)
+                own = places if pattern is None else np.searchsorted(pattern, places[inside])
+                rows.append(column + np.arange(len(places))[inside])
+                cols.append(start + own)
         where = (np.concatenate(rows), np.concatenate(cols))
         self.picks = sp.csr_array((np.ones(len(where[0])), where), shape=(self.columns, starts[-1]))
 
@@ -129,7 +136,10 @@ def canonicalize(
 
     def outputs(wanted: Sequence[cp.Variable]) -> VariableMap:
         return VariableMap(tuple(
-            Output(v.name(), v.shape, v.id in duals, gp and v.id in primal, recovered[v.id])
+            Output(
+                v.name(), v.shape, "y" if v.id in duals else "x", gp and v.id in primal,
+                recovered[v.id],
+            )
             for v in wanted
         ))  # fmt: skip
 

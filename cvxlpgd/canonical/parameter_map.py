@@ -58,7 +58,10 @@ class Single:
 
 @dataclass(frozen=True, eq=False)
 class ParameterMap:
-    """theta -> data, affine; theta holds the parameters' values, then logarithms of some."""
+    """theta -> data, affine; theta holds the parameters' values, then logarithms of some.
+
+    Of a parameter with a pattern it holds the entries within that.
+    """
 
     blocks: dict[str, Block]  # for P, q, A, b and "offset", the objective's constant term
     sources: tuple[tuple[int, bool], ...]  # each part of theta: (parameter, logarithm?)
@@ -280,7 +283,7 @@ def _like(parts: Sequence[Array], values: np.ndarray) -> Array:
     if not parts or isinstance(parts[0], np.ndarray):
         return values
     xp = array_namespace(*parts)
-    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device)
+    return xp.asarray(values, dtype=parts[0].dtype, device=parts[0].device, copy=True)
 
 
 def _source(value: Array, log: bool) -> Array:

@@ -17,17 +17,17 @@ from cvxlpgd.program.linear import Linear
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """One returned variable: value = M x or M y, its exponential in a geometric program."""
+    """One returned variable: value = M x, M y or M s, its exponential in a geometric program."""
 
     name: str
     shape: tuple[int, ...]
-    dual: bool  # whether it is read from y instead of x
+    field: str  # of the point, that it is read from: "x", "y" or "s"
     exponential: bool
     matrix: sp.csr_array  # M, (size, n or m), rows in row-major order of the variable
 
     @cached_property
     def linear(self) -> Linear:
-        """The map x -> M x, or y -> M y."""
+        """The map x -> M x, or that of y or s."""
         return Linear(self.matrix)
 
     @cached_property
@@ -37,12 +37,12 @@ class Output:
 
     def value(self, z: Point) -> Array:
         """The variable, (batch, size)."""
-        linear = self.linear(z.y if self.dual else z.x)
+        linear = self.linear(getattr(z, self.field))
         return array_namespace(linear).exp(linear) if self.exponential else linear
 
     def tangent(self, value: Array, z_dot: Point) -> Array:
         """The variable's tangent, (batch, size)."""
-        linear = self.linear(z_dot.y if self.dual else z_dot.x)
+        linear = self.linear(getattr(z_dot, self.field))
         return value * linear if self.exponential else linear
 
 
@@ -64,17 +64,17 @@ class VariableMap:
         """The sums of the absolute values of the tangents' terms."""
         sizes = []
         for output, value in zip(self.outputs, values, strict=True):
-            size = output.linear.magnitudes(abs(z_dot.y if output.dual else z_dot.x))
+            size = output.linear.magnitudes(abs(getattr(z_dot, output.field)))
             sizes.append(abs(value) * size if output.exponential else size)
         return sizes
 
     def bounds(self, values: Sequence[np.ndarray], most: Point) -> list[np.ndarray]:
-        """What no entry of a variable's tangent exceeds, (batch,), where no entry of x and of y
+        """What no entry of a variable's tangent exceeds, (batch,), where no entry of x, y and s
         exceeds `most`, (batch, 1).
         """
         sizes = []
         for output, value in zip(self.outputs, values, strict=True):
-            size = output.gain * (most.y if output.dual else most.x)[:, 0]
+            size = output.gain * getattr(most, output.field)[:, 0]
             sizes.append(size * abs(value).max(axis=1, initial=0.0) if output.exponential else size)
         return sizes
 
@@ -83,6 +83,5 @@ class VariableMap:
         bar: dict[str, Any] = {"x": z.x * 0.0, "y": z.y * 0.0, "s": z.s * 0.0}
         for output, value, value_bar in zip(self.outputs, values, bars, strict=True):
             linear_bar = value_bar * value if output.exponential else value_bar
-            field = "y" if output.dual else "x"
-            bar[field] = bar[field] + output.linear.adjoint(linear_bar)
+            bar[output.field] = bar[output.field] + output.linear.adjoint(linear_bar)
         return Point(**bar)

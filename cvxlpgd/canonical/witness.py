@@ -50,7 +50,7 @@ class Witness:
 
     def check(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[np.ndarray | sp.csr_array],
         variables: Sequence[np.ndarray],
         objective: float,
         residual: float = 0.0,

@@ -172,9 +172,10 @@ def bend(
     ratios = []
     accuracy = np.fmin(np.maximum(residual, ROUNDING), accuracy)
     for name in ("x", "y"):
-        across, between, at = (host(getattr(z, name)) for z in (apart, middle, center))
-        moved, seen = norm(across), RESOLVED * accuracy * (1 + norm(at))
-        ratio = 2 * norm(between - at) / np.where(moved > 0, moved, 1.0)
+        across, between, at = (getattr(z, name) for z in (apart, middle, center))
+        moved, size, aside = (host(norm(v)) for v in (across, at, between - at))
+        seen = RESOLVED * accuracy * (1 + size)
+        ratio = 2 * aside / np.where(moved > 0, moved, 1.0)
         ratios.append(np.where(moved > seen, ratio, np.nan))
     return np.asarray(np.fmax(*ratios))
 
@@ -182,7 +183,7 @@ def bend(
 def _where(chosen: np.ndarray, one: Point, other: Point) -> Point:
     """The points of one where `chosen`, of the other elsewhere."""
     xp = array_namespace(one.x)
-    mask = xp.asarray(chosen)[:, None]
+    mask = xp.asarray(chosen, device=one.x.device)[:, None]
     return Point(*(xp.where(mask, v, getattr(other, k)) for k, v in one.items()))
 
 

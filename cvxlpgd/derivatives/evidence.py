@@ -18,6 +18,7 @@ from cvxlpgd.derivatives.path.velocity import Velocity
 from cvxlpgd.program import Point, norm
 from cvxlpgd.program.motion import Motion
 
+UNBOUNDED = 1e200  # of a bound that nobody works out: entries must be looked at
 Values = Any  # Data or Point
 Factor = np.ndarray | float  # (samples, 1)
 
@@ -104,6 +105,8 @@ class Limit:
             for out, parts in ((total, total_parts), (floor, floor_parts)):
                 for name, largest in parts.items():
                     out[name][piece.samples, 0] += share * largest
+        if "s" in floor:  # what a slack's tangent is made of says how near to 0 it is
+            floor["s"][:] = UNBOUNDED
         return self.meaning.kind(**total), self.meaning.kind(**floor)
 
     def changes(self, samples: np.ndarray) -> list[Values]:

@@ -18,6 +18,7 @@ from cvxlpgd.derivatives.evidence import Factor, Limit, Meaning, Piece, Values, 
 from cvxlpgd.derivatives.info import put
 from cvxlpgd.derivatives.path import velocity as path
 from cvxlpgd.derivatives.path.direction import AlongCotangent, AlongData, Direction
+from cvxlpgd.derivatives.path.motions import MARGIN
 from cvxlpgd.program import ConeProgram, Data, Point, norm
 from cvxlpgd.program.factors import numbers
 from cvxlpgd.program.motion import Motion
@@ -158,8 +159,10 @@ def _split(
     """Half the difference of two pieces, less rounding, and half the sum of their sizes."""
     halves, sizes = {}, {}
     least = meaning.linear(magnitude(sides[0].hidden.least), magnitude(sides[0].at), samples)
+    doubts = [meaning.linear(magnitude(v.doubt), magnitude(v.at), samples) for v in sides]
     for (name, a), (_, b) in zip(values[0].items(), values[1].items(), strict=True):
-        rounding = ROUNDED * (getattr(least, name) + EPSILON * np.abs(a))
+        rounding = ROUNDED * (np.abs(getattr(least, name)) + EPSILON * np.abs(a))
+        rounding += MARGIN * sum(np.abs(getattr(doubt, name)) for doubt in doubts)
         seen = both & (np.abs(a - b) > rounding)
         halves[name] = np.where(seen, a - b, 0.0) / 2
         sizes[name] = np.where(both, np.abs(a) + np.abs(b), 0.0) / 2

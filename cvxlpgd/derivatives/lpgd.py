@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from cvxlpgd.checks import check_flag, is_one_of
 from cvxlpgd.cones import Cone
@@ -28,6 +27,7 @@ from cvxlpgd.program.motion import Motion
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.choose.choice import as_solver
 from cvxlpgd.solvers.protocol import Solver, require
+from cvxlpgd.solvers.run.arrays import array_like
 
 ENDS = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "average": (1.0, -1.0)}
 
@@ -149,6 +149,12 @@ class Resolves(Bound):
     by_path: bool = True  # if False, the solver is asked for all perturbed programs
 
     @property
+    def arrays(self) -> str:
+        """Differences at a given tau are taken where the solutions are."""
+        given = not isinstance(self.tau, str) and not self.lpgd.integer_constraints
+        return "any" if given else "numpy"
+
+    @property
     def separates(self) -> bool:
         """A linear program's costs, right-hand sides and matrices, where tau is automatic."""
         return settings.separates(self.tau, self.structure)
@@ -202,7 +208,7 @@ class Resolves(Bound):
         pull-back of; tau grows where that is noise.
         """
         hi, lo = ENDS[self.lpgd.side]
-        xp, accuracy = array_namespace(solution.point.x), self.solver.accuracy
+        accuracy = self.solver.accuracy
         z_bar = perturb.without_slack(program, point_bar)
         tau = sizes.cotangent_step(self.tau, program, solution.point, z_bar, accuracy)
         is_near = not (settings.is_automatic(self.tau) and settings.is_linear(self.structure))
@@ -220,7 +226,7 @@ class Resolves(Bound):
                 z, points = with_multipliers(base, z, points)
             z_hi, z_lo, width, info = points.span(hi, lo, z)
             apart, middle = between(z_hi, z_lo)
-            over = xp.asarray(1.0 / (tau * width))[:, None]
+            over = array_like(1.0 / (tau * width), z_hi.x)[:, None]
             # yx' at hi less that at lo is apart.y middle.x' + middle.y apart.x'
             moved = Point(apart.x * over, apart.y * over, apart.s)
             motion = perturb.motion_of(moved, middle, s_bar)
@@ -259,6 +265,7 @@ class Resolves(Bound):
             w_dot = data_dot.take(samples)
             points = perturb.solve_along(base, start, w_dot, tau, ends, self.solver)
             z_hi, z_lo, width, info = points.span(hi, lo, start.point)
-            return (z_hi - z_lo) * (1.0 / (tau * width))[:, None], info
+            over = array_like(1.0 / (tau * width), z_hi.x)
+            return (z_hi - z_lo) * over[:, None], info
 
         return retry_smaller(difference, tau)

@@ -17,9 +17,19 @@ from array_api_compat import array_namespace
 from cvxlpgd.derivatives.ends import Ends, with_redundant_rows
 from cvxlpgd.derivatives.info import host
 from cvxlpgd.derivatives.resolves import Perturbed, follow_path, serves
-from cvxlpgd.program import Array, ConeProgram, Data, Point, Solution, Status, transposed_product
+from cvxlpgd.program import (
+    Array,
+    ConeProgram,
+    Data,
+    Point,
+    Solution,
+    Status,
+    norm,
+    transposed_product,
+)
 from cvxlpgd.program.motion import Motion
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.arrays import array_like
 from cvxlpgd.solvers.run.ends import follow_ends
 from cvxlpgd.solvers.run.solve import solve
 
@@ -68,7 +78,7 @@ def solve_ends(
     the solver is asked for all of them.
     """
     z = solution.point
-    t = array_namespace(z.x).asarray(np.concatenate([tau * k for k in ends]), dtype=z.x.dtype)
+    t = array_like(np.concatenate([tau * k for k in ends]), z.x)
     perturbed, answer = Perturbed(program.proximal(rho, z.x), z_bar, t), None
     if by_path and isinstance(z.x, np.ndarray) and serves(perturbed.base.structure):
         answer = follow_path(perturbed, z)
@@ -99,8 +109,8 @@ def solve_along(
 
     The fields of `w_dot` are (batch or 1, entries), at the structure's varying entries.
     """
-    both, xp = np.tile(np.arange(len(tau)), len(ends)), array_namespace(program.data.q)
-    t = xp.asarray(np.concatenate([tau * end for end in ends]), dtype=program.data.q.dtype)
+    both = np.tile(np.arange(len(tau)), len(ends))
+    t = array_like(np.concatenate([tau * end for end in ends]), program.data.q)
     perturbed = along_tangent(program.take(both), w_dot.take(both), t)
     answer = solve(solver, perturbed, start=solution.take(both))
     if len(program.structure.varying.P):
@@ -119,9 +129,10 @@ def _without(solution: Solution, failed: np.ndarray, message: str) -> Solution:
 
 def _is_indefinite(program: ConeProgram) -> np.ndarray:
     """Whether a sample's P has a negative eigenvalue, beyond rounding, bool (batch,)."""
-    P, values = program.structure.P, host(program.data.P)
-    active = np.unique(P.cols)
-    dense = np.zeros((len(values), len(active), len(active)))
+    P, values = program.structure.P, program.data.P
+    active, xp = np.unique(P.cols), array_namespace(values)
+    shape = len(values), len(active), len(active)
+    dense = xp.zeros(shape, dtype=values.dtype, device=values.device)
     dense[:, np.searchsorted(active, P.rows), np.searchsorted(active, P.cols)] = values
-    eigenvalues = np.linalg.eigvalsh(dense)
-    return np.asarray(eigenvalues[:, 0] < -1e-12 * np.abs(eigenvalues).max(axis=1))
+    eigenvalues = xp.linalg.eigvalsh(dense)
+    return host(eigenvalues[:, 0] < -1e-12 * norm(eigenvalues))

@@ -24,6 +24,11 @@ class Bound(Protocol):
     """A derivative in one forward pass: all that may change between calls is read."""
 
     @property
+    def arrays(self) -> str:
+        """The arrays that it takes and returns: "numpy", or "any" for those of the program."""
+        return "numpy"
+
+    @property
     def separates(self) -> bool:
         """Whether parameters of q alone, of b alone and others are differentiated one by one."""
         return False

@@ -1,30 +1,29 @@
-"""Layers for JAX: functions under jit, vmap, grad and the other transformations."""
+"""CVXPY problems as functions of JAX arrays, under jit, vmap, grad and other transformations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 import cvxpy as cp
-import jax
-import jax.numpy as jnp
-import numpy as np
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
-from cvxlpgd.jax._functions import solve
+from cvxlpgd.jax._calls import Outputs, call, newest_record
 from cvxlpgd.jax._host import Host, Newest
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, form_batch, real
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    summarize,
+    summary_html,
+)
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
-
-Arrays = tuple[jax.Array, ...]
-ACCEPTED = (jax.Array, np.ndarray, np.generic, bool, int, float, complex, list, tuple)
-
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
 
 
 class CvxpyLayer:
@@ -52,35 +51,34 @@ class CvxpyLayer:
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        pieces: int | None = None,
         single: bool = False,
     ) -> None:
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
-            time_limit, executor,
+            time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._host = Host(self._layer, None, Newest())
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:
         """The newest call, whichever thread ran it, sample by sample."""
-        record = self._host.newest.record
-        if record is None:
-            raise CvxlpgdError("info is of a call, and no call of this layer has run yet")
-        return record
+        return newest_record(self._host)
 
     def __call__(
         self,
         *values: Any,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool = False,
+        **named: Any,
     ) -> Outputs:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -95,19 +93,15 @@ class CvxpyLayer:
             On top of the constructor's.
         warm_start : False
             The other layers' True, a start from the previous solution, is not offered here.
+        named : arrays
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        if warm_start is not False:
-            raise InvalidOption(
-                "warm_start is not offered in JAX, which may run calls in any order, again, or not "
-                "at all: what a call returns must follow from its values alone"
-            )
-        self._layer.chosen(solver_args)  # raises here what compiled code cannot
-        host = replace(self._host, solver_args=solver_args) if solver_args else self._host
-        outputs = solve(host, _arrays(self._layer, values))
+        values = arrange([domain.name for domain in self._layer.domains], values, named)
+        outputs = call(self._host, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -117,39 +111,3 @@ class CvxpyLayer:
         a kink there, and one-sided and averaged gradients differ.
         """
         return weakly_active(self._layer, tol, self.info)
-
-
-def _arrays(layer: Layer, values: Sequence[Any]) -> list[jax.Array]:
-    """The values as floating arrays, all with as many batch axes.
-
-    Raises
-    ------
-    InvalidInput
-        For what is no array of real numbers, a wrong number of them or a wrong shape.
-    """
-    arrays = [_array(i, value) for i, value in enumerate(values)]
-    batch = form_batch(layer.domains, [np.broadcast_to(0.0, v.shape) for v in arrays])
-    floating = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
-    dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
-    return [
-        (v if v.dtype in floating else v.astype(dtype)).reshape(
-            (1,) * (len(batch.shape) - len(own)) + v.shape
-        )
-        for v, own in zip(arrays, batch.own, strict=True)
-    ]
-
-
-def _array(i: int, value: Any) -> jax.Array:
-    """The i-th value as an array of real numbers."""
-    if isinstance(value, np.ma.MaskedArray):
-        value = real(value, f"value {i}")
-    if not isinstance(value, ACCEPTED):
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise InvalidInput(f"value {i} is a {kind}; pass an array of JAX or NumPy")
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"value {i} cannot be made into an array: {error}") from None
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
-        raise InvalidInput(f"value {i} has dtype {array.dtype}; real numbers are needed")
-    return array

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from array_api_compat import is_numpy_array
 
 from cvxlpgd.derivatives import Derivative, Info
 from cvxlpgd.derivatives.protocol import Bound
@@ -16,12 +18,15 @@ from cvxlpgd.layer import totals as shared_totals
 from cvxlpgd.layer.accuracy import Gradients, Tangents, assess, assess_fields
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
+from cvxlpgd.layer.packed import Packed, packed_in
 from cvxlpgd.layer.record import Record
-from cvxlpgd.layer.selection import Selection
+from cvxlpgd.layer.selection import Selection, only_where
 from cvxlpgd.layer.totals import Total
-from cvxlpgd.program import ConeProgram, Data, Point, Residuals, Solution, Status
+from cvxlpgd.program import Array, ConeProgram, Data, Point, Residuals, Solution, Status
 from cvxlpgd.program.motion import Motion
+from cvxlpgd.program.pattern import namespace_of
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.arrays import array_in, array_like, point_in, program_in
 
 UNSURE = 0.01  # a gradient that may be off by more than this is warned of
 
@@ -37,11 +42,11 @@ class Call:
     compiled: Compiled
     batch: Batch
     handed: Selection
-    flat: list[np.ndarray]  # values (handed or 1, size), symmetric where they must be
+    flat: list[Array]  # values (handed or 1, size), symmetric where they must be
     program: ConeProgram
     solution: Solution
     full: Solution  # the record has it as long as this call exists
-    outputs: list[np.ndarray]  # (batch, size), NaN where a sample failed
+    outputs: list[Array]  # (batch, size), NaN where a sample failed
     record: Record
     solver: Solver
     derivative: Derivative
@@ -58,7 +63,8 @@ class Call:
         flat, count = compiled.flat(batch.values), batch.samples
         with np.errstate(invalid="ignore", divide="ignore"):  # failed samples are among them
             program, _ = compiled.program(flat, count)
-        status = np.where(np.isfinite(z.x).all(axis=1), Status.SOLVED, Status.FAILED).astype(object)
+        finite = _are_finite([z.x], count)
+        status = np.where(finite, Status.SOLVED, Status.FAILED).astype(object)
         nothing = np.zeros(count)
         residuals = Residuals(nothing, nothing, nothing, nothing)
         solution = Solution(z, status, nothing, nothing, ("",) * count, residuals)
@@ -70,7 +76,7 @@ class Call:
             derivative, bound, policy, once,
         )  # fmt: skip
 
-    def at(self, values: Sequence[np.ndarray], z: Point) -> Call:
+    def at(self, values: Sequence[Array | Packed], z: Point) -> Call:
         """A call that led to this point, for derivatives with more batch axes than this one has.
 
         `values` are (*batch axes, *parameter shape), `z` is (batch, ...). Nobody sees its record.
@@ -86,16 +92,42 @@ class Call:
         bound = derivative.bind(self.program.structure, self.solver, self.batch.shape)
         return replace(self, derivative=derivative, bound=bound)
 
-    def vjp(self, bars: Sequence[np.ndarray], needed: Sequence[bool]) -> list[np.ndarray | None]:
-        """Parameters' cotangents, each of its parameter's shape, for the variables' (batch, size).
+    @property
+    def _as_derived(self) -> Call:
+        """The same in the arrays that its derivative takes."""
+        if self.bound.arrays == "any" or is_numpy_array(self.program.data.q):
+            return self
+        return self._in_numpy
 
-        Those of parameters that are not `needed` are None.
+    @cached_property
+    def _in_numpy(self) -> Call:
+        """The same in NumPy arrays: the one place where what a solver made of tensors is moved to
+        the CPU, once for a forward pass.
+        """
+        solution = self.solution.change(point=point_in(self.solution.point, "numpy"))
+        return replace(
+            self,
+            flat=[array_in(v, "numpy") for v in self.flat],
+            program=program_in(self.program, "numpy"),
+            solution=solution,
+            outputs=[array_in(v, "numpy") for v in self.outputs],
+        )
+
+    def vjp(self, bars: Sequence[Array], needed: Sequence[bool]) -> list[Array | None]:
+        """Parameters' cotangents, each of its value's shape, for the variables' (batch, size).
+
+        Those of parameters that are not `needed` are None. All are arrays of the values' kind.
 
         Raises
         ------
         SolveFailed
             Where a sample's derivative cannot be computed, unless the policy is "nan".
         """
+        call = self._as_derived
+        if call is not self:
+            gradients = call.vjp([array_in(bar, "numpy") for bar in bars], needed)
+            pairs = zip(gradients, self.flat, strict=True)
+            return [None if g is None else array_like(g, value) for g, value in pairs]
         finite = _are_finite(bars, self.batch.samples)[self.handed.places]
         active, lost = (self.handed.where(self.solution.ok & keep) for keep in (finite, ~finite))
         point_bar = self.compiled.canonical.variables.cotangent(
@@ -106,7 +138,7 @@ class Call:
         moving = point_bar.any()
         if not moving.all():
             active, point_bar = active.where(moving), point_bar.pick(np.flatnonzero(moving))
-        gradients: list[Any] = [None] * len(needed)
+        gradients = [None] * len(needed)
         reports: list[Info] = []
         errors = np.zeros(len(active))
         for group in self._groups(needed) if len(active) else []:
@@ -117,7 +149,7 @@ class Call:
         if reports:
             info = Info.merge(reports)
             present = [
-                v.present if isinstance(v, Total) else v.any(axis=1)
+                v.present if isinstance(v, Total) else array_in(v.any(axis=1), "numpy")
                 for v in gradients
                 if v is not None
             ]
@@ -157,12 +189,11 @@ class Call:
         mapping = Gradients(parameters, flat, entries, needed, len(active))
         gradients, info, error = assess(gradients, w_bar, info, mapping)
         if not info.ok.all():
-            ok = info.ok[:, None]
-            gradients = [None if v is None else np.where(ok, v, 0.0) for v in gradients]
+            gradients = [None if v is None else only_where(info.ok, v, 0.0) for v in gradients]
         return gradients, info, error
 
     def _of_totals(
-        self, motion: Motion, info: Info, flat: list[np.ndarray], needed: Sequence[bool]
+        self, motion: Motion, info: Info, flat: list[Array], needed: Sequence[bool]
     ) -> tuple[list[Any], Info, np.ndarray] | None:
         """As `_differentiate`, with one product for parameters that the samples share; None where
         there are none, or where a sample's own gradients must be looked at.
@@ -204,12 +235,14 @@ class Call:
         self.derivative.refuse(self.program.structure, entries)
         return entries
 
-    def jvp(self, dots: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def jvp(self, dots: Sequence[Array | Packed]) -> list[Array]:
         """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
+        call = self._as_derived
+        if call is not self:
+            moved = call.jvp([packed_in(dot, "numpy") for dot in dots])
+            return [array_like(v, like) for v, like in zip(moved, self.outputs, strict=True)]
         compiled, handed = self.compiled, self.handed
-        spread = [
-            self.batch.spread(k, dot, compiled.domains[k].shape) for k, dot in enumerate(dots)
-        ]
+        spread = [compiled.spread(k, dot, self.batch) for k, dot in enumerate(dots)]
         tangents = [handed.of_batch(v) for v in compiled.flat(spread)]
         active = handed.where(self.solution.ok & _are_finite(tangents, len(handed)))
         places = active.places
@@ -226,16 +259,16 @@ class Call:
             values, info, errors = assess(values, z_dot, info, Tangents(variables, outputs))
             self.note(info, active, gradient_error=errors)
             self._say_accuracy(info, errors, active)
-            values = [np.where(info.ok[:, None], value, np.nan) for value in values]
+            values = [only_where(info.ok, value, np.nan) for value in values]
         return [active.into_batch(value, np.nan) for value in values]
 
     def gather(
         self,
-        gradients: Sequence[np.ndarray | None],
+        gradients: Sequence[Array | None],
         active: Selection,
         lost: Selection,
         needed: Sequence[bool],
-    ) -> list[np.ndarray | None]:
+    ) -> list[Array | None]:
         """Parameters' cotangents in their own shapes: sums over the samples that share a value.
 
         `gradients` (active, size), None where all are 0, are of the `active` samples; those of the
@@ -247,13 +280,14 @@ class Call:
         ]
 
     def _gather(
-        self, k: int, gradient: np.ndarray | Total | None, active: Selection, lost: Selection
-    ) -> np.ndarray:
+        self, k: int, gradient: Array | Total | None, active: Selection, lost: Selection
+    ) -> Array:
         if isinstance(gradient, Total):
             value = gradient.value * np.nan if len(lost) else gradient.value
             return self.compiled.gather_total(k, value, self.batch)
         if gradient is None:
-            gradient = np.zeros((len(active), self.compiled.domains[k].size))
+            like, shape = self.flat[k], (len(active), math.prod(self.compiled.domains[k].kept))
+            gradient = namespace_of(like).zeros(shape, dtype=like.dtype, device=like.device)
         whole = active.into_batch(gradient, 0.0)
         if len(lost):
             whole[lost.places] = np.nan
@@ -291,9 +325,9 @@ class Call:
             failure.say_uncertain(places[unsure], errors[unsure], shape)
 
 
-def _are_finite(rows: Sequence[np.ndarray], count: int) -> np.ndarray:
+def _are_finite(rows: Sequence[Array], count: int) -> np.ndarray:
     """Which samples have no NaN or infinity in (samples or 1, size) arrays, bool (count,)."""
     finite = np.ones(count, dtype=bool)
     for values in rows:
-        finite &= np.isfinite(values).all(axis=1)
+        finite &= array_in(namespace_of(values).isfinite(values).all(axis=1), "numpy")
     return finite

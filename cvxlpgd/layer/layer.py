@@ -1,46 +1,42 @@
-"""A parametrized problem as a function with derivatives: canonicalize, solve, retrieve.
+"""A parametrized program as a function with derivatives: solve, and pull back.
 
-    forward   parameters --map--> cone programs --solve--> points --map--> variables
-    backward  parameters_bar <--map'-- data_bar <--derivative-- point_bar <--map'-- variables_bar
+    forward   parameters --map--> cone programs --solve--> points --map--> outputs
+    backward  parameters_bar <--map'-- data_bar <--derivative-- point_bar <--map'-- outputs_bar
 
-Framework-neutral: the adapters hand in and take out NumPy arrays of doubles.
+Framework-neutral: the adapters hand in and take out NumPy arrays of doubles; or tensors, on any
+device, where `layer.solver.arrays` says so.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 
-from cvxlpgd.canonical import Canonical, canonicalize, check_dpp, check_lists, substitute
-from cvxlpgd.canonical.witness import Witness
+from cvxlpgd.canonical import Canonical
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import CvxlpgdError, InvalidInput, InvalidOption
 from cvxlpgd.layer import failure
 from cvxlpgd.layer.call import Call
 from cvxlpgd.layer.compiled import Compiled
-from cvxlpgd.layer.description import SHOWN, cone_name, kind_of, named_shapes, spelling
-from cvxlpgd.layer.html import facts_html
-from cvxlpgd.layer.inputs import Batch, Domain, form_batch
+from cvxlpgd.layer.inputs import Batch, form_batch
+from cvxlpgd.layer.origin import Origin, keep
+from cvxlpgd.layer.packed import Packed
 from cvxlpgd.layer.record import Record
 from cvxlpgd.layer.selection import Selection
 from cvxlpgd.layer.settings import Settings, as_mapping, choose
-from cvxlpgd.program import Data, Point, Solution, Status, Structure
+from cvxlpgd.program import Array, Data, Point, Solution, Structure
 from cvxlpgd.solvers.choose.choice import solver_names
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.run.arrays import array_in
 from cvxlpgd.solvers.run.solve import solve
 
 SHAPES = 8  # batch shapes whose last solutions a thread keeps
-LOSSES = 8  # losses whose layers are kept
-
-_witness_lock = threading.Lock()
 
 
 class _Memory(threading.local):
@@ -53,45 +49,29 @@ class _Memory(threading.local):
 
 
 class Layer:
-    """A parametrized CVXPY problem as a differentiable function.
+    """A parametrized program as a differentiable function.
 
     Parameters
     ----------
-    problem, parameters, variables : as the adapters'
-    settings : Settings, optional
-    options : fields of `Settings` by name, which go over those of `settings`
+    compiled : Compiled
+        The maps from parameters to programs, and from points to outputs.
+    settings : Settings
+    origin : Origin, optional
+        The CVXPY problem that the maps were made from.
 
     Raises
     ------
-    InvalidProblem, InvalidOption, SolverNotInstalled, UnsuitableSolver
+    InvalidOption, SolverNotInstalled, UnsuitableSolver
     """
 
     def __init__(
-        self,
-        problem: cp.Problem,
-        parameters: Sequence[cp.Parameter],
-        variables: Sequence[cp.Variable],
-        settings: Settings | None = None,
-        **options: Any,
+        self, compiled: Compiled, settings: Settings, origin: Origin | None = None
     ) -> None:
-        settings = Settings() if settings is None else settings
-        if not isinstance(settings, Settings):
-            raise InvalidOption(f"settings must be Settings(...), not {settings!r}")
-        self.settings = settings = replace(settings, **options)
-        parameters, variables = check_lists(problem, parameters, variables, settings.gp)
-        own = substitute(problem, parameters)
-        check_dpp(own, settings.gp)
-        canonical = canonicalize(own, parameters, variables, settings.gp, settings.canon_backend)
-        logs = {i for i, logarithm in canonical.parameters.sources if logarithm}
-        self.domains = [Domain.of(p, i in logs) for i, p in enumerate(parameters)]
-        self.shapes = [output.shape for output in canonical.variables.outputs]
+        self.settings, self._compiled, self._origin = settings, compiled, origin
+        self.domains = compiled.domains
+        self.shapes = [output.shape for output in compiled.canonical.variables.outputs]
         self.sizes = [math.prod(shape) for shape in self.shapes]
-        self._compiled = Compiled(canonical, self.domains)
-        self._chosen = choose(settings, canonical.structure)
-        self._problem: tuple[cp.Problem, list[cp.Parameter]] | None = own, parameters
-        self.derived: dict[Any, Any] = {}  # layers made of this one's problem, by constraint
-        self._layers_of_losses: dict[Any, Any] = {}  # and by loss
-        self._witness: Witness | None = Witness(own, parameters)
+        self._chosen = choose(settings, compiled.canonical.structure)
         self._once = failure.Once()
         self._memory = _Memory()
 
@@ -109,23 +89,17 @@ class Layer:
         return self._compiled.canonical
 
     @property
-    def problem(self) -> cp.Problem:
-        """The problem, with parameters that are not listed replaced by their values."""
-        return self._origin[0]
+    def origin(self) -> Origin:
+        """The CVXPY problem that it was made from.
 
-    @property
-    def parameters(self) -> list[cp.Parameter]:
-        """The problem's parameters, as listed."""
-        return self._origin[1]
-
-    @property
-    def _origin(self) -> tuple[cp.Problem, list[cp.Parameter]]:
-        if self._problem is None:
-            raise InvalidOption(
-                "a copy of a layer does not have the CVXPY problem, which its variables and "
-                "constraints belong to: ask the layer that was made from it"
-            )
-        return self._problem
+        Raises
+        ------
+        InvalidOption
+            Where there is none.
+        """
+        if self._origin is None:
+            raise InvalidOption("this needs a CVXPY problem, and the layer was made without one")
+        return self._origin
 
     @property
     def structure(self) -> Structure:
@@ -156,84 +130,28 @@ class Layer:
         """The solvers that it asks, in turn."""
         return solver_names(self.solver)
 
-    def __repr__(self) -> str:
-        """What goes in, what comes out, and how."""
-        solver, derivative = self._chosen
-        return (
-            f"{self._inputs()} -> {self._outputs()}; {kind_of(self.structure)}, "
-            f"solver={solver.name}, {spelling(derivative)}"
-        )
-
-    def _inputs(self, most: int = SHOWN) -> str:
-        return named_shapes(((d.name, d.shape) for d in self.domains), most)
-
-    def _outputs(self, most: int = SHOWN) -> str:
-        outputs = self.canonical.variables.outputs
-        return named_shapes(((o.name, o.shape) for o in outputs), most)
-
-    def _repr_html_(self) -> str:
-        """The same for notebooks, with the sizes of the cone program."""
-        structure, settings = self.structure, self.settings
-        rows: Counter[str] = Counter()
-        for cone, _, count in structure.blocks:
-            rows[cone_name(type(cone))] += cone.rows * count
-        by_cone = ", ".join(f"{count} {name}" for name, count in rows.items())
-        entries = f"{structure.A.size} entries in A, {structure.P.size} in P"
-        first, *others = self.solvers
-        chosen = "chosen for this structure and size" if settings.solver is None else "as asked"
-        facts = {
-            "problem": kind_of(structure),
-            "parameters": self._inputs(len(self.domains)),
-            "variables": self._outputs(len(self.shapes)),
-            "cone program": f"{structure.n} variables, {structure.m} rows ({by_cone}), {entries}",
-            "solver": f"{first}, {chosen}" + (f"; then {', '.join(others)}" if others else ""),
-            "derivative": spelling(self.derivative),
-            "a failed sample": {"raise": "raises SolveFailed"}.get(settings.on_failure, "is NaN"),
-        }
-        return facts_html("CvxpyLayer", facts)
-
     def __getstate__(self) -> dict[str, Any]:
         """All but what belongs to threads of this process."""
-        state = self.__dict__ | {"_problem": None, "derived": {}, "_layers_of_losses": {}}
+        state = self.__dict__.copy()
         del state["_memory"]
         if isinstance(self.settings.executor, Executor):
             solver, derivative = state["_chosen"]
             state["_chosen"] = (solver.solver, derivative)
-            state["settings"] = replace(self.settings, executor=None)
+            state["settings"] = replace(self.settings, executor=None, pieces=None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._memory = _Memory()
 
-    def alike(
-        self,
-        problem: cp.Problem,
-        parameters: Sequence[cp.Parameter],
-        variables: Sequence[cp.Variable],
-    ) -> Layer:
-        """A layer of another problem with the same settings."""
-        return Layer(problem, parameters, variables, self.settings)
-
-    def layer_of_loss(self, key: Any, make: Callable[[], Layer]) -> Layer:
-        """The layer that was made for a loss; the last few are kept.
-
-        `key` is kept with it: what it holds is alive, and no other object's identity.
-        """
-        layer: Layer | None = self._layers_of_losses.get(key)
-        if layer is None:
-            layer = make()
-            _keep(self._layers_of_losses, key, layer, LOSSES)
-        return layer
-
     def forward(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[Array | Packed],
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
         along: Sequence[np.ndarray] | None = None,
     ) -> Call:
-        """Solve for parameter values (*batch axes, *shape), doubles.
+        """Solve for parameter values (*batch axes, *shape), doubles, all of one kind of arrays.
 
         If there are cotangents `along`, (batch or 1, size), the linear function of the variables
         that they are the cotangents of is subtracted from the objective.
@@ -268,15 +186,15 @@ class Layer:
             for output in outputs:
                 output[~full.ok] = np.nan
         assert solution.residuals is not None
-        value = solution.residuals.objective + offset
+        value = solution.residuals.objective + array_in(offset, "numpy")
         objective = handed.into_batch(self._compiled.objective(value), np.nan)
         record = Record.of(solver.name, full, objective, batch.shape, warm)
         self._memory.record = record
         failure.say_solutions(full, faults, batch.shape, policy)
-        if along is None:  # else it is another objective
-            self._bear_witness(batch, full, objective)
+        if along is None and self._origin is not None:  # along a cotangent is another objective
+            self._origin.bear_witness(self._compiled, batch, full, objective)
         if warm_start is True:
-            _keep(self._memory.starts, batch.shape, full, SHAPES)
+            keep(self._memory.starts, batch.shape, full, SHAPES)
         return Call(
             self._compiled, batch, handed, flat, program, solution, full, outputs, record, solver,
             derivative, bound, policy, self._once,
@@ -284,7 +202,7 @@ class Layer:
 
     def at(
         self,
-        values: Sequence[np.ndarray],
+        values: Sequence[np.ndarray | Packed],
         z: Point,
         solver_args: Mapping[str, Any] | None = None,
     ) -> Call:
@@ -345,34 +263,3 @@ class Layer:
                 f"call has {batch.samples} samples"
             )
         return warm_start
-
-    def _bear_witness(self, batch: Batch, solution: Solution, objective: np.ndarray) -> None:
-        """On the first call with a solved sample, evaluate the user's own problem there."""
-        witness, solved = self._witness, np.flatnonzero(solution.status == Status.SOLVED)
-        if witness is None or not len(solved):
-            return
-        i = int(solved[0])
-        values = [v[i if len(v) > 1 else 0] for v in batch.values]
-        everything = self._compiled.canonical.everything
-        point = solution.point.pick(np.array([i]))
-        shapes = [output.shape for output in everything.outputs]
-        variables = [
-            v.reshape(shape) for v, shape in zip(everything.values(point), shapes, strict=True)
-        ]
-        with _witness_lock:
-            witness.check(values, variables, float(objective[i]), _residual(solution, i))
-        self._witness = None
-
-
-def _residual(solution: Solution, i: int) -> float:
-    """The relative KKT residual of a sample; 0 where it is unknown."""
-    residuals = solution.residuals
-    return 0.0 if residuals is None else float(np.nan_to_num(np.asarray(residuals.largest)[i]))
-
-
-def _keep(store: dict[Any, Any], key: Any, value: Any, most: int) -> None:
-    """Put a value in, as the newest, and let go of the oldest where there are more than `most`."""
-    store.pop(key, None)
-    store[key] = value
-    for old in list(store)[:-most]:
-        store.pop(old, None)

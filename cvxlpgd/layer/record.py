@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,95 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from cvxlpgd.derivatives import Info
-from cvxlpgd.layer.description import counts, number, span
-from cvxlpgd.layer.html import facts_html
+from cvxlpgd.layer.record_text import finite, one_line, table
+from cvxlpgd.layer.report import Report, Reports
 from cvxlpgd.program import Solution
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What a call's backward passes report, arrays of the batch shape; see `Record`."""
-
-    tau: np.ndarray
-    method: np.ndarray
-    regular: np.ndarray
-    kink: np.ndarray
-    gradient_error: np.ndarray
-    breakpoints: np.ndarray
-    retries: np.ndarray
-    side: np.ndarray
-    informative: np.ndarray
-    differentiated: np.ndarray
-    setups: np.ndarray
-    resolve_iterations: np.ndarray
-
-    @classmethod
-    def none(cls, shape: tuple[int, ...], setups: np.ndarray | None) -> Report:
-        """The report before any backward pass; the forward pass had these set-ups, (batch,)."""
-        return cls(
-            tau=np.full(shape, np.nan), method=np.full(shape, "", dtype="<U20"),
-            regular=np.full(shape, None), kink=np.zeros(shape),
-            gradient_error=np.full(shape, np.nan), breakpoints=np.full((*shape, 2), np.nan),
-            retries=np.zeros(shape, dtype=int), side=np.full(shape, "", dtype="<U7"),
-            informative=np.zeros(shape, dtype=bool), differentiated=np.ones(shape, dtype=bool),
-            setups=np.zeros(shape) if setups is None else setups.reshape(shape),
-            resolve_iterations=np.zeros(shape),
-        )  # fmt: skip
-
-    def after(self, places: np.ndarray, info: Info, **more: np.ndarray) -> Report:
-        """The same after a derivative of the samples at these places of the flattened batch.
-
-        `more` are other fields, (selection,).
-        """
-        values = {name: getattr(info, name) for name in _OF_INFO} | more
-        values |= {"differentiated": info.ok, "resolve_iterations": info.iterations}
-        values["setups"] = self.setups.reshape(-1)[places] + info.setups
-        return replace(self, **{k: self._change(k, places, v) for k, v in values.items()})
-
-    def _change(self, name: str, places: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """A field with other values (selection, ...) at these places."""
-        array: np.ndarray = getattr(self, name)
-        flat = array.reshape(-1, *values.shape[1:])
-        if len(places) == len(flat) and values.dtype == flat.dtype:
-            return values.reshape(array.shape)
-        flat = flat.copy()
-        flat[places] = values
-        return flat.reshape(array.shape)
-
-
-_OF_INFO = ("tau", "retries", "side", "method", "regular", "kink", "breakpoints")
-
-
-HOW = {  # a gradient came about, by its method
-    "path": "in closed form",
-    "differences": "by differences",
-    "path and differences": "in closed form and by differences",
-    "embedding": "by diffcp",
-}
-
-
-class Reports:
-    """The newest report of a call: backward passes replace it, whichever threads run them."""
-
-    def __init__(self, shape: tuple[int, ...], setups: np.ndarray | None) -> None:
-        self.shape, self.setups = shape, setups
-        self.latest: Report | None = None
-
-    @property
-    def newest(self) -> Report:
-        """The newest report, or that of no backward pass."""
-        if self.latest is None:
-            self.latest = Report.none(self.shape, self.setups)
-        return self.latest
-
-    def update(self, change: Callable[[Report], Report]) -> None:
-        """Replace the newest one by what `change` makes of it."""
-        with _reports_lock:
-            self.latest = change(self.newest)
-
-
-_reports_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,55 +164,19 @@ class Record:
         return replace(self, reports=Reports(self.shape, self.bare.setups))
 
     def __repr__(self) -> str:
-        """A line: which solver, how many samples of each status, how accurate; the gradient."""
-        line = f"{self.solved_by}: {counts(self.status) or 'no samples'}"
-        line += f"; KKT residual <= {self._worst_residual:.1e}"
-        gradient = "; gradient: " + ", ".join(self._gradient.values()) if self._gradient else ""
-        return f"Record({line}{gradient})"
+        return one_line(self.solved_by, self.status, self._residual, self.reports.newest)
 
     def _repr_html_(self) -> str:
-        """The same for notebooks, a fact in each line."""
-        size = f"{self.status.size} sample{'s' * (self.status.size != 1)}"
-        iterations, seconds = _finite(self.iterations), _finite(self.seconds)
-        facts = {"status": counts(self.status) or "no samples"}
-        facts["solved by"] = self.solved_by
-        facts["KKT residual"] = f"at most {self._worst_residual:.1e}"
-        facts["objective"] = span(_finite(self.objective), "{:.6g}".format)
-        facts["iterations"] = span(iterations, "{:.0f}".format)
-        facts["seconds"] = f"{seconds.sum():.2g}, all samples together"
-        facts |= self._gradient
-        return facts_html(f"Record of {size}", facts)
+        return table(
+            self.solved_by, self.status, self._residual, self.reports.newest, self.objective,
+            self.iterations, self.seconds,
+        )  # fmt: skip
 
     @property
-    def _worst_residual(self) -> float:
-        """Of the usable samples."""
+    def _residual(self) -> float:
+        """The largest of the usable samples."""
         residuals = [v[self.ok] for v in (self.primal_residual, self.dual_residual, self.gap)]
-        return float(np.max(_finite(residuals), initial=0.0))
-
-    @property
-    def _gradient(self) -> dict[str, str]:
-        """What the newest backward pass did, by what it is about; empty before it."""
-        report = self.reports.newest
-        done = report.method != ""
-        if not done.any():
-            return {}
-        taus, errors = _finite(report.tau), _finite(report.gradient_error[done])
-        facts = {
-            "gradient": "; ".join(HOW.get(name, name) for name in np.unique(report.method[done]))
-        }
-        if taus.size:
-            facts["perturbation"] = f"tau {span(taus, number)}" if taus.any() else "limit tau -> 0"
-        if errors.size:
-            facts["error"] = f"error <= {errors.max():.1e}"
-        remarks = {
-            "informative": (done & ~report.informative, "zero or noise"),
-            "kinks": (report.kink > 0, "at a kink"),
-            "failed": (~report.differentiated, "without a gradient"),
-        }
-        for name, (where, words) in remarks.items():
-            if where.any():
-                facts[name] = f"{where.sum()} of {where.size} {words}"
-        return facts
+        return float(np.max(finite(residuals), initial=0.0))
 
     def __getitem__(self, name: str) -> Any:
         names = [*_OF_FORWARD, *Report.__dataclass_fields__, "solution"]
@@ -312,11 +189,6 @@ _OF_FORWARD = (
     "solver", "status", "ok", "objective", "iterations", "seconds", "primal_residual",
     "dual_residual", "gap",
 )  # fmt: skip
-
-
-def _finite(values: Any) -> np.ndarray:
-    flat = np.ravel(np.asarray(values, dtype=float))
-    return flat[np.isfinite(flat)]
 
 
 def _none() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram
+from cvxlpgd.program import Array, ConeProgram
+from cvxlpgd.program.pattern import namespace_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +39,15 @@ class Selection:
         index = np.flatnonzero(keep)
         return replace(self, places=self.places[index], rows=self.rows[index])
 
-    def of_batch(self, values: np.ndarray) -> np.ndarray:
+    def of_batch(self, values: Array) -> Array:
         """These samples' rows of (batch or 1, ...); values that all samples share stay as is."""
         return pick(values, self.places, self.batch)
 
-    def rows_of_batch(self, values: np.ndarray) -> np.ndarray:
+    def rows_of_batch(self, values: Array) -> Array:
         """These samples' rows of (batch, ...)."""
         return values if len(self) == self.batch else values[self.places]
 
-    def of_handed(self, values: np.ndarray) -> np.ndarray:
+    def of_handed(self, values: Array) -> Array:
         """These samples' rows of (handed or 1, ...); values that all samples share stay as is."""
         return pick(values, self.rows, self.handed)
 
@@ -54,16 +55,17 @@ class Selection:
         """These samples' programs, of the solver's batch; the same object where they are all."""
         return program if len(self) == program.batch else program.take(self.rows)
 
-    def into_batch(self, values: np.ndarray, fill: float) -> np.ndarray:
+    def into_batch(self, values: Array, fill: float) -> Array:
         """Values (selection, ...) at their places in the batch, `fill` elsewhere."""
         if len(self) == self.batch:
             return values
-        whole = np.full((self.batch, *values.shape[1:]), fill)
+        shape, xp = (self.batch, *values.shape[1:]), namespace_of(values)
+        whole = xp.full(shape, fill, dtype=values.dtype, device=values.device)
         whole[self.places] = values
         return whole
 
 
-def pick(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+def pick(values: Array, index: np.ndarray, count: int) -> Array:
     """Rows `index` of (count, ...); the values themselves where all share them, or all are wanted.
 
     Parameters
@@ -73,3 +75,9 @@ def pick(values: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
     count : int
     """
     return values if len(values) == 1 or len(index) == count else values[index]
+
+
+def only_where(keep: np.ndarray, values: Array, fill: float) -> Array:
+    """The rows (samples, size) that `keep`, bool (samples,), has; `fill` in the others."""
+    xp = namespace_of(values)
+    return xp.where(xp.asarray(keep, device=values.device)[:, None], values, fill)

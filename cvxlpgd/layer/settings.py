@@ -7,7 +7,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cvxlpgd.checks import check_flag, is_number, is_one_of
+import numpy as np
+
+from cvxlpgd.checks import check_flag, is_number, is_one_of, is_positive
 from cvxlpgd.derivatives import LPGD, Derivative, Implicit, check_derivative
 from cvxlpgd.derivatives.protocol import require_structure
 from cvxlpgd.errors import InvalidOption
@@ -51,6 +53,7 @@ class Settings:
     fallback: str | Solver | None = None
     time_limit: float | None = None
     executor: Executor | Processes | None = None
+    pieces: int | None = None
     always: dict[str, Any] = field(init=False, repr=False)  # options of every solver that is asked
     options: dict[str, Any] = field(init=False, repr=False)  # solver_args, a copy
 
@@ -65,6 +68,8 @@ class Settings:
             raise InvalidOption(
                 f"executor must be a concurrent.futures.Executor or Processes(), not {executor!r}"
             )
+        if self.pieces is not None:
+            _check_pieces(self.pieces, executor)
         if not is_one_of(self.on_failure, ("raise", "nan")):
             raise InvalidOption(f'on_failure must be "raise" or "nan", not {self.on_failure!r}')
         always: dict[str, Any] = {"verbose": True} if self.verbose else {}
@@ -72,6 +77,14 @@ class Settings:
             always["time_limit"] = _seconds(self.time_limit)
         object.__setattr__(self, "always", always)
         object.__setattr__(self, "options", as_mapping(self.solver_args))
+
+
+def _check_pieces(pieces: Any, executor: Any) -> None:
+    """InvalidOption unless it is a number of pieces for an executor."""
+    if not (isinstance(pieces, int | np.integer) and is_positive(pieces)):
+        raise InvalidOption(f"pieces must be a whole number > 0, not {pieces!r}")
+    if executor is None:
+        raise InvalidOption("pieces says how an executor shares the work: it needs executor=")
 
 
 def _seconds(time_limit: Any) -> float:
@@ -109,7 +122,8 @@ def choose(
     if settings.fallback is not None:
         solver = first_of(solver, choose_solver(settings.fallback, structure, always, "fallback"))
     if settings.executor is not None:
-        solver = OnExecutor(solver, settings.executor, always.get("time_limit"))
+        limit = always.get("time_limit")
+        solver = OnExecutor(solver, settings.executor, limit, settings.pieces)
     derivative = settings.derivative if spelled.derivative is None else spelled.derivative
     require_structure(derivative, structure, solver)
     return solver, derivative

@@ -16,9 +16,10 @@ import numpy as np
 from cvxlpgd.canonical.parameter_map import ParameterMap, Single
 from cvxlpgd.derivatives import Info
 from cvxlpgd.layer.accuracy import Gradients, is_known, share
-from cvxlpgd.program import Data, norm
+from cvxlpgd.program import Array, Data, norm
 from cvxlpgd.program.motion import Motion
 from cvxlpgd.program.structure import Structure
+from cvxlpgd.solvers.run.arrays import array_in, array_like
 
 PROBED = 1024  # entries of a parameter whose largest stands for the largest of all
 
@@ -26,7 +27,7 @@ PROBED = 1024  # entries of a parameter whose largest stands for the largest of 
 class Total(NamedTuple):
     """A gradient summed over the batch (size,), and which samples' own are not 0, bool (batch,)."""
 
-    value: np.ndarray
+    value: Array
     present: np.ndarray
 
 
@@ -34,7 +35,7 @@ def differentiate(
     parameters: ParameterMap,
     structure: Structure,
     motion: Motion,
-    flat: Sequence[np.ndarray],
+    flat: Sequence[Array],
     shared: Sequence[int],
     info: Info,
 ) -> tuple[dict[int, Total], np.ndarray] | None:
@@ -85,7 +86,7 @@ def _size(motion: Motion, structure: Structure, single: Single) -> np.ndarray:
     none = np.zeros(0, dtype=int)
     entries = replace(Data(none, none, none, none), **{single.name: single.entries})
     values = getattr(motion.pull_back(structure, entries), single.name)
-    return np.asarray(norm(values * single.factors))
+    return array_in(norm(values * array_like(single.factors, values)), "numpy")
 
 
 def _rounding(motion: Motion) -> Data:

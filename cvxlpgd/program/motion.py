@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.program.data import Data, Point, is_dense
-from cvxlpgd.program.pattern import Array, Pattern, pick_columns
+from cvxlpgd.program.pattern import Array, Pattern, namespace_of, pick_columns
 from cvxlpgd.program.structure import Structure
 from cvxlpgd.program.threads import one_thread_each
 
@@ -58,11 +58,12 @@ class Motion:
     def total(self, structure: Structure, entries: Data) -> Data:
         """The sums of w_bar over the batch at these entries, each (1, entries): one product."""
         x, y, x_dot, y_dot = self._fields
-        right, left = np.concatenate([x, x_dot]), np.concatenate([x_dot, x])
+        stack = namespace_of(x).concat
+        right, left = stack([x, x_dot]), stack([x_dot, x])
         return Data(
             P=_sum_of_products(left, right, structure.P, entries.P) / 2,
             q=pick_columns(x_dot, entries.q).sum(axis=0)[None],
-            A=_sum_of_products(np.concatenate([y_dot, y]), right, structure.A, entries.A),
+            A=_sum_of_products(stack([y_dot, y]), right, structure.A, entries.A),
             b=-pick_columns(y_dot, entries.b).sum(axis=0)[None],
         )
 
@@ -97,10 +98,11 @@ def _crossed(
 def _sum_of_products(left: Array, right: Array, pattern: Pattern, entries: np.ndarray) -> Array:
     """Σ left right' over the samples at a pattern's entries, (1, entries)."""
     rows, cols = pattern.rows[entries], pattern.cols[entries]
-    if left.shape[1] * right.shape[1] <= FULL * len(entries):
+    cells = left.shape[1] * right.shape[1]
+    if cells <= FULL * len(entries) or not isinstance(left, np.ndarray):
         with one_thread_each():
             whole = left.T @ right
-        return np.take(whole.ravel(), rows * right.shape[1] + cols)[None]
+        return pick_columns(whole.reshape(1, cells), rows * right.shape[1] + cols)
     total = np.zeros((1, len(entries)))
     for one, other in zip(left, right, strict=True):
         total += one[rows] * other[cols]

@@ -203,4 +203,4 @@ def scatter(like: Array, terms: Array, positions: np.ndarray, size: int) -> Arra
     """
     xp = array_namespace(like)
     out = xp.zeros((terms.shape[0], size), dtype=like.dtype, device=like.device)
-    return out.index_add(1, xp.asarray(positions, device=like.device), terms)
+    return out.index_add(1, xp.asarray(positions, device=like.device, copy=True), terms)

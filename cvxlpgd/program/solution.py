@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from cvxlpgd.program.data import Point
-from cvxlpgd.program.pattern import Array
+from cvxlpgd.program.pattern import Array, namespace_of
 from cvxlpgd.program.programs import Residuals
 
 
@@ -106,15 +106,27 @@ class Solution:
 
     @classmethod
     def join(cls, parts: Sequence[Solution]) -> Solution:
-        """The solutions of a batch from those of its pieces, without residuals."""
+        """The solutions of a batch from those of its pieces, with residuals where all have them."""
 
         def join(name: str) -> Any:
             values = [getattr(part, name) for part in parts]
-            return None if any(v is None for v in values) else np.concatenate(values)
+            if all(v is None for v in values):
+                return None
+            nothing, kind = COLUMNS[name], next(v.dtype for v in values if v is not None)
+            return np.concatenate([
+                np.full(len(part.messages), nothing, dtype=kind) if v is None else v
+                for v, part in zip(values, parts, strict=True)
+            ])  # fmt: skip
 
+        def rows(values: list[Any], names: Sequence[str]) -> list[Array]:
+            concat = namespace_of(getattr(values[0], names[0])).concat
+            return [concat([getattr(v, k) for v in values]) for k in names]
+
+        residuals = [part.residuals for part in parts]
         return cls(
-            Point(*(np.concatenate([getattr(p.point, k) for p in parts]) for k in ("x", "y", "s"))),
+            Point(*rows([part.point for part in parts], ("x", "y", "s"))),
             messages=sum((p.messages for p in parts), ()),
+            residuals=None if None in residuals else Residuals(*rows(residuals, RESIDUALS)),
             **{name: join(name) for name in COLUMNS},
         )
 

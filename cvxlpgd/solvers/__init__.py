@@ -11,6 +11,7 @@ from cvxlpgd.solvers.options import checked_options
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.qpth import QPTH
 from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.run.each import Answer, Sample, sample, solve_each
 from cvxlpgd.solvers.run.prepared import Start, solve_prepared
@@ -24,6 +25,7 @@ __all__ = [
     "ECOS",
     "OSQP",
     "PIQP",
+    "QPTH",
     "SCS",
     "Answer",
     "Clarabel",

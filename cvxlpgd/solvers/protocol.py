@@ -77,6 +77,15 @@ class WithEnds(Protocol):
         """
 
 
+@runtime_checkable
+class Packaged(Protocol):
+    """A solver that pip installs in a way of its own."""
+
+    @property
+    def packages(self) -> str:
+        """What stands behind `pip install`."""
+
+
 def is_solver(value: Any) -> bool:
     """Whether it is a solver: a value, not its class, with all that the protocol asks for."""
     return not isinstance(value, type) and isinstance(value, Solver)
@@ -102,6 +111,8 @@ def missing_cones(solver: Solver, structure: Structure) -> list[str]:
 
 def _packages(solver: Solver) -> str:
     """What pip must install for it: this package's extra of its name, if there is one."""
+    if isinstance(solver, Packaged):
+        return solver.packages
     extras = metadata("cvxlpgd").get_all("Provides-Extra") or []
     name = solver.name.lower()
     return f'"cvxlpgd[{name}]"' if name in extras else " ".join(solver.requires)

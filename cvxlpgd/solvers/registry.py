@@ -13,6 +13,7 @@ from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.osqp import OSQP
 from cvxlpgd.solvers.piqp import PIQP
 from cvxlpgd.solvers.protocol import Solver
+from cvxlpgd.solvers.qpth import QPTH
 from cvxlpgd.solvers.refine.solver import Refined
 from cvxlpgd.solvers.scs import SCS
 
@@ -25,6 +26,8 @@ class SolverRow:
     extra: str | None = None  # of pyproject.toml, where the library does not require it itself
     # what solver=None asks in its place where solutions are to be refined; itself if None
     refined: Callable[[], Solver] | None = None
+    # whether users install it and ask for it: solver=None never does, and no extra brings it
+    on_demand: bool = False
     lifts: bool = False  # whether its file turns a quadratic objective into a second-order cone
 
 
@@ -50,5 +53,6 @@ SOLVERS: dict[str, SolverRow] = {
         SolverRow(PIQP, "piqp", lambda: Refined(PIQP())),
         SolverRow(OSQP, "osqp"),
         SolverRow(Moreau, "moreau"),
+        SolverRow(QPTH, on_demand=True),
     )
 }  # by name, in capitals

@@ -1,8 +1,9 @@
 """Layers for torch: modules with backward, forward mode and vmap."""
 
+from cvxlpgd.torch.cone_layer import ConeLayer
 from cvxlpgd.torch.layer import CvxpyLayer
 
-__all__ = ["CvxpyLayer"]
+__all__ = ["ConeLayer", "CvxpyLayer"]
 
 
 def __dir__() -> list[str]:

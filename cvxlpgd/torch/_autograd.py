@@ -16,8 +16,10 @@ from torch.autograd.function import once_differentiable
 
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Call, Layer
-from cvxlpgd.program import Point, Solution
-from cvxlpgd.torch._tensors import Tensor, double, eagerly, promote
+from cvxlpgd.layer.packed import Packed
+from cvxlpgd.program import Array, Point, Solution
+from cvxlpgd.torch._sparse import pack
+from cvxlpgd.torch._tensors import Tensor, double, doubles, eagerly, promote
 from cvxlpgd.values.optimal import Values
 
 
@@ -25,29 +27,54 @@ class Run:
     """How one call of a layer is to be run, and its forward pass."""
 
     def __init__(
-        self, layer: Layer, solver_args: Mapping[str, Any] | None, warm_start: bool | Solution
+        self,
+        layer: Layer,
+        solver_args: Mapping[str, Any] | None,
+        warm_start: bool | Solution,
+        strays: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         self.layer, self.solver_args, self.warm_start = layer, solver_args, warm_start
+        self.strays = [None] * len(layer.domains) if strays is None else strays
         self.call: Call | None = None
 
     @property
-    def ranks(self) -> list[int]:
-        """The parameters' ranks without batch axes."""
-        return [len(domain.shape) for domain in self.layer.domains]
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The values' shapes without batch axes: the parameters', or the entries of a pattern."""
+        pairs = zip(self.layer.domains, self.strays, strict=False)
+        return [domain.shape if stray is None else domain.kept for domain, stray in pairs]
 
-    def solve(self, arrays: Sequence[np.ndarray]) -> Call:
+    @property
+    def ranks(self) -> list[int]:
+        """The values' ranks without batch axes."""
+        return [len(shape) for shape in self.shapes]
+
+    def solve(self, values: Sequence[Tensor]) -> Call:
         """Solve for these values, and remember the call."""
+        solver, _ = self.layer.chosen(self.solver_args, self.warm_start is not False)
+        arrays = pack(self.layer.domains, doubles(values, solver.arrays), self.strays)
         self.call = self.layer.forward(arrays, self.solver_args, self.warm_start)
         return self.call
+
+    def pack(self, tensors: Sequence[Tensor]) -> list[Array | Packed]:
+        """Values with more batch axes, or tangents of values, as the layer takes them."""
+        none = [stray if stray is None else np.zeros(()) for stray in self.strays]
+        return pack(self.layer.domains, self.arrays(tensors), none)
 
     def at(self, values: Sequence[Tensor], point: Sequence[Tensor]) -> Call:
         """The call for these values: the forward's own, or made anew at its solution."""
         assert self.call is not None
-        shapes = zip(values, self.call.batch.own, self.layer.domains, strict=True)
-        if all(tuple(v.shape) == own + domain.shape for v, own, domain in shapes):
+        shapes = zip(values, self.call.batch.own, self.shapes, strict=True)
+        if all(tuple(v.shape) == own + shape for v, own, shape in shapes):
             return self.call
-        z = Point(*(double(v).reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point))
-        return self.call.at([double(v) for v in values], z)
+        flat = [v.reshape(v.shape[:-1].numel(), v.shape[-1]) for v in point]
+        return self.call.at(self.pack(values), Point(*self.arrays(flat)))
+
+    def arrays(self, tensors: Sequence[Tensor]) -> list[Array]:
+        """Tensors as arrays of doubles of the kind, and on the device, of the call's own."""
+        assert self.call is not None
+        like = self.call.full.point.x
+        kind = "torch" if isinstance(like, Tensor) else "numpy"
+        return doubles(tensors, kind, like)
 
 
 def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -55,10 +82,10 @@ def solve_tensors(run: Run, values: Sequence[Tensor]) -> tuple[list[Tensor], lis
 
     The variables are copies: the backward pass reads the call's, and the caller may write to them.
     """
-    call = run.solve([double(v) for v in values])
+    call = run.solve(values)
     dtype, device = promote(values), values[0].device if values else None
     outputs = [
-        torch.from_numpy(v.reshape(call.batch.shape + shape).copy()).to(device=device, dtype=dtype)
+        torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device, dtype, copy=True)
         for v, shape in zip(call.outputs, run.layer.shapes, strict=True)
     ]
     z = call.full.point
@@ -76,7 +103,7 @@ def pull(
     """Cotangents (*batch shape, *shape) of variables -> those of the values that need one."""
     call = run.at(values, point)
     pairs = zip(bars, run.layer.sizes, strict=True)
-    flat = [double(bar).reshape(call.batch.samples, size) for bar, size in pairs]
+    flat = run.arrays([bar.reshape(call.batch.samples, size) for bar, size in pairs])
     return [
         torch.as_tensor(g).to(device=v.device, dtype=v.dtype)
         for v, g in zip(values, call.vjp(flat, needed), strict=True)
@@ -89,7 +116,7 @@ def push(
 ) -> list[Tensor]:
     """The values' tangents -> the variables'."""
     call = run.at(values, point)
-    tangents = call.jvp([double(dot) for dot in dots])
+    tangents = call.jvp(run.pack(dots))
     dtype, device = promote(values), values[0].device
     return [
         torch.as_tensor(v.reshape(call.batch.shape + shape)).to(device=device, dtype=dtype)
@@ -223,11 +250,11 @@ def lead_with_mapped(
 
 
 class Valued(torch.autograd.Function):
-    """values -> a sum of optimal values, by `make`, which solves for arrays."""
+    """values -> a sum of optimal values, by `make`, which solves for tensors."""
 
     @staticmethod
-    def forward(ctx: Any, make: Callable[[list[np.ndarray]], Values], *values: Tensor) -> Tensor:
-        sums = make([double(v) for v in values])
+    def forward(ctx: Any, make: Callable[[Sequence[Tensor]], Values], *values: Tensor) -> Tensor:
+        sums = make(values)
         ctx.sums, ctx.kinds = sums, [(v.dtype, v.device) for v in values]
         device = values[0].device if values else None
         return torch.tensor(sums.value.reshape(sums.shape), dtype=promote(values), device=device)

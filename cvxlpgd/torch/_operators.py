@@ -23,6 +23,7 @@ from torch.autograd import forward_ad
 
 from cvxlpgd.errors import CvxlpgdError
 from cvxlpgd.layer import Layer
+from cvxlpgd.layer.arguments import called
 from cvxlpgd.torch._autograd import Run, pull, solve_tensors
 from cvxlpgd.torch._tensors import Tensor, promote, require_dense
 
@@ -101,8 +102,9 @@ def solve(
             "the layer of this compiled or exported graph is not in this process, or is gone: "
             "compile where the layer is"
         )
+    names = [domain.name for domain in alive.domains]
     for i, value in enumerate(values):
-        require_dense(i, value)
+        require_dense(value, called(i, names))
     alive.require_gradients(needed)
     run = Run(alive, None, warm_start)
     # copies: a compiled graph writes to memory that it has no more use for

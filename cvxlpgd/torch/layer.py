@@ -1,4 +1,4 @@
-"""Layers for torch: modules with backward, forward mode and vmap."""
+"""CVXPY problems as torch modules, with backward, forward mode and vmap."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
-import numpy as np
 import torch
 
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Layer, Record, Settings, check_single, real
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    summarize,
+    summary_html,
+)
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
-from cvxlpgd.torch import _operators
-from cvxlpgd.torch._autograd import Run, Solve, Valued
-from cvxlpgd.torch._operators import is_transformed, number_of, refuse_lost_gradients, solve
-from cvxlpgd.torch._tensors import Tensor, eagerly, require_dense
+from cvxlpgd.torch._calls import Numbered, call, evaluate
+from cvxlpgd.torch._sparse import take_in
+from cvxlpgd.torch._tensors import Tensor, constants, double, eagerly
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import optimal_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +74,9 @@ class CvxpyLayer(torch.nn.Module):
     executor : concurrent.futures.Executor or Processes, optional
         Runs the solves, cut in pieces for its workers. An executor stays the caller's;
         `cvxlpgd.solvers.Processes()` survives solvers that crash or hang.
+    pieces : int, optional
+        How many pieces a batch is cut in for the executor's workers; as many as there are CPUs to
+        run on, if not given. `Processes` get at least one for each worker.
     single : bool
         For a layer of one variable: whether a call returns that variable itself instead of a tuple
         of one, so that the layer stands in the middle of a `torch.nn.Sequential`.
@@ -78,6 +87,10 @@ class CvxpyLayer(torch.nn.Module):
     """
 
     __module__ = "cvxlpgd.torch"  # where users import it from
+    _number: int  # noted by `number`, as are those that follow
+    _ranks: list[int]
+    _shapes: list[tuple[int, ...]]
+    _sizes: list[int]
 
     def __init__(
         self,
@@ -95,34 +108,29 @@ class CvxpyLayer(torch.nn.Module):
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        pieces: int | None = None,
         single: bool = False,
     ) -> None:
         super().__init__()
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
-            time_limit, executor,
+            time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
-        self._number_it()
+        self._numbered = Numbered.of(self._layer)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy is another layer for compiled graphs."""
         torch.nn.Module.__setstate__(self, state)
-        self._number_it()
-
-    def _number_it(self) -> None:
-        """Note as numbers what a compiled graph holds of a layer."""
-        self._number = number_of(self._layer)
-        self._ranks = [len(domain.shape) for domain in self._layer.domains]
-        self._shapes, self._sizes = list(self._layer.shapes), list(self._layer.sizes)
+        self._numbered = Numbered.of(self._layer)
 
     def extra_repr(self) -> str:
         """What goes in, what comes out, and how."""
-        return repr(self._layer)
+        return summarize(self._layer)
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     @eagerly
@@ -135,6 +143,7 @@ class CvxpyLayer(torch.nn.Module):
         *values: Tensor,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
+        **named: Tensor,
     ) -> tuple[Tensor, ...] | Tensor:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -145,51 +154,24 @@ class CvxpyLayer(torch.nn.Module):
         Parameters
         ----------
         values : tensors (*batch axes, *parameter shape)
-            One for each parameter; batch axes broadcast.
+            One for each parameter; batch axes broadcast. Sparse tensors (COO, CSR) are accepted,
+            also with gradients; one of a parameter with a pattern is not made dense.
         solver_args : dict, optional
             On top of the constructor's.
         warm_start : bool or Solution
             True: from this thread's previous warm-started call of the same batch shape; or from
             the `info.solution` of a call.
+        named : tensors
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        none = solver_args is None or (isinstance(solver_args, dict) and not solver_args)
-        plain, compiling = none and isinstance(warm_start, bool), torch.compiler.is_compiling()
-        if compiling and plain and not is_transformed():
-            outputs = self._inside_of_graphs(values, warm_start is True)
-            return outputs[0] if self._single else outputs
-        within = False  # a compiled function; asked here, since what is called is not compiled
-        if _operators.LOSING and not compiling:
-            within = bool(torch._C._dynamo.eval_frame.get_eval_frame_callback())
-        outputs = self._outside_of_graphs(values, solver_args, warm_start, within)
+        if named:
+            values = arrange(self._numbered.names, values, named)
+        outputs = call(self._layer, self._numbered, values, solver_args, warm_start)
         return outputs[0] if self._single else outputs
-
-    def _inside_of_graphs(self, values: Sequence[Any], warm_start: bool) -> tuple[Tensor, ...]:
-        tensors = [v if isinstance(v, Tensor) else torch.as_tensor(v) for v in values]
-        outputs = solve(
-            tensors, self._number, self._ranks, self._sizes, _need_gradients(tensors), warm_start
-        )
-        pairs = zip(outputs[:-1], self._shapes, strict=True)  # the last one is the ticket
-        return tuple(v.reshape(v.shape[:-1] + shape) for v, shape in pairs)
-
-    @eagerly
-    def _outside_of_graphs(
-        self,
-        values: Sequence[Any],
-        solver_args: Mapping[str, Any] | None,
-        warm_start: bool | Solution,
-        within: bool,
-    ) -> tuple[Tensor, ...]:
-        if within:
-            refuse_lost_gradients()
-        tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        self._layer.require_gradients(_need_gradients(tensors))
-        run = Run(self._layer, solver_args, warm_start)
-        outputs = Solve.apply(run, *tensors)
-        return tuple(outputs[: len(self._layer.shapes)])
 
     @eagerly
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
@@ -241,9 +223,8 @@ class CvxpyLayer(torch.nn.Module):
         SolverNotInstalled
             Without matplotlib.
         """
-        tensors = [_tensor(i, value).detach().cpu().double() for i, value in enumerate(values)]
-        bars = None if cotangents is None else _constants(cotangents, "cotangents")
-        arrays = [tensor.numpy() for tensor in tensors]
+        arrays = [double(tensor) for tensor in take_in([], values).tensors]
+        bars = None if cotangents is None else constants(cotangents, "cotangents")
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=True)
 
     def optimal_value(self, *values: Tensor) -> Tensor:
@@ -253,7 +234,7 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, SolveFailed
         """
-        return self._evaluate(partial(optimal_value, self._layer), values)
+        return evaluate(self._layer, partial(optimal_value, self._layer), values)
 
     def envelope(
         self,
@@ -293,11 +274,11 @@ class CvxpyLayer(torch.nn.Module):
         ------
         InvalidInput, InvalidOption, SolveFailed
         """
-        bars = None if cotangents is None else _constants(cotangents, "cotangents")
+        bars = None if cotangents is None else constants(cotangents, "cotangents")
         make, inputs = prepare_envelope(
             self._layer, values, bars, loss, loss_values, tau, side, rho
         )
-        return self._evaluate(make, inputs)
+        return evaluate(self._layer, make, inputs)
 
     def lagrangian_difference(
         self,
@@ -322,50 +303,7 @@ class CvxpyLayer(torch.nn.Module):
             For a target that is not feasible.
         InvalidOption, SolveFailed
         """
-        arrays = _constants(targets, "targets")
-        along = None if margin is None else _constants(margin, "margin")
+        arrays = constants(targets, "targets")
+        along = None if margin is None else constants(margin, "margin")
         make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
-        return self._evaluate(make, values)
-
-    @eagerly
-    def _evaluate(self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]) -> Tensor:
-        tensors = [_tensor(i, value) for i, value in enumerate(values)]
-        refuse_integer_rows(self._layer, _need_gradients(tensors))
-        sums: Tensor = Valued.apply(make, *tensors)
-        return sums
-
-
-def _need_gradients(tensors: Sequence[Tensor]) -> list[bool]:
-    """Which of them a backward pass would reach."""
-    return [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
-
-
-def _constants(values: Any, what: str) -> list[np.ndarray]:
-    """Cotangents or targets as arrays."""
-    each = as_list(values, what, Tensor, np.ndarray)
-    return [_constant(value, f"{what} {i}") for i, value in enumerate(each)]
-
-
-def _constant(value: Any, what: str) -> np.ndarray:
-    """A cotangent or target as an array; it gets no gradient."""
-    if isinstance(value, Tensor):
-        if value.requires_grad and torch.is_grad_enabled():
-            raise InvalidInput(
-                "cotangents, targets and margins get no gradient: detach them, and weight the "
-                "result instead"
-            )
-        if value.is_complex() or value.is_meta or value.layout != torch.strided:
-            raise InvalidInput(f"{what} is complex, meta or sparse; a dense real tensor is needed")
-        value = value.detach().to(device="cpu", dtype=torch.float64).numpy()
-    return real(value, what).astype(float)
-
-
-def _tensor(i: int, value: Any) -> Tensor:
-    """The i-th value as a dense real tensor; arrays are copied, lists and numbers converted."""
-    try:
-        own = value.copy() if isinstance(value, np.ndarray) else value
-        tensor = own if isinstance(own, Tensor) else torch.as_tensor(own)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InvalidInput(f"value {i} cannot be made into a tensor: {error}") from None
-    require_dense(i, tensor)
-    return tensor
+        return evaluate(self._layer, make, values)

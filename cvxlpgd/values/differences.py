@@ -39,7 +39,7 @@ def lagrangian_difference(
         For a layer that returns dual variables, or of a geometric program.
     """
     canonical = layer.canonical
-    if any(output.dual or output.exponential for output in canonical.variables.outputs):
+    if any(output.field != "x" or output.exponential for output in canonical.variables.outputs):
         raise InvalidOption(
             "a difference of Lagrangians needs targets for primal variables: the layer must not "
             "return dual variables, nor be of a geometric program"

@@ -20,7 +20,7 @@ import numpy as np
 from cvxlpgd.checks import is_one_of
 from cvxlpgd.derivatives.lpgd import ENDS
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import Layer, compile_layer
 from cvxlpgd.values.optimal import Values, envelope, optimal_value, own_settings
 
 CURVATURES = {"lower": "convex", "upper": "concave", "average": "affine"}
@@ -137,16 +137,20 @@ def loss_envelope(
 
 def _augment(layer: Layer, loss: cp.Expression, others: list[cp.Parameter], end: float) -> Layer:
     """The layer of the problem whose optimal value is V(end tau); its last parameter is tau."""
+    whole = layer.origin.problem
 
     def make() -> Layer:
         tau, t = cp.Parameter(nonneg=True, name="tau"), cp.Variable(name="loss")
-        kind, expr = type(layer.problem.objective), layer.problem.objective.expr
+        kind, expr = type(whole.objective), whole.objective.expr
         signed = expr - tau * t if kind is cp.Maximize else expr + tau * t
         bound = cp.sum(loss if end > 0 else -loss) <= t
-        problem = cp.Problem(kind(signed), [*layer.problem.constraints, bound])
-        return layer.alike(problem, [*layer.parameters, *others, tau], layer.problem.variables())
+        problem = cp.Problem(kind(signed), [*whole.constraints, bound])
+        parameters = [*layer.origin.parameters, *others, tau]
+        return compile_layer(problem, parameters, whole.variables(), layer.settings)
 
-    return layer.layer_of_loss((_Same(loss), tuple(p.id for p in others), end), make)
+    key = _Same(loss), tuple(p.id for p in others), end
+    augmented: Layer = layer.origin.layer_of_loss(key, make)
+    return augmented
 
 
 class _Same:
@@ -177,7 +181,7 @@ def check_loss(
     """
     if not isinstance(loss, cp.Expression) or loss.size != 1:
         raise InvalidOption("loss must be a scalar CVXPY expression of the problem's variables")
-    known = {v.id for v in layer.problem.variables()}
+    known = {v.id for v in layer.origin.problem.variables()}
     unknown = [v.name() for v in loss.variables() if v.id not in known]
     if unknown or not loss.variables():
         raise InvalidOption(
@@ -199,7 +203,7 @@ def check_loss(
     if loss_values is not None and not isinstance(loss_values, Mapping):
         raise InvalidInput(f"loss_values must be a dict of parameters, not {loss_values!r}")
     values = {} if loss_values is None else dict(loss_values)
-    as_list = {p.id for p in layer.parameters}
+    as_list = {p.id for p in layer.origin.parameters}
     mine = [p for p in loss.parameters() if p.id not in as_list]
     strange = [p for p in values if getattr(p, "id", None) not in {m.id for m in mine}]
     if strange:

@@ -11,7 +11,7 @@ from cvxlpgd.canonical._program import _SIZES, _cones
 from cvxlpgd.canonical.parameter_map import FIELDS
 from cvxlpgd.cones.registry import KINDS
 from cvxlpgd.errors import InvalidProblem
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.solvers import CVXPY, SCS, Clarabel
 from cvxlpgd.solvers.protocol import Solver
@@ -37,7 +37,7 @@ def same_solver(row: Row) -> tuple[Solver, str, dict[str, float]]:
 def objective(row: Row, values: list[np.ndarray], x: np.ndarray) -> np.ndarray:
     """The user's objective of canonical points."""
     c = canonical(row)
-    data, offset = c.parameters.data(flattened(values))
+    data, offset = c.parameters.data(flattened(row, values))
     linear = c.sign * (ConeProgram(c.structure, data).objective(x) + offset)
     return np.exp(linear) if c.exponential else linear
 
@@ -68,7 +68,7 @@ def test_data_are_those_of_cvxpy(row: Row) -> None:
     theirs, _, _ = substitute(problem, parameters).get_problem_data(
         name, gp=row.gp, canon_backend=row.backend
     )
-    ours, _ = c.parameters.data(flattened(values))
+    ours, _ = c.parameters.data(flattened(row, values))
     np.testing.assert_allclose(ours.b[0], theirs["b"], atol=1e-12)
     np.testing.assert_allclose(ours.q[0], theirs["c"], atol=1e-12)
     A = c.structure.A.matrix(ours.A[0]).toarray()
@@ -88,7 +88,7 @@ def _covector(varying: Data, batch: int) -> Data:
 
 @every_row
 def test_parameter_map_is_adjoint_and_differentiates_the_data(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(2))
+    c, values = canonical(row), flattened(row, row.inputs(2))
     varying, rng = c.structure.varying, np.random.default_rng(1)
     tangents = [rng.normal(size=v.shape) for v in values]
     bar = _covector(varying, 2)
@@ -114,7 +114,7 @@ def test_parameter_map_is_adjoint_and_differentiates_the_data(row: Row) -> None:
 
 @every_row
 def test_needing_fewer_parameters_gives_the_same_cotangents(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(2))
+    c, values = canonical(row), flattened(row, row.inputs(2))
     varying = c.structure.varying
     bar = _covector(varying, 2)
     every = c.parameters.cotangents(values, bar, varying, [True] * len(values))
@@ -149,7 +149,7 @@ def test_variable_map_is_adjoint(row: Row) -> None:
 
 @every_row
 def test_a_shared_parameter_makes_shared_data(row: Row) -> None:
-    c, values = canonical(row), flattened(row.inputs(3))
+    c, values = canonical(row), flattened(row, row.inputs(3))
     shared, offset = c.parameters.data([v[:1] for v in values])
     assert all(len(getattr(shared, name)) == 1 for name in FIELDS)
     assert len(offset) == 1
@@ -199,7 +199,10 @@ def test_dual_variables_are_there_beside_parameters_that_are_not_listed():
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), constraints)
     duals = [dual for constraint in constraints for dual in constraint.dual_variables]
     values = [np.array([1.0, 2.0, -1.0]), q.value]
-    few, all_of_them = Layer(problem, [c], [x, *duals]), Layer(problem, [c, q], [x, *duals])
+    few, all_of_them = (
+        compile_layer(problem, [c], [x, *duals]),
+        compile_layer(problem, [c, q], [x, *duals]),
+    )
     found, wanted = few.forward(values[:1]).outputs, all_of_them.forward(values).outputs
     for mine, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-7)

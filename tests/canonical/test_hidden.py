@@ -109,6 +109,6 @@ def test_a_perspective_at_its_edge_is_no_disagreement():
 def test_the_constraints_beside_a_support_function_are_watched():
     problem = near(DISK(x))
     layer = CvxpyLayer(cp.Problem(problem.objective, [x <= 10, DISK(x) <= 5]), [c, p], [x])
-    witness = layer._layer._witness
+    witness = layer._layer.origin.witness
     assert len(witness._constraints) == 2  # x <= 10, and that s is not negative
     layer(*VALUES)

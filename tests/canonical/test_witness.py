@@ -11,7 +11,7 @@ import pytest
 
 from cvxlpgd.canonical.witness import Witness
 from cvxlpgd.errors import CvxlpgdError, InaccurateSolutionWarning
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from cvxlpgd.solvers import SCS
 from tests.zoo.row import MISCOMPILED
 
@@ -31,8 +31,8 @@ VALUE = np.array([1.0, 2.0, 3.0])
 @pytest.mark.parametrize("lost", LOST)
 def test_what_is_lost_is_noticed(lost):
     """The layer of a problem from which something was dropped, judged by the whole problem."""
-    layer = Layer(LOOSE, [b], [x])
-    layer._witness = Witness(LOST[lost], [b])
+    layer = compile_layer(LOOSE, [b], [x])
+    layer.origin.witness = Witness(LOST[lost], [b])
     with pytest.raises(CvxlpgdError, match=r"do not agree on what the problem is"):
         layer.forward([VALUE])
 
@@ -40,10 +40,10 @@ def test_what_is_lost_is_noticed(lost):
 def test_a_bound_of_a_variable_is_watched_too():
     bounded = cp.Variable(3, bounds=[0, 0.5])
     problem = cp.Problem(cp.Minimize(cp.sum_squares(bounded - b)))
-    layer = Layer(problem, [b], [bounded])
-    layer._witness.check([VALUE], [np.full(3, 0.5)], np.sum((VALUE - 0.5) ** 2))
+    layer = compile_layer(problem, [b], [bounded])
+    layer.origin.witness.check([VALUE], [np.full(3, 0.5)], np.sum((VALUE - 0.5) ** 2))
     with pytest.raises(CvxlpgdError, match="violates"):
-        layer._witness.check([VALUE], [VALUE], 0.0)
+        layer.origin.witness.check([VALUE], [VALUE], 0.0)
 
 
 def test_the_edge_of_an_atom_s_domain_is_no_disagreement():
@@ -55,9 +55,9 @@ def test_the_edge_of_an_atom_s_domain_is_no_disagreement():
 
 
 def test_it_speaks_once_and_writes_to_nothing():
-    layer = Layer(LOOSE, [b], [x])
+    layer = compile_layer(LOOSE, [b], [x])
     layer.forward([VALUE])
-    assert layer._witness is None
+    assert layer.origin.witness is None
     assert x.value is None
     assert b.value is None
     assert LOOSE.value is None
@@ -65,9 +65,9 @@ def test_it_speaks_once_and_writes_to_nothing():
 
 @pytest.mark.parametrize("lost", [None, "a constraint"])
 def test_threads_that_call_first_all_watch(lost):
-    layer = Layer(LOOSE, [b], [x])
+    layer = compile_layer(LOOSE, [b], [x])
     if lost:
-        layer._witness = Witness(LOST[lost], [b])
+        layer.origin.witness = Witness(LOST[lost], [b])
     start = threading.Barrier(6)
 
     def call(k):
@@ -80,7 +80,7 @@ def test_threads_that_call_first_all_watch(lost):
         assert all("violates" in str(error) for error in errors)
     else:
         assert errors == [None] * 6
-    assert (layer._witness is None) == (lost is None)
+    assert (layer.origin.witness is None) == (lost is None)
 
 
 def test_the_users_own_values_stay_as_they_are():
@@ -89,7 +89,7 @@ def test_the_users_own_values_stay_as_they_are():
     a.value, own.value = np.arange(3.0), np.full(3, 7.0)
     problem.constraints[0].dual_variables[0].save_value(np.array(5.0))
     before = problem.value
-    Layer(problem, [a], [own]).forward([VALUE])
+    compile_layer(problem, [a], [own]).forward([VALUE])
     assert a.value.tolist() == [0.0, 1.0, 2.0]
     assert own.value.tolist() == [7.0] * 3
     assert problem.constraints[0].dual_value == 5.0
@@ -97,18 +97,18 @@ def test_the_users_own_values_stay_as_they_are():
 
 
 def test_it_waits_for_a_sample_that_is_solved():
-    layer = Layer(LOOSE, [b], [x], solver=SCS(max_iters=1))
+    layer = compile_layer(LOOSE, [b], [x], solver=SCS(max_iters=1))
     with pytest.warns(InaccurateSolutionWarning):
         layer.forward([VALUE])
-    assert layer._witness is not None
+    assert layer.origin.witness is not None
     layer.forward([VALUE], solver_args={"max_iters": 10_000})
-    assert layer._witness is None
+    assert layer.origin.witness is None
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
 def test_copies_watch_as_well(copied):
-    layer = Layer(LOOSE, [b], [x])
-    layer._witness = Witness(LOST["a constraint"], [b])
+    layer = compile_layer(LOOSE, [b], [x])
+    layer.origin.witness = Witness(LOST["a constraint"], [b])
     with pytest.raises(CvxlpgdError, match="violates"):
         copied(layer).forward([VALUE])
 
@@ -117,7 +117,7 @@ def test_a_quadratic_objective_of_a_symmetric_variable_is_right_or_an_error():
     """CVXPY before 1.9.3 compiles it wrongly; a layer must not return what comes of it."""
     C, X = cp.Parameter((2, 2), symmetric=True), cp.Variable((2, 2), symmetric=True)
     problem = cp.Problem(cp.Minimize(cp.sum_squares(X) / 2 - cp.trace(C @ X)))
-    layer, value = Layer(problem, [C], [X]), np.array([[2.0, 0.5], [0.5, 1.0]])
+    layer, value = compile_layer(problem, [C], [X]), np.array([[2.0, 0.5], [0.5, 1.0]])
     if MISCOMPILED:
         with pytest.raises(CvxlpgdError, match="objective"):
             layer.forward([value])
@@ -137,7 +137,7 @@ def test_what_cvxpy_evaluates_wrongly_is_no_disagreement(weigh):
     wanted = cp.Problem(
         cp.Minimize(whole + sum(entries)), [v >= 1 for v in entries] + [v <= 7 for v in entries]
     )
-    outputs = (Layer(p, [C], [X]).forward([value]).outputs[0] for p in (found, wanted))
+    outputs = (compile_layer(p, [C], [X]).forward([value]).outputs[0] for p in (found, wanted))
     np.testing.assert_allclose(*outputs, atol=1e-7)
 
 
@@ -145,13 +145,13 @@ def test_quantum_entropies_are_what_they_mean():
     """D(X|Y) = tr X (log X - log Y); CVXPY compiles it rightly and evaluates it wrongly."""
     X, C = cp.Variable((2, 2), symmetric=True), cp.Parameter((2, 2), symmetric=True)
     Y, value = np.array([[2.0, -1.0], [-1.0, 1.5]]), np.array([[1.0, 0.3], [0.3, 2.0]])
-    layer = Layer(cp.Problem(cp.Minimize(cp.quantum_rel_entr(X, Y)), [X == C]), [C], [X])
+    layer = compile_layer(cp.Problem(cp.Minimize(cp.quantum_rel_entr(X, Y)), [X == C]), [C], [X])
     layer.forward([value])
     logarithms = [(v * np.log(w)) @ v.T for w, v in map(np.linalg.eigh, (value, Y))]
     wanted = np.trace(value @ (logarithms[0] - logarithms[1]))
     np.testing.assert_allclose(layer.info.objective, wanted, rtol=1e-5)
     X.value = value
-    assert abs(layer.problem.objective.value - wanted) > 1
+    assert abs(layer.origin.problem.objective.value - wanted) > 1
 
 
 def test_where_a_function_spreads_is_no_disagreement():
@@ -176,6 +176,6 @@ def test_a_loose_tolerance_is_no_disagreement(solver, eps):
     share, cost = cp.Variable(3), cp.Parameter(3)
     entropic = cp.Problem(cp.Minimize(cost @ share - cp.sum(cp.entr(share))), [cp.sum(share) == 1])
     for seed in range(5):
-        layer = Layer(entropic, [cost], [share], solver=solver, solver_args={"eps": eps})
+        layer = compile_layer(entropic, [cost], [share], solver=solver, solver_args={"eps": eps})
         layer.forward([np.random.default_rng(seed).normal(size=3)])
         assert layer.info.ok.all()

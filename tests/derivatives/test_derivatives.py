@@ -12,7 +12,7 @@ from cvxlpgd.cones import Pow
 from cvxlpgd.derivatives.perturbation import without_slack
 from cvxlpgd.derivatives.tau.sizes import cotangent_step
 from cvxlpgd.errors import DegenerateGradientWarning
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import Data, Point
 from cvxlpgd.solvers import CVXPY
@@ -68,7 +68,9 @@ def test_default_solvers_are_accurate_enough(row):
     """LPGD at a relative tau of 1e-3 with the solver and the tolerances that nobody chose."""
     at = At(row)
     exact, tau = at.vjp(Implicit("dense")), at.step(1e-3)
-    layer = Layer(*row.build(), gp=row.gp, canon_backend=row.backend, derivative=LPGD(tau=tau))
+    layer = compile_layer(
+        *row.build(), gp=row.gp, canon_backend=row.backend, derivative=LPGD(tau=tau)
+    )
     call = layer.forward(at.values)
     assert relative(call.vjp(at.bars, [True] * len(at.values)), exact) <= 1e-4
 

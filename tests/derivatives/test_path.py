@@ -457,6 +457,22 @@ def test_bits_do_not_depend_on_a_mate_with_a_duplicate_row(last):
             assert np.array_equal(together[i], alone)
 
 
+@pytest.mark.parametrize("rows", [(1.0, 1.0), (1.0, 3.0), (1.0, 1.0, 1.0)])
+def test_a_constraint_written_twice_is_no_kink(rows):
+    """x = min(p, h): only how the rows share the dual variable is not known."""
+    x, p, h = cp.Variable(3), cp.Parameter(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - p)), [k * x <= k * h for k in rows])
+    layer = CvxpyLayer(problem, [p, h], [x])
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        point, high = rng.normal(size=3), rng.normal(size=3) * 10.0 ** rng.uniform(-3, 3)
+        bar = np.eye(3)[0] * 10.0 ** rng.uniform(-6, 6)
+        p_bar, h_bar = layer.vjp(point, high)[1](bar)
+        np.testing.assert_allclose(p_bar, bar * (point < high), rtol=1e-9)
+        np.testing.assert_allclose(h_bar, bar * (point > high), rtol=1e-9)
+        assert layer.info.kink == 0
+
+
 @pytest.mark.parametrize("angle", [1e-8, 3e-9])
 def test_rows_that_are_nearly_parallel_are_right_or_said(angle):
     """(G G')⁻¹ G x_bar of two active rows: 1e8 times as large as G."""

@@ -13,6 +13,7 @@ GALLERY = Path(__file__).parent.parent.parent / "examples" / "gallery"
 SCRIPTS = sorted(GALLERY.glob("[!_]*.py"))
 PUBLIC = {
     "cvxlpgd",
+    "cvxlpgd.cone_programs",
     "cvxlpgd.errors",
     "cvxlpgd.jax",
     "cvxlpgd.losses",

@@ -6,8 +6,7 @@ import numpy as np
 
 from cvxlpgd import LPGD
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.layer import Layer
-from cvxlpgd.layer.call import Call
+from cvxlpgd.layer import Call, Layer, compile_layer
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers import SCS, Clarabel
 from tests.zoo.row import Row
@@ -56,7 +55,7 @@ class At:
     def _solved(self, solver) -> tuple[Layer, Call]:
         worst = []
         for candidate in self._candidates() if solver is None else [solver]:
-            layer = Layer(
+            layer = compile_layer(
                 *self.row.build(),
                 solver=candidate,
                 gp=self.row.gp,

@@ -8,7 +8,7 @@ import pytest
 
 from cvxlpgd import LPGD, Implicit
 from cvxlpgd.errors import InvalidOption
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 
 x, c, s = cp.Variable(3), cp.Parameter(3), cp.Parameter()
 LISTS = cp.Problem(cp.Minimize(cp.sum_squares(x - c)), [cp.sum(x) == s, x >= 0]), [c, s], [x]
@@ -20,7 +20,7 @@ BARS = [np.array([[1.0, -1.0, 2.0], [0.5, 1.0, 0.0], [1.0, 2.0, 3.0]])]
     "derivative", [LPGD(), LPGD(tau=0.1), LPGD(tau=np.array([0.1, 0.2, 0.3])), Implicit("dense")]
 )
 def test_derivatives_are_the_same(derivative):
-    layer = Layer(*LISTS, derivative=derivative)
+    layer = compile_layer(*LISTS, derivative=derivative)
     call = layer.forward(VALUES)
     anew = layer.at(VALUES, call.full.point)
     pairs = zip(call.vjp(BARS, [True, True]), anew.vjp(BARS, [True, True]), strict=True)
@@ -31,7 +31,7 @@ def test_derivatives_are_the_same(derivative):
 
 
 def test_failed_samples_and_the_layers_record():
-    layer = Layer(*LISTS, on_failure="nan")
+    layer = compile_layer(*LISTS, on_failure="nan")
     before = layer.forward(VALUES)
     point = before.full.point
     point.x[1] = np.nan
@@ -43,7 +43,7 @@ def test_failed_samples_and_the_layers_record():
 
 
 def test_solver_args_are_those_of_a_call():
-    layer = Layer(*LISTS)
+    layer = compile_layer(*LISTS)
     args = {"solve_method": "SCS", "mode": "dense"}
     anew = layer.at(VALUES, layer.forward(VALUES).full.point, args)
     assert (anew.solver.name, anew.derivative) == ("SCS", Implicit("dense"))

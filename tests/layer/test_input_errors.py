@@ -148,7 +148,6 @@ CALLS = {
     "nothing": ((ones, None), ["value 1"]),
     "text": (("ones", ones), ["value 0"]),
     "ragged": (([[1.0], [1.0, 2.0]], ones), ["value 0"]),
-    "sparse": ((ones, ones.to_sparse()), ["value 1", "sparse"]),
     "meta": ((ones.to("meta"), ones), ["value 0", "meta"]),
     "a list of all": (([ones, ones],), ["value 0"]),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from cvxlpgd.errors import (
     SolverNotInstalled,
     UnsuitableSolver,
 )
-from cvxlpgd.layer import Layer, Settings
+from cvxlpgd.layer import Settings, compile_layer
 from cvxlpgd.solvers import CVXPY, ECOS, SCS, Clarabel
 from cvxlpgd.torch import CvxpyLayer
 
@@ -213,8 +213,8 @@ def test_true_is_no_tau():
 
 def test_settings_of_a_layer_and_options_over_them():
     base = Settings(on_failure="nan", time_limit=5.0)
-    layer = Layer(QP, [a, b], [x], base, time_limit=7.0)
+    layer = compile_layer(QP, [a, b], [x], base, time_limit=7.0)
     assert (layer.settings.on_failure, layer.settings.time_limit) == ("nan", 7.0)
     assert base.time_limit == 5.0
     with pytest.raises(InvalidOption, match=r"settings must be Settings\(...\), not 'SCS'"):
-        Layer(QP, [a, b], [x], "SCS")
+        compile_layer(QP, [a, b], [x], "SCS")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd import LPGD, Exact
-from cvxlpgd.layer import Layer, totals
+from cvxlpgd.layer import compile_layer, totals
 from cvxlpgd.schedules import Relative
 
 N, ROWS, BATCH = 6, 4, 5
@@ -79,7 +79,7 @@ def layer_ranks(layer):
 def test_they_are_the_sums_of_every_samples_own(family, derivative):
     rng = np.random.default_rng(3)
     problem, parameters, variables, values = family(rng)
-    layer = Layer(problem, parameters, variables, derivative=derivative)
+    layer = compile_layer(problem, parameters, variables, derivative=derivative)
     bars = rng.normal(size=(BATCH, N)) * 10.0 ** rng.integers(-6, 6, size=(BATCH, 1))
     sums, alone, record, informative = every(layer, values, bars)
     for total, expected in zip(sums, alone, strict=True):
@@ -91,7 +91,7 @@ def test_they_are_the_sums_of_every_samples_own(family, derivative):
 def test_one_product_makes_them(family, monkeypatch):
     rng = np.random.default_rng(4)
     problem, parameters, variables, values = family(rng)
-    layer = Layer(problem, parameters, variables)
+    layer = compile_layer(problem, parameters, variables)
     outcomes = []
     differentiate = totals.differentiate
 
@@ -110,7 +110,7 @@ def test_one_product_makes_them(family, monkeypatch):
 def test_a_sample_that_no_row_touches_is_not_informative_of_them():
     x, q, G = cp.Variable(N), cp.Parameter(N), cp.Parameter((ROWS, N))
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x) / 2 + q @ x), [G @ x <= 1])
-    layer = Layer(problem, [q, G], [x])
+    layer = compile_layer(problem, [q, G], [x])
     rng = np.random.default_rng(5)
     costs = np.stack([3 * rng.normal(size=N), 1e-3 * rng.normal(size=N), 3 * rng.normal(size=N)])
     call = layer.forward([costs, rng.normal(size=(ROWS, N))])
@@ -123,7 +123,7 @@ def test_a_sample_that_no_row_touches_is_not_informative_of_them():
 def test_failed_samples_are_left_out():
     rng = np.random.default_rng(6)
     problem, parameters, variables, values = quadratic(rng)
-    layer = Layer(problem, parameters, variables, on_failure="nan")
+    layer = compile_layer(problem, parameters, variables, on_failure="nan")
     bars, needed = rng.normal(size=(BATCH, N)), [True] * 4
     costs = values[1].copy()
     costs[2] = np.nan
@@ -145,7 +145,7 @@ def test_a_samples_own_gradients_are_bitwise_those_of_it_alone():
     problem = cp.Problem(cp.Minimize(cp.sum_squares(x) / 2 + cp.sum(x)), constraints)
     rng = np.random.default_rng(7)
     shared, own = rng.uniform(1, 3, N), rng.normal(size=(BATCH, ROWS, N))
-    bars, layer = rng.normal(size=(BATCH, N)), Layer(problem, [g, G], [x])
+    bars, layer = rng.normal(size=(BATCH, N)), compile_layer(problem, [g, G], [x])
     together = layer.forward([shared, own]).vjp([bars], [True, True])[1]
     assert together.any(axis=(1, 2)).all()
     for i in range(BATCH):

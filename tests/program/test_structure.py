@@ -14,7 +14,7 @@ import pytest
 
 from cvxlpgd import Exact
 from cvxlpgd.cones import NonNeg
-from cvxlpgd.layer import Layer
+from cvxlpgd.layer import compile_layer
 from cvxlpgd.program import ConeProgram, Data, Structure
 from cvxlpgd.program.pattern import Pattern
 from cvxlpgd.program.structure import latest_per_structure, per_structure
@@ -79,7 +79,9 @@ def test_a_layer_that_is_dropped_leaves_no_structure_behind(solver) -> None:
     row = zoo.row_named("simplex_projection")
     values = row.inputs(2)
     problem, parameters, variables = row.build()
-    layer = Layer(problem, parameters, variables, solver=solver, derivative=Exact(), gp=row.gp)
+    layer = compile_layer(
+        problem, parameters, variables, solver=solver, derivative=Exact(), gp=row.gp
+    )
     call = layer.forward(values)
     call.vjp([np.ones_like(v) for v in call.outputs], [True] * len(values))
     structure = weakref.ref(call.compiled.canonical.structure)

@@ -119,12 +119,12 @@ def test_a_warm_start_is_given_to_a_solver_that_uses_it():
 
 def test_losses_written_where_they_are_used_do_not_pile_up():
     layer = projection()
-    problem, variable = layer._layer.problem, layer._layer.problem.variables()[0]
+    problem, variable = layer._layer.origin.problem, layer._layer.origin.problem.variables()[0]
     assert problem.variables() == [variable]
     for k in range(20):
         layer.envelope(TWO, loss=cp.sum_squares(variable - k), tau=0.1, side="lower")
     gc.collect()
-    assert len(layer._layer._layers_of_losses) <= 8
+    assert len(layer._layer.origin.layers_of_losses) <= 8
 
 
 def test_warm_starts_of_many_batch_sizes_do_not_pile_up():

@@ -62,7 +62,7 @@ def test_memory_that_the_graph_uses_again(name):
     bars = [torch.cos(x + 1.0 + k).reshape(2, -1) for k, x in enumerate(outputs)]  # of the loss
     needed = [True] * len(values)
     *found, ticket = _operators.solve(
-        values, layer._number, layer._ranks, layer._sizes, needed, False
+        values, layer._numbered.number, layer._numbered.ranks, layer._numbered.sizes, needed, False
     )
     for tensor in (*values, *found):
         tensor.fill_(7.0)

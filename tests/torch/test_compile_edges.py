@@ -236,7 +236,7 @@ def test_nothing_is_kept():
         kept = graph(*values)
     assert len(kept) == 1
     assert _operators._runs == {}
-    number, gone = layer._number, weakref.ref(layer._layer)
+    number, gone = layer._numbered.number, weakref.ref(layer._layer)
     torch._dynamo.reset()
     del layer, graph
     gc.collect()
@@ -247,7 +247,9 @@ def test_nothing_is_kept():
 def test_a_graph_whose_layer_is_gone():
     layer, values = layer_of("scalars"), tensors("scalars")
     with pytest.raises(CvxlpgdError, match="not in this process"):
-        _operators.solve(values, 12345, layer._ranks, layer._sizes, [True, True], False)
+        _operators.solve(
+            values, 12345, layer._numbered.ranks, layer._numbered.sizes, [True, True], False
+        )
 
 
 def test_saved_tensors_that_are_copied():

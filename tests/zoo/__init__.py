@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.canonical import Canonical, canonicalize, substitute
+from cvxlpgd.canonical.entries import pattern_of
 from cvxlpgd.program import ConeProgram
 from tests.zoo import attributes as zoo_attributes
 from tests.zoo import conic as zoo_conic
@@ -42,14 +43,17 @@ def canonical(row: Row) -> Canonical:
     return canonicalize(ours, parameters, variables, row.gp, row.backend)
 
 
-def flattened(values: list[np.ndarray]) -> list[np.ndarray]:
-    """(batch, *shape) -> (batch, size), row by row."""
-    return [value.reshape(len(value), -1) for value in values]
+def flattened(row: Row, values: list[np.ndarray]) -> list[np.ndarray]:
+    """(batch, *shape) -> (batch, entries), row by row, without those outside of a pattern."""
+    rows = [value.reshape(len(value), -1) for value in values]
+    patterns = [pattern_of(parameter) for parameter in row.build()[1]]
+    pairs = zip(rows, patterns, strict=True)
+    return [v if pattern is None else v[:, pattern] for v, pattern in pairs]
 
 
 def program(row: Row, values: list[np.ndarray]) -> ConeProgram:
     """The programs at these parameter values (batch, *shape)."""
-    data, _ = canonical(row).parameters.data(flattened(values))
+    data, _ = canonical(row).parameters.data(flattened(row, values))
     return ConeProgram(canonical(row).structure, data)
 
 

@@ -24,7 +24,7 @@ Sides = tuple[np.ndarray, np.ndarray]
 class Hidden(NamedTuple):
     """What is near to 0 beside a motion, and what its system does not see."""
 
-    least: Point  # what is near to 0 beside the motion; no slack
+    least: Point  # what is near to 0 beside the motion
     random: Point  # a random motion
     null: Point  # its part that the system does not see, 0 where that is regular
 
@@ -128,7 +128,9 @@ class Along:
         systems = self.systems
         with one_thread_each(), np.errstate(all="ignore"):
             x, y = systems.least_of(self.both)
-            least = Point(x[:, 0], y[:, 0], 0.0 * y[:, 0])
+            program = systems.program  # s_dot = g - A x_dot: as near to 0 as |A| |x|
+            s = products(program.structure.A, np.abs(program.data.A), x)
+            least = Point(x[:, 0], y[:, 0], s[:, 0])
             random, unseen = (
                 _point(systems, *_moves(systems, both, np.zeros((1, 1, 1))))
                 for both in (systems.random, systems.unseen)

@@ -21,6 +21,7 @@ from cvxlpgd.derivatives.ends import NOISE
 from cvxlpgd.derivatives.info import host
 from cvxlpgd.derivatives.tau.settings import is_combinatorial
 from cvxlpgd.program import Array, ConeProgram, Data, Point, norm, product, transposed_product
+from cvxlpgd.program.pattern import namespace_of
 from cvxlpgd.schedules import Relative
 from cvxlpgd.solvers.protocol import FINEST
 
@@ -143,14 +144,16 @@ def multiple(program: ConeProgram, z_bar: Point) -> np.ndarray:
     """
     if program.structure.P.size:
         return np.zeros(program.batch)
-    x_bar = host(z_bar.x)
-    q = np.broadcast_to(host(program.data.q), x_bar.shape)
-    largest = np.maximum(norm(q), np.finfo(float).tiny)[:, None]
+    x_bar, xp = z_bar.x, namespace_of(z_bar.x)
+    q = xp.broadcast_to(program.data.q, x_bar.shape)
+    largest = norm(q)[:, None]
+    largest = xp.where(largest > np.finfo(float).tiny, largest, np.finfo(float).tiny)
     unit = q / largest
-    k = np.sum(unit * x_bar, axis=1) / np.maximum(np.sum(unit * unit, axis=1), 0.5)
+    square = xp.sum(unit * unit, axis=1)  # at least 1 but for q = 0
+    k = xp.sum(unit * x_bar, axis=1) / xp.where(square > 0.5, square, 0.5)
     is_along = norm(x_bar - k[:, None] * unit) < SAME * norm(x_bar)
-    is_along &= norm(host(z_bar.y)) == 0
-    return np.where(is_along, k / largest[:, 0], 0.0)
+    is_along = is_along & (norm(z_bar.y) == 0)
+    return host(xp.where(is_along, k / largest[:, 0], 0.0))
 
 
 def for_tangent(program: ConeProgram, z: Point, w_dot: Data, kappa: float) -> np.ndarray:

@@ -82,7 +82,8 @@ def choose_solver(
     rule = rule_for(structure)
     preferred = rule.warm if warm and rule.warm else rule.solvers
     suitable = _suitable(preferred, structure, rule.refined)
-    suitable = suitable or _suitable(SOLVERS, structure, rule.refined)  # those of no rule
+    others = (name for name, row in SOLVERS.items() if not row.on_demand)  # those of no rule
+    suitable = suitable or _suitable(others, structure, rule.refined)
     if suitable:
         if is_dual_ahead(structure):
             suitable[0] = DualNewton(suitable[0])

@@ -75,7 +75,7 @@ class Quadratic:
     ) -> Answer:
         """The solution u of a reduced program, and the multipliers of its limits."""
         model, active = self.model, None if start is None else start.state
-        if active is not None and len(active.model.cold) != len(model.cold):
+        if active is not None and len(active.sense) != len(model.cold):
             active = None  # of the other elimination
         u, flag, info = self._run(f, upper, lower, model.cold if active is None else active.sense)
         if active is not None and flag != SOLVED:
@@ -113,3 +113,7 @@ class Active:
         active = ACTIVE * (self.multipliers != 0) + LOWER * (self.multipliers < 0)
         sense = np.where(self.model.cold == EQUALITY, EQUALITY, active)
         return np.asarray(sense, dtype=np.intc)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process can start from: a model stays where it is."""
+        return {"sense": self.sense}

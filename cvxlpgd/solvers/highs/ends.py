@@ -15,7 +15,8 @@ import numpy as np
 
 from cvxlpgd.program import ConeProgram, Point, Solution, Status, transposed_product
 from cvxlpgd.solvers.run.each import of_sample
-from cvxlpgd.solvers.run.prepared import Slot
+from cvxlpgd.solvers.run.prepared import Prepare
+from cvxlpgd.solvers.run.stock import Slot, Stock, new_stock
 from cvxlpgd.solvers.translate.bounds import Bounds
 from cvxlpgd.solvers.translate.parametric import HELD, LOWER, UPPER, Lines, Tolerances, ended, walk
 
@@ -50,19 +51,22 @@ def find_ends(
     direction: Point,
     taus: np.ndarray,
     tolerances: Tolerances,
+    prepare: Prepare,
 ) -> Solution | None:
     """The ends at `taus` (ends, batch), one batch after the other; see `protocol.WithEnds`.
 
-    The set-ups and bases are those that HiGHS, as the value `use`, left in the solution.
+    The set-ups and bases are those that HiGHS, as the value `use`, left in the solution; where no
+    set-up is free, `prepare` makes one.
     """
     if solution.workspace is None or program.structure.P.size or program.structure.mixed_integer:
         return None
     begin, paths = perf_counter(), _Paths(program, solution, direction, taus, tolerances)
     for i, slot in enumerate(solution.workspace):
-        setup = _take_setup(slot, use, program, i)
-        if setup is not None:
+        stock = _stock(slot, use, program, i)
+        if stock is not None:
+            setup: Any = stock.take() or prepare(stock.P, stock.A)
             paths.follow(i, BasisInHighs(setup.solver, slot.state.basis, paths.n))
-            slot.stock.free.append(setup)
+            stock.free.append(setup)
     steps = paths.steps.ravel()
     point, moved = paths.points()
     answer = Solution(
@@ -76,12 +80,15 @@ def find_ends(
     return paths.bounds.with_slack(answer, moved)
 
 
-def _take_setup(slot: Any, use: Hashable, program: ConeProgram, i: int) -> Any:
-    """A set-up of the i-th sample's matrices; None where its basis or all of them are not here."""
+def _stock(slot: Any, use: Hashable, program: ConeProgram, i: int) -> Stock[Any] | None:
+    """Where set-ups of the i-th sample's matrices are kept; None without a basis of theirs."""
     if not isinstance(slot, Slot) or slot.state is None:
         return None
+    stock, structure = slot.stock, program.structure
     P, A = of_sample(program.data.P, i), of_sample(program.data.A, i)
-    return slot.stock.take() if slot.stock.fits(use, program.structure, P, A) else None
+    if stock.is_here:
+        return stock if stock.fits(use, structure, P, A) else None
+    return new_stock(use, structure, P, A) if stock.is_of(use, structure) else None
 
 
 class _Paths:

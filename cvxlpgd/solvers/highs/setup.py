@@ -25,6 +25,28 @@ class _State(NamedTuple):
     basis: Any
     b: np.ndarray
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The basis by the statuses of its columns and rows."""
+        basis = self.basis
+        statuses = [
+            np.array([int(status) for status in part], dtype=np.int8)
+            for part in (basis.col_status, basis.row_status)
+        ]
+        return _state, (*statuses, basis.valid, self.b)
+
+
+def _state(columns: np.ndarray, rows: np.ndarray, valid: bool, b: np.ndarray) -> _State:
+    """The state with a basis of these statuses."""
+    import highspy
+
+    statuses = {int(v): v for v in highspy.HighsBasisStatus.__members__.values()}
+    basis = highspy.HighsBasis()
+    basis.col_status, basis.row_status = (
+        [statuses[k] for k in part.tolist()] for part in (columns, rows)
+    )
+    basis.valid, basis.alien = valid, False
+    return _State(basis, b)
+
 
 class Setup:
     """One pair of matrices in a HiGHS object, which remembers its options and its newest b."""

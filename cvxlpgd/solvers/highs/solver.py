@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 
 from cvxlpgd.cones import NonNeg, Zero
-from cvxlpgd.program import ConeProgram, Point, Solution
+from cvxlpgd.program import ConeProgram, Point, Solution, Structure
 from cvxlpgd.solvers.highs.ends import find_ends
 from cvxlpgd.solvers.highs.model import Form
 from cvxlpgd.solvers.highs.objects import check_options
 from cvxlpgd.solvers.highs.setup import Setup
 from cvxlpgd.solvers.options import Configured, Options
-from cvxlpgd.solvers.run.prepared import solve_prepared
+from cvxlpgd.solvers.run.prepared import Prepare, solve_prepared
 from cvxlpgd.solvers.translate.bounds import Bounds
 from cvxlpgd.solvers.translate.parametric import Tolerances
 
@@ -88,15 +88,8 @@ class HiGHS(Configured):
 
     def solve(self, program: ConeProgram, start: Solution | None = None) -> Solution:
         """Solve each sample; a linear program from its basis in `start`."""
-        structure, bounds, settings = program.structure, Bounds.of(program), self.settings
-        linear = not structure.mixed_integer and not structure.P.size
-        if linear:
-            settings = {"presolve": "off"} | settings  # measured: it saves less than it takes
-        interior = linear and not CHOSEN & settings.keys() and _is_interior(bounds)
-        settings["output_flag"] = bool(settings.pop("verbose", settings["output_flag"]))
-        check_options(tuple(sorted(settings.items())))
-        prepare = partial(Setup, structure, bounds, settings, interior)
-        form = Form(program, bounds)
+        bounds = Bounds.of(program)
+        prepare, form = self._prepare(program.structure, bounds), Form(program, bounds)
         return bounds.with_slack(solve_prepared(self, program, start, prepare, form=form), program)
 
     def ends(
@@ -105,4 +98,15 @@ class HiGHS(Configured):
         """A linear program's by pivots from its basis in the solution, the others none."""
         tolerances = (f"{side}_feasibility_tolerance" for side in ("primal", "dual"))
         own = Tolerances(*(self.settings[name] for name in tolerances))
-        return find_ends(self, program, solution, direction, taus, own)
+        prepare = self._prepare(program.structure, Bounds.of(program))
+        return find_ends(self, program, solution, direction, taus, own, prepare)
+
+    def _prepare(self, structure: Structure, bounds: Bounds) -> Prepare:
+        """What sets matrices up."""
+        settings, linear = self.settings, not structure.mixed_integer and not structure.P.size
+        if linear:
+            settings = {"presolve": "off"} | settings  # measured: it saves less than it takes
+        interior = linear and not CHOSEN & settings.keys() and _is_interior(bounds)
+        settings["output_flag"] = bool(settings.pop("verbose", settings["output_flag"]))
+        check_options(tuple(sorted(settings.items())))
+        return partial(Setup, structure, bounds, settings, interior)

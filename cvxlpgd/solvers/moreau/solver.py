@@ -24,7 +24,7 @@ from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, is_installed
 from cvxlpgd.solvers.run.guard import failure
 from cvxlpgd.solvers.run.ladder import Attempt, solve_in_turn
-from cvxlpgd.solvers.run.prepared import Stock
+from cvxlpgd.solvers.run.stock import Stock
 
 _SURE = ("PrimalInfeasible", "DualInfeasible")
 _LIMITS = ("MaxIterations", "MaxTime")

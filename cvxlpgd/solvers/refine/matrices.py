@@ -56,15 +56,16 @@ class DenseFactors(NamedTuple):
     """Cholesky factors of k samples' matrices in the kept columns, and what their steps need."""
 
     program: ConeProgram
+    z: Point  # where, in weighted units
     weights: np.ndarray
+    e: np.ndarray
     factors: np.ndarray  # (k, n, n)
     active: np.ndarray  # 1 / e of active rows, 0 of free ones
     blocks: list[Block]  # of the curved cones
 
-    @property
-    def numbers(self) -> int:
-        """How many it holds."""
-        return int(self.factors.size) + sum(block.M.size for block in self.blocks)
+    def numbers(self, place: int) -> int:
+        """How many it holds of a sample."""
+        return int(self.factors[place].size) + sum(block.M[place].size for block in self.blocks)
 
     @classmethod
     def of(cls, program: ConeProgram, z: Point, weights: np.ndarray, e: np.ndarray) -> DenseFactors:
@@ -89,7 +90,7 @@ class DenseFactors(NamedTuple):
         # d is in each column's own unit, and so are a Cholesky factor's errors
         diagonal = H[:, range(n), range(n)]
         H[:, range(n), range(n)] += FLAT * (e**2)[:, None] * np.where(diagonal > 0, diagonal, 1.0)
-        return cls(program, weights, _factor(H), active, blocks)
+        return cls(program, z, weights, e, _factor(H), active, blocks)
 
     def steps(self, places: np.ndarray) -> DenseSteps:
         """The steps of samples at these places."""

@@ -31,7 +31,7 @@ the homogeneous embedding, with LSQR.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,14 +40,14 @@ from cvxlpgd.program.pairs import is_diagonal
 from cvxlpgd.program.threads import one_thread_each
 from cvxlpgd.solvers.refine import systems
 from cvxlpgd.solvers.refine.conditions import weigh
+from cvxlpgd.solvers.refine.kept import SampleFactors, restore
 from cvxlpgd.solvers.refine.scales import Scales
 from cvxlpgd.solvers.refine.steps import Factors, Samples, distinct, take_steps
-from cvxlpgd.solvers.run.each import of_sample
 
 TOGETHER = 128  # samples at most: their factors are held at once
 LARGEST = 300, 300_000  # rows of one curved cone, and numbers of all cones' derivatives, at most
 ENTRIES = 100_000  # of a sparse system: from there on its factors take longer than new solves
-KEPT = 8_000_000  # numbers that factors may have that are kept for the backward pass
+KEPT = 8_000_000  # numbers of the factors of so many, which are kept for the backward pass
 HELD = 2e6  # entries of the sparse matrices that are factored at once
 
 
@@ -59,21 +59,6 @@ class Refinement(NamedTuple):
     steps: np.ndarray
     factored: np.ndarray  # matrices; one that two samples share is the first one's
     factors: np.ndarray  # each sample's newest, for its next refinement to begin with, or None
-
-
-class SampleFactors(NamedTuple):
-    """A sample's factors: one of several."""
-
-    factors: Any
-    place: int
-
-    def fits(self, program: ConeProgram, i: int) -> bool:
-        """Whether it is of the i-th program's very matrices."""
-        mine, w = self.factors.program.data, program.data
-        return self.factors.program.structure is program.structure and all(
-            one is other or np.array_equal(of_sample(one, self.place), of_sample(other, i))
-            for one, other in ((mine.P, w.P), (mine.A, w.A))
-        )
 
 
 def is_refinable(structure: Structure) -> bool:
@@ -101,11 +86,15 @@ def refine(program: ConeProgram, start: Point, earlier: np.ndarray | None = None
     return refinement._replace(point=scales.unscale(refinement.point))
 
 
+def _together(structure: Structure) -> int:
+    """How many samples are refined side by side at most."""
+    if structure.n <= systems.DENSE:
+        return TOGETHER
+    return max(1, int(HELD / systems.layout(structure).pattern.size))
+
+
 def _in_pieces(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refinement:
-    structure, most = program.structure, TOGETHER
-    if structure.n > systems.DENSE:
-        most = max(1, int(HELD / systems.layout(structure).pattern.size))
-    count = -(-program.batch // most)
+    count = -(-program.batch // _together(program.structure))
     if count <= 1:
         return _side_by_side(program, start, earlier)
     # both ends of a perturbation in one piece
@@ -137,10 +126,12 @@ def _newton(program: ConeProgram, start: Point, earlier: np.ndarray) -> Refineme
     begin = Samples.of(program, start, t, which, place, fits)
     end, factored = take_steps(program, begin, factors)
     newest = np.full(program.batch, None)
-    kept = [one.numbers <= KEPT for one in factors]
+    # by each one's own numbers: what is kept of a sample does not depend on its batch
+    most = KEPT / min(TOGETHER, _together(program.structure))
     for i in np.flatnonzero(end.ok & (end.steps > 0)):
-        if kept[end.which[i]]:
-            newest[i] = SampleFactors(factors[end.which[i]], int(end.place[i]))
+        own = SampleFactors(factors[end.which[i]], int(end.place[i]))
+        if own.numbers <= most:
+            newest[i] = own
     return Refinement(end.point, end.ok, end.steps, factored, newest)
 
 
@@ -149,13 +140,11 @@ def _earlier_factors(
 ) -> tuple[list[Factors], np.ndarray, np.ndarray, np.ndarray]:
     """The factors that fit; and (batch,) which one is a sample's, its place there, and whether."""
     which, place = np.zeros((2, program.batch), dtype=int)
-    fits = np.zeros(program.batch, dtype=bool)
+    fits = np.array([own is not None and own.fits(program, i) for i, own in enumerate(earlier)])
     factors: list[Factors] = []
-    for i, own in enumerate(earlier):
-        if own is not None and own.fits(program, i):
-            same = [k for k, one in enumerate(factors) if one is own.factors]
-            if not same:
-                factors.append(own.factors)
-            which[i], place[i] = same[0] if same else len(factors) - 1, own.place
-            fits[i] = True
+    for i, own in restore(program, earlier, np.flatnonzero(fits)):
+        same = [k for k, one in enumerate(factors) if one is own.factors]
+        if not same:
+            factors.append(own.factors)
+        which[i], place[i] = same[0] if same else len(factors) - 1, own.place
     return factors, which, place, fits

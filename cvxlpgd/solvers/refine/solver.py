@@ -13,7 +13,8 @@ import numpy as np
 from cvxlpgd.errors import InvalidOption
 from cvxlpgd.program import ConeProgram, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver, is_solver
-from cvxlpgd.solvers.refine.newton import SampleFactors, is_refinable, refine
+from cvxlpgd.solvers.refine.kept import SampleFactors
+from cvxlpgd.solvers.refine.newton import is_refinable, refine
 from cvxlpgd.solvers.run.ladder import Around, Attempt, solve_in_turn
 from cvxlpgd.solvers.run.solve import ask, solve
 

@@ -20,14 +20,16 @@ class SparseFactors(NamedTuple):
     """The sparse factors of k samples' systems, of order `size`."""
 
     program: ConeProgram
+    z: Point  # where, in weighted units
     weights: np.ndarray
+    e: np.ndarray
     factors: list[Any]
     size: int
 
-    @property
-    def numbers(self) -> int:
-        """How many it holds."""
-        return sum(int(lu.nnz) for lu in self.factors if lu is not None)
+    def numbers(self, place: int) -> int:
+        """How many it holds of a sample."""
+        lu = self.factors[place]
+        return 0 if lu is None else int(lu.nnz)
 
     @classmethod
     def of(
@@ -62,7 +64,7 @@ class SparseFactors(NamedTuple):
                 factors[i] = sla.splu(where.pattern.matrix(values[i]), permc_spec=ORDER)
 
         share_out(deque(range(k)), factor)
-        return cls(program, weights, factors, where.pattern.shape[0])
+        return cls(program, z, weights, e, factors, where.pattern.shape[0])
 
     def steps(self, places: np.ndarray) -> SparseSteps:
         """The steps of samples at these places."""

@@ -147,13 +147,18 @@ def _factor(
     """Those left, with new factors for those whose own do not serve."""
     stale = np.flatnonzero(~left.contracting)
     first, place = distinct(program, (left.x, left.y, left.s, left.t), stale)
-    kind = DenseFactors if program.structure.n <= systems.DENSE else SparseFactors
     z = Point(left.x[first], left.y[first], left.s[first])
-    factors.append(kind.of(program.take(first), z, left.t[first], left.e[first]))
+    factors.append(factors_of(program.take(first), z, left.t[first], left.e[first]))
     factored[left.sample[first]] += 1
     which, places = left.which.copy(), left.place.copy()
     which[stale], places[stale] = len(factors) - 1, place
     return replace(left, which=which, place=places)
+
+
+def factors_of(program: ConeProgram, z: Point, t: np.ndarray, e: np.ndarray) -> Factors:
+    """The factors at complementary z (k, ...) in weighted units, for t (k, m) and e (k,)."""
+    kind = DenseFactors if program.structure.n <= systems.DENSE else SparseFactors
+    return kind.of(program, z, t, e)
 
 
 def _steps_of(left: Samples, factors: list[Factors]) -> Steps:

@@ -42,7 +42,7 @@ def array_in(v: Array, kind: str) -> Array:
     if kind == "torch" and is_numpy_array(v):
         import torch
 
-        return torch.from_numpy(v)
+        return torch.asarray(v, copy=None if v.flags.writeable else True)
     return v
 
 
@@ -50,4 +50,5 @@ def array_like(v: Array, like: Array) -> Array:
     """The array as one of the kind, dtype and device of another; NumPy's keep their dtype."""
     if is_numpy_array(like):
         return array_in(v, "numpy")
-    return array_namespace(like).asarray(v, dtype=like.dtype, device=like.device)
+    copy = is_numpy_array(v) or None  # torch shares no memory that it must not write to
+    return array_namespace(like).asarray(v, dtype=like.dtype, device=like.device, copy=copy)

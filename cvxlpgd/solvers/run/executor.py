@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError as Cancelled
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from cvxlpgd.program import ConeProgram, Solution
+from cvxlpgd.errors import CvxlpgdError
+from cvxlpgd.program import ConeProgram, Point, Residuals, Solution, Structure
+from cvxlpgd.program.solution import RESIDUALS
+from cvxlpgd.program.threads import workers
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.each import groups_of
-from cvxlpgd.solvers.run.guard import failure, one_line, solve_guarded
-from cvxlpgd.solvers.run.ladder import Around
+from cvxlpgd.solvers.run.guard import failure
+from cvxlpgd.solvers.run.ladder import Around, inner
+from cvxlpgd.solvers.run.losses import is_loss, message_of
 from cvxlpgd.solvers.run.processes import Processes
+from cvxlpgd.solvers.run.solve import judge, solve
+from cvxlpgd.solvers.run.worker import Outcome, Piece, Way, follow, run_piece
 
 AT_ONCE = 16  # samples that a process which may be lost gets at most
-LOST = (BrokenExecutor, OSError)  # TimeoutError, and pebble's ProcessExpired, are of the latter
+
+_sent: weakref.WeakSet[Structure] = weakref.WeakSet()  # structures that a worker has been sent
+
+
+class Task(NamedTuple):
+    """A way to solve some samples of a batch."""
+
+    way: Way
+    samples: np.ndarray
+    program: ConeProgram
+    start: Solution | None
+    arguments: tuple[Any, ...] = ()
+
+
+Result = Solution | Exception | None  # an exception says how a task's worker was lost
 
 
 @dataclass(frozen=True)
@@ -26,12 +48,15 @@ class OnExecutor(Around):
     """`solver`, run by the caller's executor: threads or processes. Declares what `solver` does.
 
     A concurrent.futures executor is the caller's: it is never started or closed here, and it is not
-    pickled. `time_limit` is that of a sample, in seconds.
+    pickled. `time_limit` is that of a sample, in seconds. A batch is cut in so many `pieces`; as
+    many as there are CPUs to run on, if not given.
     """
 
     solver: Solver
     executor: Executor | Processes
     time_limit: float | None = None
+    pieces: int | None = None
+    arrays = inner("arrays")  # pieces are handed over as they are
 
     def with_options(self, options: Mapping[str, Any]) -> Self:
         """The solver with more options, on this executor."""
@@ -42,65 +67,133 @@ class OnExecutor(Around):
 
         Where a worker is lost, its samples are tried once more, each alone; then they have failed.
         """
-        pieces = self._pieces(groups_of(start, program.batch))
-        outcomes = self._outcomes(program, start, pieces)
-        solutions = [(piece, out) for piece, out in outcomes if isinstance(out, Solution)]
-        lost = [piece for piece, out in outcomes if not isinstance(out, Solution)]
-        alone = [piece[k : k + 1] for piece in lost for k in range(len(piece))]
-        for piece, outcome in self._outcomes(program, start, alone):
-            if not isinstance(outcome, Solution):
-                outcome = failure(program.take(piece), self._message(outcome))
-            solutions.append((piece, outcome))
-        order = np.argsort(np.concatenate([piece for piece, _ in solutions]))
-        return Solution.join([solution for _, solution in solutions]).take(order)
+
+        def task(samples: np.ndarray) -> Task:
+            return Task(solve, samples, program.take(samples), start and start.take(samples))
+
+        tasks = [task(piece) for piece in self._pieces(groups_of(start, program.batch))]
+        results = self._run(tasks)
+        lost = [own.samples for own, result in zip(tasks, results, strict=True) if is_loss(result)]
+        alone = [task(piece[k : k + 1]) for piece in lost for k in range(len(piece))]
+        pairs = list(zip(tasks + alone, results + self._run_alone(alone), strict=True))
+        kept = [pair for k, pair in enumerate(pairs) if k >= len(tasks) or not is_loss(pair[1])]
+        solutions = [self._solution(own.program, result) for own, result in kept]
+        return _gather([own.samples for own, _ in kept], solutions)
+
+    def ends(
+        self, program: ConeProgram, solution: Solution, direction: Point, taus: np.ndarray
+    ) -> Solution | None:
+        """What `solver` follows of its own solutions; see `protocol.WithEnds`."""
+        tasks = []
+        for piece in self._pieces(groups_of(solution, program.batch)):
+            arguments = direction.pick(piece), taus[:, piece]
+            own = program.take(piece), solution.take(piece)
+            tasks.append(Task(follow, piece, *own, arguments))
+        results = self._run(tasks)
+        if not any(isinstance(result, Solution) for result in results):
+            return None
+        ends = np.arange(len(taus))[:, None]
+        places = [(ends * program.batch + own.samples).ravel() for own in tasks]
+        parts = [
+            result
+            if isinstance(result, Solution)
+            else failure(own.program.take(np.tile(np.arange(own.program.batch), len(taus))), "")
+            for own, result in zip(tasks, results, strict=True)
+        ]
+        return _gather(places, parts)
 
     def _pieces(self, groups: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """One for each worker; smaller ones where a worker may be lost with its piece."""
-        count = getattr(self.executor, "_max_workers", 1)
+        """As many as are wanted, at least one for each worker; smaller ones where a worker may be
+        lost with its piece.
+        """
+        count = self.pieces or workers()
         if isinstance(self.executor, Processes):
-            count = max(self.executor.count, -(-len(groups) // AT_ONCE))
+            count = max(self.pieces or 0, self.executor.count, -(-len(groups) // AT_ONCE))
         cuts = [round(len(groups) * k / count) for k in range(count + 1)]
         return [np.concatenate(groups[i:j]) for i, j in pairwise(cuts) if j > i]
 
-    def _outcomes(
-        self, program: ConeProgram, start: Solution | None, pieces: Sequence[np.ndarray]
-    ) -> list[tuple[np.ndarray, Solution | Exception]]:
-        """Each piece with its solution, or with how its worker was lost."""
-        futures: list[Future[Solution]] = []
-        outcomes: list[Solution | Exception] = []
+    def _run_alone(self, tasks: Sequence[Task]) -> list[Result]:
+        """What becomes of tasks one of which may end its worker.
+
+        A pool that is not ours would blame those that are in its hands at the same time.
+        """
+        if isinstance(self.executor, Processes):
+            return self._run(tasks)
+        return [result for own in tasks for result in self._run([own])]
+
+    def _run(self, tasks: Sequence[Task]) -> list[Result]:
+        """What becomes of each task, all at once. Threads have all that other workers are sent."""
+        if isinstance(self.executor, ThreadPoolExecutor):
+            return self._wait([
+                (own, own.way, (self.solver, own.program, own.start, *own.arguments))
+                for own in tasks
+            ])  # fmt: skip
+        pieces = [Piece.of(self.solver, own.program, own.start) for own in tasks]
+        known = [own.program.structure in _sent for own in tasks]
+        outcomes = self._send(tasks, pieces, known)
+        lacking = [
+            k for k, each in enumerate(outcomes) if isinstance(each, Outcome) and each.lacking
+        ]
+        rest = [tasks[k] for k in lacking], [pieces[k] for k in lacking], [False] * len(lacking)
+        for k, outcome in zip(lacking, self._send(*rest), strict=True):
+            outcomes[k] = outcome
+        return [each.whole if isinstance(each, Outcome) else each for each in outcomes]
+
+    def _send(
+        self, tasks: Sequence[Task], pieces: Sequence[Piece], known: Sequence[bool]
+    ) -> list[Any]:
+        """The outcomes of pieces; those whose structure is not known to workers travel with it."""
+        calls = []
+        for own, piece, there in zip(tasks, pieces, known, strict=True):
+            structure = own.program.structure
+            whole = piece if there else piece.with_structure(structure)
+            calls.append((own, run_piece, (own.way, whole, *own.arguments)))
+            _sent.add(structure)
+        return self._wait(calls)
+
+    def _wait(self, calls: Sequence[tuple[Task, Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+        """What these calls return, or how their workers were lost."""
+        futures: list[Future[Any]] = []
         try:
-            for piece in pieces:
-                futures.append(self._submit(program.take(piece), start and start.take(piece)))
-            for future in futures:
-                try:
-                    outcomes.append(future.result())
-                except LOST as error:
-                    outcomes.append(error)
+            for own, call, arguments in calls:
+                futures.append(self._submit(own.program.batch, call, *arguments))
+            return [self._result(future) for future in futures]
         finally:
             for future in futures:  # after Ctrl-C, or an error of the call, the others stop too
                 future.cancel()
-        return list(zip(pieces, outcomes, strict=True))
 
-    def _submit(self, program: ConeProgram, start: Solution | None) -> Future[Solution]:
-        arguments = self.solver, program, start
-        if isinstance(self.executor, Processes):
-            limit = self.time_limit and self.time_limit * program.batch + self.executor.grace
-            return self.executor.submit(limit, solve_guarded, *arguments)
+    def _result(self, future: Future[Any]) -> Any:
         try:
-            return self.executor.submit(solve_guarded, *arguments)
-        except BrokenExecutor as error:
-            broken: Future[Solution] = Future()
-            broken.set_exception(error)
-            return broken
+            return future.result()
+        except CvxlpgdError:  # of the call
+            raise
+        except (Cancelled, Exception) as error:
+            return error
 
-    def _message(self, error: Exception) -> str:
-        """What is said of a sample whose worker was lost again when it was alone."""
-        if isinstance(error, TimeoutError):
-            return "hung: twice its worker was ended, some time beyond the time limit"
-        if isinstance(self.executor, Processes):
-            code = getattr(error, "exitcode", None)
-            return f"crashed: twice its worker process died, with exit code {code}"
-        return (
-            f"the executor lost a worker ({one_line(error)}); give it a new one, or "
-            "executor=Processes(), which replaces its workers"
-        )
+    def _submit(self, batch: int, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        try:
+            if isinstance(self.executor, Processes):
+                limit = self.time_limit and self.time_limit * batch + self.executor.grace
+                return self.executor.submit(limit, call, *arguments)
+            return self.executor.submit(call, *arguments)
+        except Exception as error:  # it is shut down, broken, or refuses what it is given
+            refused: Future[Any] = Future()
+            refused.set_exception(error)
+            return refused
+
+    def _solution(self, program: ConeProgram, result: Result) -> Solution:
+        """A task's solution, judged where it was solved, or its failure."""
+        if isinstance(result, Solution):
+            return result
+        message = message_of(result, self.solver, isinstance(self.executor, Processes))
+        return judge(failure(program, message), program, self.accuracy)
+
+
+def _gather(places: Sequence[np.ndarray], parts: Sequence[Solution]) -> Solution:
+    """The solution of a batch whose samples at these places are those of the parts."""
+    joined, order = Solution.join(parts), np.argsort(np.concatenate(places))
+    solution, residuals = joined.take(order), joined.residuals
+    if residuals is None:
+        return solution
+    picked = (getattr(residuals, name)[order] for name in RESIDUALS)
+    return solution.change(residuals=Residuals(*picked))

@@ -75,6 +75,11 @@ def _check(solution: Solution, program: ConeProgram) -> Solution:
     arrays += [(name, getattr(solution, name), (batch,)) for name in columns]
     if any(v.shape != shape for _, v, shape in arrays):
         raise ValueError(next(filter(None, (shape_fault(*array) for array in arrays))))
+    for k, v in point.items():
+        if v.device != program.data.q.device:
+            raise ValueError(
+                f"the solver returned {k} on {v.device}, not on {program.data.q.device}"
+            )
     if len(solution.messages) != batch:
         raise ValueError(f"the solver returned {len(solution.messages)} messages, not {batch}")
     for status in solution.status.tolist():

@@ -80,7 +80,7 @@ def solve_in_turn(
     return best.solution
 
 
-def _inner(name: str) -> Any:
+def inner(name: str) -> Any:
     """A property that is the inner solver's."""
     return property(attrgetter(f"solver.{name}"))
 
@@ -88,8 +88,8 @@ def _inner(name: str) -> Any:
 class Around:
     """Declares what its `solver` does, and works on NumPy arrays."""
 
-    name, requires, cones = _inner("name"), _inner("requires"), _inner("cones")
-    quadratic, integer, accuracy = _inner("quadratic"), _inner("integer"), _inner("accuracy")
+    name, requires, cones = inner("name"), inner("requires"), inner("cones")
+    quadratic, integer, accuracy = inner("quadratic"), inner("integer"), inner("accuracy")
     arrays = "numpy"
 
 
@@ -105,7 +105,7 @@ class FirstOf(Around):
 
     solvers: tuple[Solver, ...]
     solver = property(lambda self: self.solvers[0])
-    arrays = _inner("arrays")
+    arrays = inner("arrays")
 
     @property
     def cones(self) -> frozenset[type]:

@@ -9,14 +9,14 @@ from one that solved others before and from a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from cvxlpgd.program import USABLE, ConeProgram, Point, Solution, Structure
 from cvxlpgd.solvers.run.each import Answer, groups_of, of_sample, solve_each
+from cvxlpgd.solvers.run.stock import Slot, Stock, new_stock
 
 
 class Start(NamedTuple):
@@ -46,40 +46,6 @@ class Form(Protocol):
 
 
 Prepare = Callable[[np.ndarray, np.ndarray], Setup]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Stock(Generic[T]):
-    """The set-ups of one pair of matrices that nobody is using at the moment."""
-
-    use: Hashable  # the solver's value, or more: with other options it sets up something else
-    structure: Structure
-    P: np.ndarray  # (entries,), or of all samples of a batch; A too
-    A: np.ndarray
-    # taking from its end and putting back are atomic: a set-up is never in two hands
-    free: list[T] = field(default_factory=list)
-
-    def fits(self, use: Hashable, structure: Structure, P: np.ndarray, A: np.ndarray) -> bool:
-        """Whether the set-ups are for this use and these very matrices' values, (entries,)."""
-        if self.structure is not structure or self.use != use:
-            return False
-        pairs = ((self.P, P), (self.A, A))
-        return all(one is other or np.array_equal(one, other) for one, other in pairs)
-
-    def take(self) -> T | None:
-        """A free set-up, no longer here; None where all are in use."""
-        try:
-            return self.free.pop()
-        except IndexError:
-            return None
-
-
-class Slot(NamedTuple):
-    """What a solution keeps of one sample."""
-
-    stock: Stock[Setup]
-    state: Any
 
 
 def solve_prepared(
@@ -178,7 +144,8 @@ def _stocks(
     if shared and slots:
         old, P, A = slots[0] and slots[0].stock, w.P[0], w.A[0]
         fits = lasting and old is not None and old.fits(solver, structure, P, A)
-        return [old if old and fits else Stock(solver, structure, P, A)] * len(slots)
+        stock = old if old and fits else new_stock(solver, structure, P, A, lasting)
+        return [stock] * len(slots)
     by_key: dict[int, Stock[Setup]] = {}  # by the solution that samples start from
     stocks = []
     for i, slot in enumerate(slots):
@@ -187,6 +154,6 @@ def _stocks(
         key = id(slot) if slot else -1 - i
         if key not in by_key or not by_key[key].fits(solver, structure, P, A):
             fits = lasting and old is not None and old.fits(solver, structure, P, A)
-            by_key[key] = old if old and fits else Stock(solver, structure, P, A)
+            by_key[key] = old if old and fits else new_stock(solver, structure, P, A, lasting)
         stocks.append(by_key[key])
     return stocks

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled
 from cvxlpgd.program.threads import workers
@@ -68,12 +69,20 @@ class Processes:
         It raises TimeoutError then, and an OSError or BrokenExecutor where the worker died.
         """
         try:
-            return _pool(self.count).schedule(call, arguments, timeout=seconds)
+            pool = _pool(self.count)
+            future = pool.schedule(call, arguments, timeout=seconds)
         except RuntimeError:  # the pool broke, or another thread closed it, a moment ago
-            return _pool(self.count).schedule(call, arguments, timeout=seconds)
+            pool = _pool(self.count)
+            future = pool.schedule(call, arguments, timeout=seconds)
+        _waiting.setdefault(pool, WeakSet()).add(future)
+        if not pool.active:  # another thread closed it meanwhile
+            future.cancel()
+        return future
 
     def close(self) -> None:
-        """End the workers; the next call starts new ones."""
+        """End the workers; the next call starts new ones, and so does one that another thread has
+        under way.
+        """
         with _making:
             pool = _pools.pop(self.count, None)
         if pool is not None:
@@ -81,6 +90,7 @@ class Processes:
 
 
 _pools: dict[int, Any] = {}
+_waiting: WeakKeyDictionary[Any, WeakSet[Future[Any]]] = WeakKeyDictionary()  # by pool
 _making = threading.Lock()
 
 
@@ -110,9 +120,11 @@ def _context() -> Any:
 
 
 def _end(pool: Any) -> None:
-    """End a pool's workers, whatever they are doing, and wait for that."""
+    """End a pool's workers, whatever they are doing, wait for that, and tell those that wait."""
     pool.stop()
     pool.join()
+    for future in list(_waiting.pop(pool, ())):  # which a stopped pool leaves as they are
+        future.cancel()
 
 
 @atexit.register
@@ -124,6 +136,7 @@ def _end_all() -> None:
 def _forget() -> None:
     """A forked child has the pools' objects but neither their threads nor their processes."""
     _pools.clear()
+    _waiting.clear()
 
 
 if sys.platform != "win32":

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 from array_api_compat import array_namespace
 
-from cvxlpgd.program import ConeProgram, Point, Solution, Status
+from cvxlpgd.program import ConeProgram, Point, Residuals, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT, Solver
-from cvxlpgd.solvers.run.arrays import array_in, point_in, point_like, program_in
+from cvxlpgd.solvers.run.arrays import array_in, point_like, program_in
 from cvxlpgd.solvers.run.certify import certify
 from cvxlpgd.solvers.run.guard import failure, solve_guarded
 
@@ -27,7 +27,8 @@ def solve(solver: Solver, program: ConeProgram, start: Solution | None = None) -
     solver : Solver
         One that takes the program; see `cvxlpgd.solvers.protocol.require`.
     program : ConeProgram
-        In arrays of any kind; the solution is in arrays of the same kind.
+        In arrays of any kind; the solution's points are in arrays of the same kind, on the same
+        device. What is known of each sample, such as residuals, is in NumPy arrays.
     start : Solution, optional
         Of a batch of the same length: where each sample starts, and what its solver kept.
 
@@ -50,7 +51,7 @@ def ask(solver: Solver, program: ConeProgram, start: Solution | None = None) -> 
     """
     own = program_in(program, solver.arrays)
     if start is not None:
-        point = point_in(start.point, solver.arrays)
+        point = point_like(start.point, own.data.q)
         start = start if point is start.point else start.change(point=point)
     solution = solve_guarded(solver, own, start)
     if solution.residuals is None:
@@ -73,16 +74,16 @@ def judge(
     most, usable = most or JUDGED_AT * max(accuracy, FINEST), solution.ok
     with np.errstate(all="ignore"):
         residuals, terms = program.measure(solution.point)
+        residuals = Residuals(*(array_in(v, "numpy") for v in vars(residuals).values()))
         if program.structure.mixed_integer:
             worst, none = residuals.primal, residuals.primal * np.nan
-            gap = none if solution.gap is None else array_namespace(none).asarray(solution.gap)
+            gap = none if solution.gap is None else solution.gap
             residuals = replace(residuals, dual=none, gap=gap)
             small = solution.status != Status.INACCURATE
         else:
             worst = residuals.largest
             small = program.is_small_in_own_units(solution.point, terms, OWN * most)
-    worst, small = array_in(worst, "numpy"), array_in(small, "numpy")
-    solved = (worst <= most) & small
+    solved = (worst <= most) & array_in(small, "numpy")
     if solved.all() and usable.all():
         status = np.full(len(solved), Status.SOLVED, dtype=object)
         return solution.change(status=status, residuals=residuals)

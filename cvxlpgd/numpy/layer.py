@@ -1,4 +1,4 @@
-"""Layers for NumPy arrays."""
+"""CVXPY problems as functions of NumPy arrays."""
 
 from __future__ import annotations
 
@@ -14,27 +14,35 @@ import numpy as np
 from cvxlpgd.analysis.degeneracy import WeaklyActive, weakly_active
 from cvxlpgd.analysis.tau_plot import plot_tau
 from cvxlpgd.derivatives import Derivative
-from cvxlpgd.errors import InvalidInput
-from cvxlpgd.layer import DEFAULT, Call, Layer, Record, Settings, check_single, real, spread
+from cvxlpgd.layer import (
+    DEFAULT,
+    Record,
+    Settings,
+    check_single,
+    compile_layer,
+    real,
+    summarize,
+    summary_html,
+)
+from cvxlpgd.layer.arguments import arrange
+from cvxlpgd.layer.arrays import double
+from cvxlpgd.numpy._calls import (
+    Arrays,
+    Outputs,
+    evaluate,
+    forward,
+    pull_back,
+    push_forward,
+)
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.envelopes import prepare_envelope
-from cvxlpgd.values.optimal import as_list, optimal_value, refuse_integer_rows
+from cvxlpgd.values.optimal import as_list, optimal_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Arrays = tuple[np.ndarray, ...]
-Outputs = Arrays | Any  # a tuple to type checkers; of a single layer the one array itself
-
-__all__ = ["CvxpyLayer"]
-
-
-def __dir__() -> list[str]:
-    """What is public."""
-    return __all__
 
 
 class CvxpyLayer:
@@ -61,20 +69,21 @@ class CvxpyLayer:
         fallback: str | Solver | None = None,
         time_limit: float | None = None,
         executor: Executor | Processes | None = None,
+        pieces: int | None = None,
         single: bool = False,
     ) -> None:
         settings = Settings(
             solver, gp, verbose, canon_backend, solver_args, derivative, on_failure, fallback,
-            time_limit, executor,
+            time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = Layer(problem, parameters, variables, settings)
+        self._layer = compile_layer(problem, parameters, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
 
     def __repr__(self) -> str:
-        return f"CvxpyLayer({self._layer!r})"
+        return f"CvxpyLayer({summarize(self._layer)})"
 
     def _repr_html_(self) -> str:
-        return self._layer._repr_html_()
+        return summary_html(self._layer, "CvxpyLayer")
 
     @property
     def info(self) -> Record:
@@ -86,6 +95,7 @@ class CvxpyLayer:
         *values: Any,
         solver_args: Mapping[str, Any] | None = None,
         warm_start: bool | Solution = False,
+        **named: Any,
     ) -> Outputs:
         """The variables' values at the solution, each (*batch shape, *shape).
 
@@ -94,45 +104,43 @@ class CvxpyLayer:
         Parameters
         ----------
         values : arrays (*batch axes, *parameter shape)
-            One for each parameter; batch axes broadcast.
+            One for each parameter; batch axes broadcast. SciPy's sparse arrays and matrices are
+            accepted; one with a pattern is not made dense.
         solver_args : dict, optional
             On top of the constructor's.
         warm_start : bool or Solution
             True: from this thread's previous warm-started call of the same batch shape.
+        named : arrays
+            Values by the names of their parameters, after those by position.
 
         Raises
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        return self._returned(self._forward(values, solver_args, warm_start)[1])
+        values = self._arrange(values, named)
+        return self._returned(forward(self._layer, values, solver_args, warm_start).outputs)
 
     def vjp(
-        self, *values: Any, solver_args: Mapping[str, Any] | None = None
-    ) -> tuple[Outputs, Callable[..., Arrays]]:
+        self, *values: Any, solver_args: Mapping[str, Any] | None = None, **named: Any
+    ) -> tuple[Outputs, Callable[..., tuple[Any, ...]]]:
         """The variables, as a call returns them, and their pullback.
 
             x_star, pullback = layer.vjp(A, b)  # of a single layer
             A_bar, b_bar = pullback(x_bar)
 
         The pullback takes one cotangent for each variable, and returns a tuple with one for each
-        parameter. Cotangents of parameters shared by the batch are summed over it.
+        parameter, in their order. Cotangents of parameters shared by the batch are summed over it.
+        That of a sparse value of a parameter with a pattern is sparse, of the value's own kind, and
+        stores the whole pattern; all others are dense.
         """
+        values = self._arrange(values, named)
         self._layer.require_gradients([True] * len(values))
-        call, outputs, dtypes = self._forward(values, solver_args, False)
+        done = forward(self._layer, values, solver_args)
 
-        def pullback(*bars: Any) -> Arrays:
-            if len(bars) != len(outputs):
-                raise InvalidInput(f"received {len(bars)} cotangents, expected {len(outputs)}")
-            triples = zip(bars, outputs, self._layer.sizes, strict=True)
-            flat = [
-                _double(spread(bar, out.shape, f"cotangent {i}")).reshape(call.batch.samples, size)
-                for i, (bar, out, size) in enumerate(triples)
-            ]
-            gradients = call.vjp(flat, [True] * len(values))
-            pairs = zip(gradients, dtypes, strict=True)
-            return tuple(np.asarray(v, dtype=dtype) for v, dtype in pairs)
+        def pullback(*bars: Any) -> tuple[Any, ...]:
+            return pull_back(self._layer, done, bars)
 
-        return self._returned(outputs), pullback
+        return self._returned(done.outputs), pullback
 
     def jvp(
         self,
@@ -145,21 +153,8 @@ class CvxpyLayer:
 
         x_star, x_dot = layer.jvp([A, b], [A_dot, b_dot])  # of a single layer
         """
-        for name, argument in (("values", values), ("tangents", tangents)):
-            if not isinstance(argument, list | tuple):
-                raise InvalidInput(f"{name} must be a list or tuple, one for each parameter")
-        call, outputs, _ = self._forward(values, solver_args, False)
-        if len(tangents) != len(values):
-            raise InvalidInput(f"received {len(tangents)} tangents, expected {len(values)}")
-        dots = [
-            _double(spread(dot, np.shape(v), f"tangent {i}"))
-            for i, (dot, v) in enumerate(zip(tangents, values, strict=True))
-        ]
-        variables_dot = tuple(
-            np.asarray(v.reshape(out.shape), dtype=out.dtype)
-            for v, out in zip(call.jvp(dots), outputs, strict=True)
-        )
-        return self._returned(outputs), self._returned(variables_dot)
+        done, dots = push_forward(self._layer, values, tangents, solver_args)
+        return self._returned(done.outputs), self._returned(dots)
 
     def weakly_active(self, tol: float = 1e-6) -> list[WeaklyActive]:
         """The constraints that are weakly active at this thread's newest solutions.
@@ -182,7 +177,7 @@ class CvxpyLayer:
         Arguments are those of `cvxlpgd.torch.CvxpyLayer.plot_tau`; the loss is a function of
         arrays.
         """
-        arrays = [_double(v) for v in _arrays(values)[0]]
+        arrays = [double(real(v, f"value {i}")) for i, v in enumerate(values)]
         bars = None if cotangents is None else as_list(cotangents, "cotangents", np.ndarray)
         return plot_tau(self._layer, arrays, bars, loss, taus, path, tensors=False)
 
@@ -240,44 +235,14 @@ class CvxpyLayer:
         return self._evaluate(make, values)
 
     def _evaluate(
-        self, make: Callable[[list[np.ndarray]], Any], values: Sequence[Any]
+        self, make: Callable[[list[Any]], Any], values: Sequence[Any]
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
-        arrays, dtypes, dtype = _arrays(values)
-        sums = make([_double(v) for v in arrays])
+        return evaluate(self._layer, make, values)
 
-        def pullback(bar: Any) -> Arrays:
-            refuse_integer_rows(self._layer, [True] * len(self._layer.domains))
-            flat = _double(spread(bar, sums.shape, "cotangent")).ravel()
-            bars = sums.vjp(flat, [True] * len(values))
-            pairs = zip(bars, dtypes, strict=True)
-            return tuple(np.asarray(bar, dtype=dtype) for bar, dtype in pairs)
-
-        return sums.value.reshape(sums.shape).astype(dtype), pullback
-
-    def _forward(
-        self, values: Sequence[Any], solver_args: Mapping[str, Any] | None, warm: bool | Solution
-    ) -> tuple[Call, Arrays, list[np.dtype]]:
-        arrays, dtypes, dtype = _arrays(values)
-        call = self._layer.forward([_double(v) for v in arrays], solver_args, warm)
-        outputs = tuple(
-            v.reshape(call.batch.shape + shape).astype(dtype)
-            for v, shape in zip(call.outputs, self._layer.shapes, strict=True)
-        )
-        return call, outputs, dtypes
+    def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values in the parameters' order."""
+        return arrange([domain.name for domain in self._layer.domains], values, named)
 
     def _returned(self, outputs: Arrays) -> Outputs:
         """The variables, or their tangents, as the caller gets them."""
         return outputs[0] if self._single else outputs
-
-
-def _arrays(values: Sequence[Any]) -> tuple[list[np.ndarray], list[np.dtype], np.dtype]:
-    """The values as arrays, the dtypes of their cotangents, and that of what is computed."""
-    arrays = [real(v, f"value {i}") for i, v in enumerate(values)]
-    dtypes = [v.dtype if v.dtype.kind == "f" else np.dtype(float) for v in arrays]
-    floating = [v.dtype for v in arrays if v.dtype.kind == "f"]
-    return arrays, dtypes, np.result_type(*floating) if floating else np.dtype(float)
-
-
-def _double(values: np.ndarray) -> np.ndarray:
-    """A copy: the caller may write to its own array before the pullback is called."""
-    return np.array(values, dtype=np.float64, order="C")
