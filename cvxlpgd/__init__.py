@@ -13,9 +13,7 @@ __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
 # what users import from
-_MODULES = (
-    "cone_programs", "errors", "jax", "losses", "numpy", "schedules", "solvers", "torch", "unrolled",
-)  # fmt: skip
+_MODULES = tuple("cone_programs errors jax losses numpy schedules solvers torch unrolled".split())
 _OPTIONAL = {"jax": "jax", "torch": "torch", "unrolled": "torch"}  # the libraries that they need
 
 
