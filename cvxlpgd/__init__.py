@@ -13,8 +13,8 @@ __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
 # what users import from
-_MODULES = ("cone_programs", "errors", "jax", "losses", "numpy", "schedules", "solvers", "torch")
-_OPTIONAL = ("jax", "torch")  # of libraries with these names
+_MODULES = tuple("cone_programs errors jax losses numpy schedules solvers torch unrolled".split())
+_OPTIONAL = {"jax": "jax", "torch": "torch", "unrolled": "torch"}  # the libraries that they need
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -26,5 +26,5 @@ def __getattr__(name: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     """What is public, a framework's module where that is installed."""
-    modules = [name for name in _MODULES if name not in _OPTIONAL or find_spec(name)]
+    modules = [name for name in _MODULES if find_spec(_OPTIONAL.get(name, __name__))]
     return [*__all__, *modules, "__version__"]

@@ -25,7 +25,12 @@ Run = Callable[[str, int, argparse.Namespace], Iterator[Row]]
 
 
 def arguments(
-    doc: str, name: str, methods: Sequence[str], epochs: int, quick: Mapping[str, Any]
+    doc: str,
+    name: str,
+    methods: Sequence[str],
+    epochs: int,
+    quick: Mapping[str, Any],
+    quickly: str = "all of it in less than a minute on one core",
 ) -> argparse.ArgumentParser:
     """The options that every experiment has; `quick` are those that --quick sets."""
     parser = argparse.ArgumentParser(
@@ -37,7 +42,7 @@ def arguments(
     small = " ".join(f"--{key} {_written(value)}" for key, value in quick.items())
     parser.add_argument("--seed", type=_count, default=0, help=f"the first seed {default}")
     parser.add_argument(
-        "--seeds", type=_positive, default=1, help=f"how many, from --seed on {default}"
+        "--seeds", type=positive, default=1, help=f"how many, from --seed on {default}"
     )
     parser.add_argument(
         "--epochs", type=_count, default=epochs, help=f"epochs of training {default}"
@@ -46,8 +51,8 @@ def arguments(
         "--methods", default=",".join(methods), help="names, comma-separated (default: all)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="all of it in less than a minute on one core, small "
-        f"though real; the same as {small}, each of which you may set otherwise",
+        "--quick", action="store_true", help=f"{quickly}, small though real; "
+        f"the same as {small}, each of which you may set otherwise",
     )  # fmt: skip
     parser.add_argument("--json", type=Path, help="file for the results (default: none)")
     parser.add_argument("--plot", type=Path, help="file for the picture (default: none)")
@@ -142,6 +147,11 @@ def _all(run: Run, methods: list[str], options: argparse.Namespace, metric: str)
 
 def save(runs: list[Row], file: Path) -> None:
     """Write the results, null for what is not finite."""
+    file.write_text(standard_json({"runs": runs}))
+
+
+def standard_json(results: Any) -> str:
+    """The results as JSON that any reader takes: null for what is not finite."""
 
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -150,7 +160,7 @@ def save(runs: list[Row], file: Path) -> None:
             return [finite(entry) for entry in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
-    file.write_text(json.dumps({"runs": finite(runs)}, indent=1, allow_nan=False) + "\n")
+    return json.dumps(finite(results), indent=1, allow_nan=False) + "\n"
 
 
 def _table(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -223,7 +233,8 @@ def _count(text: str) -> int:
     return value
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number of the command line that is 1 or more."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")

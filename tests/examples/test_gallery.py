@@ -21,6 +21,7 @@ PUBLIC = {
     "cvxlpgd.schedules",
     "cvxlpgd.solvers",
     "cvxlpgd.torch",
+    "cvxlpgd.unrolled",
 }
 LIBRARIES = {
     "cvxpy", "jax", "matplotlib", "networkx", "numpy", "scipy", "skfolio", "sklearn", "torch",

@@ -1,0 +1,1 @@
+"""Unrolled schemes on nonlinear inverse problems: `python -m examples.unrolled.deconvolution`."""
