@@ -69,9 +69,9 @@ def _linear(x: cp.Variable, cost: cp.Parameter, rows: np.ndarray) -> cp.Problem:
 
 
 PROGRAMS = (
-    Program("QP, DAQP", DAQP(), (20, 80, 200), _quadratic),
-    Program("cone, Clarabel", Clarabel(), (10, 30, 80), _conic),
-    Program("LP, HiGHS", HiGHS(), (20, 60, 150), _linear),
+    Program("QP, DAQP", DAQP(), (20, 200, 600), _quadratic),
+    Program("cone, Clarabel", Clarabel(), (10, 50, 150), _conic),
+    Program("LP, HiGHS", HiGHS(), (20, 100, 400), _linear),
 )
 
 
