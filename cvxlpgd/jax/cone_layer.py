@@ -11,7 +11,7 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.jax._calls import Outputs, call, newest_record
 from cvxlpgd.jax._host import Host, Newest
 from cvxlpgd.layer import DEFAULT, Record, Settings, check_single, summarize, summary_html
-from cvxlpgd.layer.cones import OUTPUTS, arrange, choose_inputs, compile_cone_layer
+from cvxlpgd.layer.cones import OUTPUTS, choose_inputs, compile_cone_layer, read_values
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
 
@@ -87,6 +87,6 @@ class ConeLayer:
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        ordered = arrange(self._inputs, values, named)
+        ordered = read_values(self._inputs, values, named)
         outputs = call(self._host, ordered, solver_args, warm_start)
         return outputs[0] if self._single else outputs

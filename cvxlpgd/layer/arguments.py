@@ -38,7 +38,10 @@ def advice(value: Any) -> str:
 
 
 def arrange(
-    names: Sequence[str], values: Sequence[Any], named: Mapping[str, Any]
+    names: Sequence[str],
+    values: Sequence[Any],
+    named: Mapping[str, Any],
+    each: str = "CVXPY parameter",
 ) -> tuple[Any, ...]:
     """The values, one for each of the parameters that have these names.
 
@@ -47,6 +50,7 @@ def arrange(
     names : the parameters', in order
     values : those given by position
     named : those given by name
+    each : what messages call the parameters
 
     Raises
     ------
@@ -57,7 +61,7 @@ def arrange(
         return tuple(values)
     if not named or len(values) > len(names):
         raise InvalidInput(
-            "A tensor must be provided for each CVXPY parameter; "
+            f"A tensor must be provided for each {each}; "
             f"received {len(values) + len(named)} tensors, expected {len(names)}"
         )
     for name in named:

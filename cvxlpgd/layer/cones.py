@@ -14,7 +14,8 @@ from cvxlpgd.canonical.parameter_map import Block, ParameterMap
 from cvxlpgd.canonical.variable_map import Output, VariableMap
 from cvxlpgd.cone_programs.inputs import Input
 from cvxlpgd.cone_programs.structure import ConeStructure, Term
-from cvxlpgd.errors import InvalidInput, InvalidOption
+from cvxlpgd.errors import InvalidOption
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Domain
 from cvxlpgd.layer.layer import Layer
@@ -78,7 +79,9 @@ def choose_inputs(structure: ConeStructure, parameters: Sequence[str] | None) ->
     return [of[name] for name in names]
 
 
-def arrange(inputs: Sequence[Input], values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+def read_values(
+    inputs: Sequence[Input], values: Sequence[Any], named: Mapping[str, Any]
+) -> list[Any]:
     """The values of a call in the order of the inputs, SciPy matrices by their entries.
 
     Raises
@@ -87,23 +90,7 @@ def arrange(inputs: Sequence[Input], values: Sequence[Any], named: Mapping[str, 
         For a value too many, one that is missing, or one that is there twice.
     """
     names = [own.name for own in inputs]
-    if len(values) > len(names):
-        raise InvalidInput(f"received {len(values)} values, expected {', '.join(names)}")
-    strange = [name for name in named if name not in names]
-    if strange:
-        raise InvalidInput(
-            f"{strange[0]} is no parameter of this layer, which takes {', '.join(names)}"
-        )
-    twice = [name for name in names[: len(values)] if name in named]
-    if twice:
-        raise InvalidInput(f"{twice[0]} is handed over twice, by position and by name")
-    missing = [name for name in names[len(values) :] if name not in named]
-    if missing:
-        raise InvalidInput(
-            f"no value for {', '.join(missing)}; a layer made with parameters= keeps those that it "
-            "does not list"
-        )
-    ordered = [*values, *(named[name] for name in names[len(values) :])]
+    ordered = arrange(names, values, named, f"of {', '.join(names)}")
     return [own.read(value) for own, value in zip(inputs, ordered, strict=True)]
 
 

@@ -13,7 +13,7 @@ from cvxlpgd.cone_programs import ConeStructure
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Record, Settings, check_single, summarize, summary_html
-from cvxlpgd.layer.cones import OUTPUTS, arrange, choose_inputs, compile_cone_layer
+from cvxlpgd.layer.cones import OUTPUTS, choose_inputs, compile_cone_layer, read_values
 from cvxlpgd.numpy._calls import Outputs, evaluate, forward, pull_back, push_forward
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
@@ -90,7 +90,7 @@ class ConeLayer:
         ------
         InvalidInput, SolveFailed, InvalidOption
         """
-        arrays = arrange(self._inputs, values, named)
+        arrays = read_values(self._inputs, values, named)
         return self._returned(forward(self._layer, arrays, solver_args, warm_start).outputs)
 
     def vjp(
@@ -105,7 +105,7 @@ class ConeLayer:
         parameter, of the form of its value: that of a SciPy matrix is one with the same entries.
         Cotangents of parameters shared by the batch are summed over it.
         """
-        arrays = arrange(self._inputs, values, named)
+        arrays = read_values(self._inputs, values, named)
         self._layer.require_gradients([True] * len(arrays))
         done = forward(self._layer, arrays, solver_args)
         given = [*values, *(named[own.name] for own in self._inputs[len(values) :])]
@@ -134,8 +134,8 @@ class ConeLayer:
         Values and tangents are lists, one for each parameter, or dictionaries by name.
         """
         at, along = (
-            arrange(self._inputs, (), each) if isinstance(each, Mapping)
-            else arrange(self._inputs, each, {})
+            read_values(self._inputs, (), each) if isinstance(each, Mapping)
+            else read_values(self._inputs, each, {})
             for each in (values, tangents)
         )  # fmt: skip
         done, dots = push_forward(self._layer, at, along, solver_args)
@@ -152,7 +152,7 @@ class ConeLayer:
 
         That is Danskin's theorem: no derivative of the solution is needed.
         """
-        arrays = arrange(self._inputs, values, named)
+        arrays = read_values(self._inputs, values, named)
         value, pull = evaluate(self._layer, partial(optimal_value, self._layer), arrays)
         given = [*values, *(named[own.name] for own in self._inputs[len(values) :])]
 

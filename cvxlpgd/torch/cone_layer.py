@@ -13,7 +13,7 @@ from cvxlpgd.cone_programs import ConeStructure
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Record, Settings, check_single, summarize, summary_html
-from cvxlpgd.layer.cones import OUTPUTS, arrange, choose_inputs, compile_cone_layer
+from cvxlpgd.layer.cones import OUTPUTS, choose_inputs, compile_cone_layer, read_values
 from cvxlpgd.program import Solution
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.processes import Processes
@@ -138,7 +138,7 @@ class ConeLayer(torch.nn.Module):
 
     def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         """The values in the order of the inputs; a sparse one would be read as if it were dense."""
-        ordered = arrange(self._inputs, values, named)
+        ordered = read_values(self._inputs, values, named)
         for own, value in zip(self._inputs, ordered, strict=True):
             if isinstance(value, Tensor) and value.layout != torch.strided:
                 raise InvalidInput(

@@ -242,10 +242,13 @@ STRANGE = sp.csc_matrix(np.ones(A0.shape))
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: FULL(P0, A0, B0), "no value for c; a layer made with parameters="),
-        (lambda: FULL(P0, A0, B0, C0, C0), "received 5 values, expected P, A, b, c"),
-        (lambda: FULL(P0, A0, B0, C0, c=C0), "c is handed over twice"),
-        (lambda: FULL(P0, A0, B0, q=C0), "q is no parameter of this layer, which takes P, A, b"),
+        (lambda: FULL(P0, A0, B0), "each of P, A, b, c; received 3 tensors, expected 4"),
+        (lambda: FULL(P0, A0, B0, C0, C0), "each of P, A, b, c; received 5"),
+        (lambda: FULL(P0, A0, B0, C0, c=C0), "c is given twice"),
+        (
+            lambda: FULL(P0, A0, B0, q=C0),
+            "q is neither a parameter of this layer, which has P, A, b",
+        ),
         (lambda: FULL(P0, A0.toarray(), B0, C0), "A was made from a sparse matrix, so pass its"),
         (lambda: FULL(P0, A0[:2], B0, C0), r"A is a sparse matrix of shape \(2, 8\), expected"),
         (lambda: FULL(P0, STRANGE, B0, C0), "A has an entry at .*does not store"),
