@@ -82,6 +82,8 @@ if __name__ == "__main__":
     picture = right.imshow(shown, origin="lower", extent=edges, aspect="auto", cmap="magma")
     plt.colorbar(picture, ax=right)
     right.set(title="pieces, by ms for a program", xlabel="risk limit")
+    for axes in (left, right):
+        axes.grid(visible=False)
     plt.show()
 
 # %%
