@@ -23,6 +23,8 @@ PUBLIC = {
     "cvxlpgd.torch",
     "cvxlpgd.unrolled",
 }
+# what docs/extending.md names for those who write a solver
+PUBLIC |= {"cvxlpgd.cones", "cvxlpgd.program", "cvxlpgd.solution"}
 LIBRARIES = {
     "cvxpy", "jax", "matplotlib", "networkx", "numpy", "scipy", "skfolio", "sklearn", "torch",
 }  # fmt: skip
