@@ -20,6 +20,7 @@ from cvxlpgd.layer.compiled import Compiled
 from cvxlpgd.layer.inputs import Batch, form_batch
 from cvxlpgd.layer.packed import Packed, packed_in
 from cvxlpgd.layer.record import Record
+from cvxlpgd.layer.remarks import Remarks
 from cvxlpgd.layer.selection import Selection, only_where
 from cvxlpgd.layer.totals import Total
 from cvxlpgd.program import Array, ConeProgram, Data, Point, Residuals, Solution, Status
@@ -27,8 +28,6 @@ from cvxlpgd.program.motion import Motion
 from cvxlpgd.program.pattern import namespace_of
 from cvxlpgd.solvers.protocol import Solver
 from cvxlpgd.solvers.run.arrays import array_in, array_like, point_in, program_in
-
-UNSURE = 0.01  # a gradient that may be off by more than this is warned of
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +92,11 @@ class Call:
         return replace(self, derivative=derivative, bound=bound)
 
     @property
+    def remarks(self) -> Remarks:
+        """Where what is said of its derivatives goes."""
+        return Remarks(self.record, self.once, self.policy, self.derivative.remedy)
+
+    @property
     def _as_derived(self) -> Call:
         """The same in the arrays that its derivative takes."""
         if self.bound.arrays == "any" or is_numpy_array(self.program.data.q):
@@ -154,9 +158,9 @@ class Call:
                 if v is not None
             ]
             zero = (info.unresolved | ~np.any(present or [info.ok], axis=0)) & info.ok
-            self.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
-            self._say_zeros(zero & ~info.best, active)
-            self._say_accuracy(info, errors, active)
+            self.remarks.note(info, active, gradient_error=errors, informative=info.ok & ~zero)
+            self.remarks.say_zeros(zero & ~info.best, active)
+            self.remarks.say_accuracy(info, errors, active)
         return self.gather(gradients, active, lost, needed)
 
     def _groups(self, needed: Sequence[bool]) -> list[list[bool]]:
@@ -257,8 +261,8 @@ class Call:
             )
             values = variables.tangents(outputs, z_dot)
             values, info, errors = assess(values, z_dot, info, Tangents(variables, outputs))
-            self.note(info, active, gradient_error=errors)
-            self._say_accuracy(info, errors, active)
+            self.remarks.note(info, active, gradient_error=errors)
+            self.remarks.say_accuracy(info, errors, active)
             values = [only_where(info.ok, value, np.nan) for value in values]
         return [active.into_batch(value, np.nan) for value in values]
 
@@ -292,37 +296,6 @@ class Call:
         if len(lost):
             whole[lost.places] = np.nan
         return self.compiled.gather(k, whole, self.batch)
-
-    def note(self, info: Info, active: Selection, **more: np.ndarray) -> None:
-        """Add a derivative to the record, and say what went wrong with it; `more` are fields of the
-        report.
-        """
-        places, shape = active.places, self.batch.shape
-        self.record.reports.update(lambda report: report.after(places, info, **more))
-        if not info.ok.all():
-            failure.say_gradients(info.ok, info.messages, places, shape, self.policy)
-        if info.inaccurate.any():
-            failure.say_inaccurate_gradients(places[info.inaccurate], shape)
-
-    def _say_zeros(self, zero: np.ndarray, active: Selection) -> None:
-        """Warn, once, of gradients that are zero or noise though their cotangents are not zero."""
-        if zero.any() and not self.once.degenerate:
-            self.once.degenerate = True
-            places = active.places[zero]
-            failure.say_degenerate(places, self.batch.shape, self.derivative.remedy)
-
-    def _say_accuracy(self, info: Info, errors: np.ndarray, active: Selection) -> None:
-        """Warn where the solution is not differentiable, and of values that may be off by more than
-        1 %, or by nobody knows how much.
-        """
-        places, shape = active.places, self.batch.shape
-        irregular = np.array([known is False for known in info.regular], dtype=bool) & info.ok
-        if irregular.any():
-            failure.say_irregular(places[irregular], info.kink[irregular], shape)
-        unknown = np.isnan(errors) & ~info.settled & ~irregular
-        unsure = np.flatnonzero(((errors > UNSURE) & ~irregular) | (unknown & info.ok))
-        if len(unsure):
-            failure.say_uncertain(places[unsure], errors[unsure], shape)
 
 
 def _are_finite(rows: Sequence[Array], count: int) -> np.ndarray:

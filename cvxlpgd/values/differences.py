@@ -62,7 +62,7 @@ def lagrangian_difference(
     gap = np.where(good, program.objective(target.x) - program.objective(z.x), np.nan)
     if not good.all():
         info = replace(Info.good(len(good)), ok=good, messages=solution.messages)
-        call.note(info, selection)
+        call.remarks.note(info, selection)
     one = np.ones(int(good.sum()))
     terms = ((one, target.pick(good)), (-one, z.pick(good)))
     return Values(call, selection.where(good), selection.into_batch(gap, np.nan), terms)

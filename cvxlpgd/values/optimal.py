@@ -142,7 +142,7 @@ def envelope(
     hi, lo = ENDS[side]
     ends = [t for t in (hi, lo) if t]
     solved = perturb.solve_ends(program, solution, z_bar, tau, ends, rho, call.solver)
-    call.note(solved.info, selection)
+    call.remarks.note(solved.info, selection)
     V = {0.0: program.objective(solution.point.x)} | solved.at(solved.optimal(solution.point, rho))
     z = {0.0: solution.point} | solved.points()
     c = 1.0 / (tau * (hi - lo))
