@@ -46,8 +46,8 @@ class ConeLayer:
             solver, False, verbose, None, solver_args, derivative, on_failure, fallback,
             time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = compile_cone_layer(structure, parameters, variables, settings)
         self._inputs = choose_inputs(structure, parameters)
+        self._layer = compile_cone_layer(structure, self._inputs, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
         self._host = Host(self._layer, None, Newest())
 

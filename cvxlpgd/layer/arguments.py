@@ -28,11 +28,11 @@ def advice(value: Any) -> str:
     library = type(value).__module__.partition(".")[0]
     kind = type(value).__name__
     if library == "torch":
-        return "; cvxlpgd.torch.CvxpyLayer takes tensors; else pass tensor.detach().numpy()"
+        return "; the layers of cvxlpgd.torch take tensors; else pass tensor.detach().numpy()"
     if library in ("jax", "jaxlib"):
         if kind in ("BCOO", "BCSR"):
             return "; sparse arrays of JAX are not supported: pass value.todense()"
-        return "; cvxlpgd.jax.CvxpyLayer takes JAX's arrays, also while JAX traces"
+        return "; the layers of cvxlpgd.jax take JAX's arrays, also while JAX traces"
     ways = {"pandas": "to_numpy", "scipy": "toarray"}
     return f"; pass value.{ways[library]}()" if library in ways else ""
 

@@ -118,7 +118,7 @@ class Call:
         )
 
     def vjp(self, bars: Sequence[Array], needed: Sequence[bool]) -> list[Array | None]:
-        """Parameters' cotangents, each of its value's shape, for the variables' (batch, size).
+        """Parameters' cotangents, as their values were given, for the variables' (batch, size).
 
         Those of parameters that are not `needed` are None. All are arrays of the values' kind.
 
@@ -240,7 +240,7 @@ class Call:
         return entries
 
     def jvp(self, dots: Sequence[Array | Packed]) -> list[Array]:
-        """Variables' tangents (batch, size) for parameter tangents (*own axes, *shape)."""
+        """Variables' tangents (batch, size) for parameters' (*own axes, *shape), or packed ones."""
         call = self._as_derived
         if call is not self:
             moved = call.jvp([packed_in(dot, "numpy") for dot in dots])
@@ -273,7 +273,7 @@ class Call:
         lost: Selection,
         needed: Sequence[bool],
     ) -> list[Array | None]:
-        """Parameters' cotangents in their own shapes: sums over the samples that share a value.
+        """Parameters' cotangents as their values were given: sums over samples that share a value.
 
         `gradients` (active, size), None where all are 0, are of the `active` samples; those of the
         `lost` are NaN, of the others 0, of parameters that are not `needed` None.

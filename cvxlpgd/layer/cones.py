@@ -27,7 +27,7 @@ OUTPUTS = ("x", "y", "s")
 
 def compile_cone_layer(
     structure: ConeStructure,
-    parameters: Sequence[str] | None,
+    inputs: Sequence[Input],
     variables: Sequence[str],
     settings: Settings,
 ) -> Layer:
@@ -36,8 +36,8 @@ def compile_cone_layer(
     Parameters
     ----------
     structure : ConeStructure
-    parameters : names of inputs, or None
-        What changes from call to call, in the order of the call; None is all of them. The others
+    inputs : list of Input
+        What changes from call to call, in the order of the call, by `choose_inputs`. The others
         keep the values that the structure was made with.
     variables : names among "x", "y" and "s"
     settings : Settings
@@ -46,12 +46,6 @@ def compile_cone_layer(
     ------
     InvalidOption, SolverNotInstalled, UnsuitableSolver
     """
-    if not isinstance(structure, ConeStructure):
-        raise InvalidOption(
-            "a ConeLayer is made of what from_scs, from_clarabel, from_diffcp or from_qp of "
-            f"cvxlpgd.cone_programs returns, not of {structure!r}"
-        )
-    inputs = choose_inputs(structure, parameters)
     maps = _Maps(structure, inputs)
     own = maps.structure()
     outputs = _outputs(structure, _names("variables", variables, OUTPUTS))
@@ -66,8 +60,14 @@ def choose_inputs(structure: ConeStructure, parameters: Sequence[str] | None) ->
     Raises
     ------
     InvalidOption
-        For a name that is none, or one that is left out though it has no value.
+        For what is no structure, a name that is none, or one that is left out though it has no
+        value.
     """
+    if not isinstance(structure, ConeStructure):
+        raise InvalidOption(
+            "a ConeLayer is made of what from_scs, from_clarabel, from_diffcp or from_qp of "
+            f"cvxlpgd.cone_programs returns, not of {structure!r}"
+        )
     of = {each.name: each for each in structure.inputs}
     names = tuple(of) if parameters is None else _names("parameters", parameters, tuple(of))
     missing = [name for name, own in of.items() if own.value is None and name not in names]

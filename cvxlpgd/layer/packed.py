@@ -52,9 +52,8 @@ def locate(
     """
     count = len(pattern)
     sample, place = divmod(flat, math.prod(own))
-    nearest = np.minimum(np.searchsorted(pattern, place), count - 1)
-    inside = pattern[nearest] == place
-    target = (sample * count + nearest)[inside]
+    inside = np.isin(place, pattern)
+    target = sample[inside] * count + np.searchsorted(pattern, place[inside])
     return Places(shape[: len(shape) - len(own)], inside, target, sample[~inside])
 
 

@@ -76,7 +76,9 @@ class Reports:
     def newest(self) -> Report:
         """The newest report, or that of no backward pass."""
         if self.latest is None:
-            self.latest = Report.none(self.shape, self.setups)
+            with _reports_lock:  # a backward pass may have stored its own a moment ago
+                if self.latest is None:
+                    self.latest = Report.none(self.shape, self.setups)
         return self.latest
 
     def update(self, change: Callable[[Report], Report]) -> None:
@@ -85,4 +87,4 @@ class Reports:
             self.latest = change(self.newest)
 
 
-_reports_lock = threading.Lock()
+_reports_lock = threading.RLock()  # an update reads the newest

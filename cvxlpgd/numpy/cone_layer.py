@@ -13,6 +13,7 @@ from cvxlpgd.cone_programs import ConeStructure
 from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import DEFAULT, Record, Settings, check_single, summarize, summary_html
+from cvxlpgd.layer.arguments import arrange
 from cvxlpgd.layer.cones import OUTPUTS, choose_inputs, compile_cone_layer, read_values
 from cvxlpgd.numpy._calls import Outputs, evaluate, forward, pull_back, push_forward
 from cvxlpgd.program import Solution
@@ -50,8 +51,8 @@ class ConeLayer:
             solver, False, verbose, None, solver_args, derivative, on_failure, fallback,
             time_limit, executor, pieces,
         )  # fmt: skip
-        self._layer = compile_cone_layer(structure, parameters, variables, settings)
         self._inputs = choose_inputs(structure, parameters)
+        self._layer = compile_cone_layer(structure, self._inputs, variables, settings)
         self._single = check_single(single, len(self._layer.shapes))
 
     def __repr__(self) -> str:
@@ -108,15 +109,13 @@ class ConeLayer:
         arrays = read_values(self._inputs, values, named)
         self._layer.require_gradients([True] * len(arrays))
         done = forward(self._layer, arrays, solver_args)
-        given = [*values, *(named[own.name] for own in self._inputs[len(values) :])]
 
         def pullback(*bars: Any) -> tuple[Any, ...]:
             if all(bar is None for bar in bars):
                 raise InvalidInput("received no cotangent that is not None")
             full = [0.0 if bar is None else bar for bar in bars]
             gradients = pull_back(self._layer, done, full)
-            triples = zip(self._inputs, gradients, given, strict=True)
-            return tuple(own.write(gradient, value) for own, gradient, value in triples)
+            return self._written(gradients, values, named)
 
         return self._returned(done.outputs), pullback
 
@@ -154,13 +153,19 @@ class ConeLayer:
         """
         arrays = read_values(self._inputs, values, named)
         value, pull = evaluate(self._layer, partial(optimal_value, self._layer), arrays)
-        given = [*values, *(named[own.name] for own in self._inputs[len(values) :])]
 
         def pullback(bar: Any) -> tuple[Any, ...]:
-            triples = zip(self._inputs, pull(bar), given, strict=True)
-            return tuple(own.write(gradient, like) for own, gradient, like in triples)
+            return self._written(pull(bar), values, named)
 
         return value, pullback
+
+    def _written(
+        self, gradients: Sequence[Any], values: Sequence[Any], named: Mapping[str, Any]
+    ) -> tuple[Any, ...]:
+        """Gradients, each of the form of its value."""
+        given = arrange([own.name for own in self._inputs], values, named)
+        triples = zip(self._inputs, gradients, given, strict=True)
+        return tuple(own.write(gradient, value) for own, gradient, value in triples)
 
     def _returned(self, outputs: tuple[np.ndarray, ...]) -> Outputs:
         """The variables, or their tangents, as the caller gets them."""

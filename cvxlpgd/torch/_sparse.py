@@ -46,7 +46,7 @@ def take_in(domains: Sequence[Domain], values: Sequence[Any]) -> Inputs:
         what, stray = called(i, names), None
         tensor = _of_scipy(value, what) if sp.issparse(value) else as_tensor(value, what)
         if tensor.layout in LAYOUTS:
-            tensor, stray = spread_stored(i, domain, tensor)
+            tensor, stray = _spread_stored(i, domain, tensor)
         require_dense(tensor, what)
         inputs.tensors.append(tensor)
         inputs.strays.append(stray)
@@ -61,7 +61,7 @@ def _of_scipy(value: Any, what: str) -> Tensor:
     return torch.sparse_coo_tensor(places, stored.data, stored.shape, check_invariants=True)
 
 
-def spread_stored(
+def _spread_stored(
     i: int, domain: Domain | None, tensor: Tensor
 ) -> tuple[Tensor, np.ndarray | None]:
     """The i-th value, sparse, as a dense tensor, and its largest entries outside of the pattern.

@@ -1,4 +1,4 @@
-"""Tensors on their way to NumPy, and functions on tensors that are NumPy inside."""
+"""Tensors on their way to arrays of doubles, and functions on tensors that are NumPy inside."""
 
 from __future__ import annotations
 

@@ -87,10 +87,6 @@ class CvxpyLayer(torch.nn.Module):
     """
 
     __module__ = "cvxlpgd.torch"  # where users import it from
-    _number: int  # noted by `number`, as are those that follow
-    _ranks: list[int]
-    _shapes: list[tuple[int, ...]]
-    _sizes: list[int]
 
     def __init__(
         self,

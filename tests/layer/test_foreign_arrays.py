@@ -60,13 +60,13 @@ FOREIGN = {  # layer, what makes the value, what the message has after "value 1 
     "BCOO to torch": ("torch", bcoo, r"cannot be made into a tensor.*value\.todense\(\)"),
     "table to torch": ("torch", DataFrame, r"cannot be made .*pass value\.to_numpy\(\)"),
     "tensor with gradient": ("numpy", lambda: torch.ones(2, requires_grad=True),
-                             r"cannot .* an array: Can't call .*; cvxlpgd\.torch\.CvxpyLayer"),
+                             r"cannot .* an array: Can't call .*; the layers of cvxlpgd\.torch"),
     "sparse tensor": ("numpy", lambda: torch.ones(2).to_sparse(), r"cannot .*cvxlpgd\.torch"),
     "half precision of torch": ("numpy", lambda: torch.ones(2).bfloat16(), r".*cvxlpgd\.torch"),
     "BCOO to NumPy": ("numpy", bcoo, r"has dtype object; .*value\.todense\(\)"),
     "table to NumPy": ("numpy", DataFrame, r"has dtype object; .*value\.to_numpy\(\)"),
     "tensor to JAX": ("jax", lambda: torch.ones(2), r"is a torch\.Tensor; pass an array of JAX or "
-                      r"NumPy; cvxlpgd\.torch\.CvxpyLayer takes tensors"),
+                      r"NumPy; the layers of cvxlpgd\.torch take tensors"),
     "BCOO to JAX": ("jax", bcoo, r"is a jax.*BCOO; .* sparse arrays of JAX are not supported: pass"
                     r" value\.todense\(\)"),
     "SciPy to JAX": ("jax", lambda: sp.csr_array(np.ones((1, 2))), r".*pass value\.toarray\(\)"),
@@ -96,16 +96,16 @@ def test_arrays_that_every_library_reads(layers):
 def test_numpy_layers_under_transforms(layers):
     layer, values = layers["numpy"], jnp.ones(2)
     for transform in (jax.jit, jax.grad, jax.vmap):
-        with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*cvxlpgd\.jax\.CvxpyLayer"):
+        with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*the layers of cvxlpgd\.jax"):
             transform(lambda v: layer(v, ONE)[0].sum())(
                 values[None] if transform is jax.vmap else values
             )
-    with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*cvxlpgd\.torch\.CvxpyLayer"):
+    with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*the layers of cvxlpgd\.torch"):
         torch.func.grad(lambda v: torch.as_tensor(layer(v, ONE)[0]).sum())(torch.ones(2))
 
 
 def test_torch_layers_under_transforms_of_jax(layers):
-    with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*cvxlpgd\.jax\.CvxpyLayer"):
+    with pytest.raises(InvalidInput, match=r"value 0 \(a\) .*the layers of cvxlpgd\.jax"):
         jax.jit(lambda v: layers["torch"](v, ONE)[0])(jnp.ones(2))
 
 

@@ -179,3 +179,14 @@ def test_the_first_solution_is_checked_with_sparse_values_too(monkeypatch, large
     (stated, objective, *violations) = seen[0]
     assert stated == pytest.approx(objective, rel=1e-7)
     assert max(np.max(v) for v in violations) < 1e-7
+
+
+def test_a_pattern_may_be_empty():
+    """S is 0 whatever: the target is the solution."""
+    empty, target = cp.Parameter((N, N), sparsity=([], [])), cp.Parameter(N)
+    cost = cp.sum_squares(x - target) + cp.sum(empty @ x)
+    layer = CvxpyLayer(cp.Problem(cp.Minimize(cost)), [empty, target], [x])
+    for value in (np.zeros((N, N)), sp.csr_array((N, N))):
+        np.testing.assert_allclose(layer(value, np.arange(4.0))[0], np.arange(4.0), atol=1e-9)
+    with pytest.raises(InvalidInput, match="outside of the pattern"):
+        layer(sp.eye_array(N, format="csr"), np.zeros(N))

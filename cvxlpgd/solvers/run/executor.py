@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError as Cancelled
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -103,8 +102,8 @@ class OnExecutor(Around):
         return _gather(places, parts)
 
     def _pieces(self, groups: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """As many as are wanted, at least one for each worker; smaller ones where a worker may be
-        lost with its piece.
+        """As many as are wanted, or as there are CPUs; of Processes at least one for each worker,
+        and smaller ones, since a worker may be lost with its piece.
         """
         count = self.pieces or workers()
         if isinstance(self.executor, Processes):
@@ -167,7 +166,7 @@ class OnExecutor(Around):
             return future.result()
         except CvxlpgdError:  # of the call
             raise
-        except (Cancelled, Exception) as error:
+        except Exception as error:
             return error
 
     def _submit(self, batch: int, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
