@@ -23,7 +23,7 @@ TREE = (
 )  # fmt: skip
 TESTS = """program derivatives values analysis layer/test_edges.py layer/test_integer.py
 layer/test_failures.py layer/test_option_errors.py test_numpy.py test_schedules.py
-test_losses.py""".split()
+losses""".split()
 SETTINGS = """
 [cosmic-ray]
 module-path = ["cvxlpgd/derivatives", "cvxlpgd/program"]

@@ -21,13 +21,6 @@ from cvxlpgd.layer import real
 Reduction = Literal["mean", "sum", "none"]
 ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
 
-__all__ = ["FenchelYoung", "SPOPlus", "StructuredHinge", "StructuredPerceptron"]
-
-
-def __dir__() -> list[str]:
-    """What is public."""
-    return __all__
-
 
 class _Layer(Protocol):
     """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
