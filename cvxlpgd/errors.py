@@ -10,6 +10,7 @@ __all__ = [
     "FailedSampleWarning",
     "InaccurateGradientWarning",
     "InaccurateSolutionWarning",
+    "InfeasibleTargetWarning",
     "InvalidInput",
     "InvalidOption",
     "InvalidProblem",
@@ -99,3 +100,7 @@ class InaccurateGradientWarning(CvxlpgdWarning):
 
 class FailedSampleWarning(CvxlpgdWarning):
     """Samples failed and were returned as NaN, because on_failure="nan"."""
+
+
+class InfeasibleTargetWarning(CvxlpgdWarning):
+    """A loss was given a decision that the constraints do not allow."""

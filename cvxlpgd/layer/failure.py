@@ -56,7 +56,7 @@ def say_solutions(
         return
     inaccurate = np.flatnonzero(solution.status == Status.INACCURATE)
     if len(inaccurate):
-        _warn(
+        warn(
             f"{_which(inaccurate, shape)} {_were(inaccurate)} solved short of the accuracy asked "
             f"for ({_shortfall(solution, inaccurate)})",
             errors.InaccurateSolutionWarning,
@@ -72,7 +72,7 @@ def say_solutions(
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
         text += ' A failed sample is NaN and its gradients are 0 (on_failure="nan").'
-        _warn(text, errors.FailedSampleWarning)
+        warn(text, errors.FailedSampleWarning)
     else:
         if solution.ok.any():
             text += ' With on_failure="nan" the other samples go on.'
@@ -112,7 +112,7 @@ def say_gradients(
     text += 'both sides (side="average"), rho > 0 where it is unbounded, or a much smaller tau.'
     if policy == "nan":
         text += ' Their gradients are 0 (on_failure="nan").'
-        _warn(text, errors.FailedSampleWarning)
+        warn(text, errors.FailedSampleWarning)
     else:
         raise errors.SolveFailed(
             text, tuple(samples[bad].tolist()), tuple(messages[i] for i in bad)
@@ -121,7 +121,7 @@ def say_gradients(
 
 def say_inaccurate_gradients(samples: np.ndarray, shape: tuple[int, ...]) -> None:
     """Warn that linear systems or re-solves stayed short of their accuracy."""
-    _warn(
+    warn(
         f"the gradient of {_count(samples, shape)} rests on systems or programs that were not "
         "solved to their accuracy; the solution may be degenerate: allow the solver more "
         "iterations, try another one, or compare with another derivative",
@@ -133,7 +133,7 @@ def say_uncertain(samples: np.ndarray, error: np.ndarray, shape: tuple[int, ...]
     """Warn of gradients that may be off by more than 1 %, or by an unknown share (NaN)."""
     known = error[np.isfinite(error)]
     by = f"by up to {known.max():.0%}" if len(known) == len(error) else "by an unknown share"
-    _warn(
+    warn(
         f"the gradient of {_count(samples, shape)} may be off {by} (info.gradient_error): the "
         "solution is known too little for its sensitivity. Remedy: better scaled data, or a solver "
         "with a tighter tolerance",
@@ -156,12 +156,12 @@ def say_irregular(samples: np.ndarray, kinks: np.ndarray, shape: tuple[int, ...]
             "degenerate vertices or duplicate constraints, and the least one is returned"
         )
     text += ". info.regular says which; layer.weakly_active() names constraints."
-    _warn(text, errors.IrregularGradientWarning)
+    warn(text, errors.IrregularGradientWarning)
 
 
 def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> None:
     """Warn that gradients are zero, or nothing but the solver's noise."""
-    _warn(
+    warn(
         f"the gradient of {_count(samples, shape)} is zero, or below what the solver's accuracy "
         "resolves, although the cotangent is not: what the loss sees of the solution does not move "
         "with the parameters, as at a bound or at a vertex of a linear program. If 0 is not the "
@@ -170,7 +170,7 @@ def say_degenerate(samples: np.ndarray, shape: tuple[int, ...], remedy: str) -> 
     )
 
 
-def _warn(text: str, category: type[Warning]) -> None:
+def warn(text: str, category: type[Warning]) -> None:
     """Warn at the caller's line: the first frame outside of this package, torch and JAX."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename):

@@ -84,6 +84,11 @@ class Layer:
         return record
 
     @property
+    def compiled(self) -> Compiled:
+        """The maps from parameters to programs, and from points to outputs."""
+        return self._compiled
+
+    @property
     def canonical(self) -> Canonical:
         """The problem, canonicalized."""
         return self._compiled.canonical

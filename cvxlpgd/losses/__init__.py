@@ -3,9 +3,33 @@
 They take layers of torch and of NumPy, and any solver.
 """
 
+from cvxlpgd.losses.contrastive import ContrastiveMAP, NoiseContrastive
 from cvxlpgd.losses.differences import FenchelYoung, SPOPlus, StructuredHinge, StructuredPerceptron
+from cvxlpgd.losses.likelihood import AdaptiveImplicitMLE, ImplicitMLE
+from cvxlpgd.losses.perturbed import Perturbed
+from cvxlpgd.losses.pool import SolutionPool
+from cvxlpgd.losses.ranking import ListwiseRanking, PairwiseRanking, PointwiseRanking
+from cvxlpgd.values.noise import Gumbel, Noise, Normal, SumOfGamma
 
-__all__ = ["FenchelYoung", "SPOPlus", "StructuredHinge", "StructuredPerceptron"]
+__all__ = [
+    "AdaptiveImplicitMLE",
+    "ContrastiveMAP",
+    "FenchelYoung",
+    "Gumbel",
+    "ImplicitMLE",
+    "ListwiseRanking",
+    "Noise",
+    "NoiseContrastive",
+    "Normal",
+    "PairwiseRanking",
+    "Perturbed",
+    "PointwiseRanking",
+    "SPOPlus",
+    "SolutionPool",
+    "StructuredHinge",
+    "StructuredPerceptron",
+    "SumOfGamma",
+]
 
 
 def __dir__() -> list[str]:

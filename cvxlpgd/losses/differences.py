@@ -8,32 +8,26 @@ gradients need no second solve.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj, is_numpy_array
 
-from cvxlpgd.checks import is_one_of, is_positive
+from cvxlpgd.checks import is_positive
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
-from cvxlpgd.layer import real
+from cvxlpgd.losses.protocol import (
+    LossLayer,
+    Pullback,
+    Reduction,
+    array_of,
+    check,
+    reduce,
+    reduced,
+    refuse_vjp,
+    split,
+)
 
-Reduction = Literal["mean", "sum", "none"]
 ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
-
-
-class _Layer(Protocol):
-    """What a loss asks of a layer; those of `cvxlpgd.torch` and `cvxlpgd.numpy` have it."""
-
-    @property
-    def _layer(self) -> Any:
-        """The framework-neutral layer."""
-
-    def __call__(self, *values: Any) -> Any:
-        """The solutions: a tuple, or of a single layer the one itself."""
-
-    def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> Any:
-        """D for each sample."""
 
 
 class _Difference:
@@ -42,8 +36,8 @@ class _Difference:
     It is D(target | w), where f is diminished by a linear function if there is a margin.
     """
 
-    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
-        _check(layer, reduction)
+    def __init__(self, layer: LossLayer, reduction: Reduction = "mean") -> None:
+        check(layer, reduction)
         self.layer, self.reduction = layer, reduction
 
     def __call__(self, *values: Any) -> Any:
@@ -55,14 +49,14 @@ class _Difference:
             For a target that is not feasible.
         SolveFailed
         """
-        parameters, targets = _split(self.layer, values)
+        parameters, targets = split(self.layer, values)
         margin = self._margin(targets)
         losses = self.layer.lagrangian_difference(*parameters, targets=targets, margin=margin)
-        return _reduce(losses, self.reduction)
+        return reduce(losses, self.reduction)
 
-    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+    def vjp(self, *values: Any) -> tuple[Any, Pullback]:
         """For NumPy layers: the loss, and the function from its cotangent to the parameters'."""
-        parameters, targets = _split(self.layer, values)
+        parameters, targets = split(self.layer, values)
         return _numpy_vjp(self.layer, parameters, targets, self._margin(targets), self.reduction)
 
     def _margin(self, targets: Sequence[Any]) -> list[Any] | None:
@@ -100,7 +94,7 @@ class StructuredPerceptron(_Difference):
     any cost 0: `StructuredHinge` asks for a margin, `FenchelYoung` takes curved objectives.
     """
 
-    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
+    def __init__(self, layer: LossLayer, reduction: Reduction = "mean") -> None:
         _Difference.__init__(self, layer, reduction)
         if layer._layer.structure.P.size:
             raise InvalidProblem(
@@ -126,7 +120,9 @@ class StructuredHinge(_Difference):
     reduction : "mean", "sum" or "none"
     """
 
-    def __init__(self, layer: _Layer, margin: float = 1.0, reduction: Reduction = "mean") -> None:
+    def __init__(
+        self, layer: LossLayer, margin: float = 1.0, reduction: Reduction = "mean"
+    ) -> None:
         _Difference.__init__(self, layer, reduction)
         if not is_positive(margin):
             raise InvalidOption(f"margin must be a number > 0, not {margin!r}")
@@ -165,8 +161,8 @@ class SPOPlus:
     InvalidOption, InvalidProblem
     """
 
-    def __init__(self, layer: _Layer, reduction: Reduction = "mean") -> None:
-        _check(layer, reduction)
+    def __init__(self, layer: LossLayer, reduction: Reduction = "mean") -> None:
+        check(layer, reduction)
         inner = layer._layer
         varying = inner.structure.varying
         if len(inner.domains) != 1 or any(len(v) for v in (varying.P, varying.A, varying.b)):
@@ -191,11 +187,11 @@ class SPOPlus:
         """
         spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        return _reduce(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
+        return reduce(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
 
     def vjp(
         self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
-    ) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+    ) -> tuple[Any, Pullback]:
         """For NumPy layers: the loss, and the function from its cotangent to the prediction's."""
         spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
@@ -213,32 +209,7 @@ class SPOPlus:
         return list(solutions) if isinstance(solutions, list | tuple) else [solutions]
 
 
-def _check(layer: _Layer, reduction: str) -> None:
-    if not callable(getattr(layer, "lagrangian_difference", None)):
-        raise InvalidOption(f"a loss needs a CvxpyLayer of torch or NumPy, not {layer!r}")
-    if not is_one_of(reduction, ("mean", "sum", "none")):
-        raise InvalidOption(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
-
-
-def _split(layer: _Layer, values: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Parameters and targets."""
-    count, outputs = len(layer._layer.domains), len(layer._layer.shapes)
-    if len(values) != count + outputs:
-        raise InvalidInput(
-            f"received {len(values)} values, expected {count} parameters and {outputs} targets"
-        )
-    targets = [_array(v, f"target {i}") for i, v in enumerate(values[count:])]
-    return list(values[:count]), targets
-
-
-def _array(value: Any, what: str) -> Any:
-    """An array of any framework; lists become NumPy's."""
-    if is_array_api_obj(value) and not is_numpy_array(value):
-        return value
-    return real(value, what)
-
-
-def _spread(layer: _Layer, pred_cost: Any, true_cost: Any) -> Any:
+def _spread(layer: LossLayer, pred_cost: Any, true_cost: Any) -> Any:
     """2 pred_cost - true_cost, (*batch axes, *shape of the parameter).
 
     Raises
@@ -248,7 +219,7 @@ def _spread(layer: _Layer, pred_cost: Any, true_cost: Any) -> Any:
     """
     shape, costs = layer._layer.domains[0].shape, []
     for name, cost in (("pred_cost", pred_cost), ("true_cost", true_cost)):
-        array = _array(cost, name)
+        array = array_of(cost, name)
         own = tuple(array.shape)
         if len(own) < len(shape) or own[len(own) - len(shape) :] != shape:
             raise InvalidInput(f"{name} has shape {own}, expected {shape} after any batch axes")
@@ -259,20 +230,10 @@ def _spread(layer: _Layer, pred_cost: Any, true_cost: Any) -> Any:
         raise InvalidInput(f"pred_cost and true_cost do not go together: {error}") from None
 
 
-def _reduce(values: Any, reduction: str) -> Any:
-    return values if reduction == "none" else getattr(values, reduction)()
-
-
 def _numpy_vjp(
     layer: Any, parameters: list[Any], targets: list[Any], margin: Any, reduction: str
-) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
+) -> tuple[Any, Pullback]:
     if not hasattr(layer, "lagrangian_difference_vjp"):
-        raise InvalidOption("vjp is for NumPy layers; torch differentiates the loss itself")
+        refuse_vjp()
     losses, pullback = layer.lagrangian_difference_vjp(*parameters, targets=targets, margin=margin)
-
-    def pull(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
-        weight = 1.0 / max(losses.size, 1) if reduction == "mean" else 1.0
-        bars: tuple[np.ndarray, ...] = pullback(np.asarray(bar) * weight)
-        return bars
-
-    return _reduce(losses, reduction), pull
+    return reduced(losses, pullback, reduction)

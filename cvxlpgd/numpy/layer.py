@@ -239,6 +239,9 @@ class CvxpyLayer:
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
         return evaluate(self._layer, make, values)
 
+    def _constants(self, values: Any, what: str) -> list[np.ndarray]:
+        return as_list(values, what, np.ndarray)
+
     def _arrange(self, values: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values in the parameters' order."""
         return arrange([domain.name for domain in self._layer.domains], values, named)

@@ -303,3 +303,9 @@ class CvxpyLayer(torch.nn.Module):
         along = None if margin is None else constants(margin, "margin")
         make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return evaluate(self._layer, make, values)
+
+    def _evaluate(self, make: Callable[[list[Any]], Any], values: Sequence[Any]) -> Tensor:
+        return evaluate(self._layer, make, values)
+
+    def _constants(self, values: Any, what: str) -> list[Any]:
+        return list(constants(values, what))

@@ -51,7 +51,7 @@ def lagrangian_difference(
     places = selection.places
     program, z = selection.of_programs(call.program), call.solution.point.pick(selection.rows)
     rows = [v[places] for v in spread_to_outputs(layer, targets, shape, "target")]
-    x, columns = _fix_columns(layer, rows, z)
+    x, columns = fix_columns(layer, rows, z.x)
     restriction = Restriction.of(program.structure, columns)
     left, violation = restriction.program(program, x)
     solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
@@ -78,11 +78,17 @@ def _require_feasible(infeasible: np.ndarray, violation: np.ndarray, places: np.
         )
 
 
-def _fix_columns(
-    layer: Layer, rows: Sequence[np.ndarray], z: Point
+def fix_columns(
+    layer: Layer, rows: Sequence[np.ndarray], x: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The points x with the targets' columns set, and these columns."""
-    x, groups = z.x.copy(), []
+    """The points x (batch, n) with the targets' columns set, and these columns.
+
+    Raises
+    ------
+    InvalidInput
+        For a target that is no value of its variable.
+    """
+    x, groups = x.copy(), []
     for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
         often = np.asarray(output.matrix.sum(axis=0)).ravel()
         own = np.flatnonzero(often)

@@ -6,7 +6,6 @@ import cvxpy as cp
 import numpy as np
 import pyepo
 import pyepo.func
-import pyepo.model.opt
 import pytest
 import torch
 from scipy.optimize import linprog
@@ -16,23 +15,11 @@ import cvxlpgd.torch
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.losses import FenchelYoung, SPOPlus, StructuredHinge, StructuredPerceptron
 from tests.helpers.programs import grid
+from tests.losses.pyepo_model import Grid
+from tests.losses.selection import SUBSETS, N, layers, selection
+from tests.losses.selection import by_both as in_both
 
 rng = np.random.default_rng(0)
-N = 6
-SUBSETS = np.array([[(k >> i) & 1 for i in range(N)] for k in range(2**N)], dtype=float)
-SUBSETS = SUBSETS[SUBSETS.sum(axis=1) == 2]  # the vertices of the feasible set
-
-
-def selection(quadratic=0.0, sense=cp.Minimize, integer=False):
-    """Two of six; with a quadratic term the projection on their hull."""
-    x, c = cp.Variable(N, boolean=integer), cp.Parameter(N)
-    sign = 1 if sense is cp.Minimize else -1
-    cost = c @ x + (sign * quadratic / 2 * cp.sum_squares(x) if quadratic else 0)
-    return cp.Problem(sense(cost), [cp.sum(x) == 2, x >= 0, x <= 1]), [c], [x]
-
-
-def layers(*made):
-    return cvxlpgd.torch.CvxpyLayer(*made), cvxlpgd.numpy.CvxpyLayer(*made)
 
 
 def data(batch=5):
@@ -41,17 +28,7 @@ def data(batch=5):
 
 def by_both(loss_class, made, *values, **options):
     """(value, gradient) by torch, checked to be NumPy's too."""
-    in_torch, in_numpy = layers(*made)
-    tensors = [torch.tensor(v) for v in values]
-    tensors[0].requires_grad_()
-    value = loss_class(in_torch, **options)(*tensors)
-    value.sum().backward()
-    other, pullback = loss_class(in_numpy, **options).vjp(*values)
-    (gradient,) = pullback(np.ones(np.shape(other)))
-    assert np.allclose(loss_class(in_numpy, **options)(*values), value.detach(), atol=1e-9)
-    assert np.allclose(other, value.detach(), atol=1e-9)
-    assert np.allclose(gradient, tensors[0].grad, atol=1e-9)
-    return value.detach().numpy(), tensors[0].grad.numpy()
+    return in_both(lambda layer: loss_class(layer, **options), made, *values)
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -252,21 +229,6 @@ def test_what_is_refused():
         StructuredPerceptron(whole)(c, np.full((5, N), 1 / 3))
 
 
-class Theirs(pyepo.model.opt.optModel):
-    """The same shortest paths for PyEPO, solved by SciPy."""
-
-    def _getModel(self):
-        return None, range(24)
-
-    def setObj(self, c):
-        self.cost = np.asarray(c)
-
-    def solve(self):
-        A, b = grid(4)
-        found = linprog(self.cost, A_eq=A, b_eq=b, bounds=(0, 1))
-        return found.x, found.fun
-
-
 @pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
 def test_pyepo_on_the_same_shortest_paths():
     """SPO+, blackbox backpropagation, and its Fenchel-Young loss all but without perturbation."""
@@ -283,14 +245,14 @@ def test_pyepo_on_the_same_shortest_paths():
         return torch.autograd.grad(value.sum(), cost)[0].numpy()
 
     value, gradient = by_both(SPOPlus, made, pred, true, reduction="none")
-    spo = pyepo.func.SPOPlus(Theirs(), reduction="none")(cost, torch.tensor(true), sols, objs)
+    spo = pyepo.func.SPOPlus(Grid(), reduction="none")(cost, torch.tensor(true), sols, objs)
     assert np.allclose(value, spo.detach().numpy().ravel(), atol=1e-5)
     assert np.allclose(gradient, gradient_of(spo), atol=1e-6)
     value, gradient = by_both(FenchelYoung, made, pred, solutions, reduction="none")
-    loss = pyepo.func.perturbedFenchelYoung(Theirs(), n_samples=2, sigma=1e-9, reduction="none")
+    loss = pyepo.func.perturbedFenchelYoung(Grid(), n_samples=2, sigma=1e-9, reduction="none")
     assert np.allclose(gradient, gradient_of(loss(cost, sols)), atol=1e-6)
     layer = cvxlpgd.numpy.CvxpyLayer(*made, derivative=cvxlpgd.LPGD(tau=5.0, side="lower"))
     (found,), pullback = layer.vjp(pred)
-    theirs = pyepo.func.blackboxOpt(Theirs(), lambd=5.0)(cost)
+    theirs = pyepo.func.blackboxOpt(Grid(), lambd=5.0)(cost)
     assert np.allclose(found, theirs.detach(), atol=1e-6)
     assert np.allclose(pullback(bar)[0], gradient_of(theirs * torch.tensor(bar)), atol=1e-5)

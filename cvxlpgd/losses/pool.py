@@ -1,0 +1,97 @@
+"""A pool of solutions that losses compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.errors import InvalidInput
+from cvxlpgd.layer import Layer
+from cvxlpgd.losses.protocol import ComputingLayer, check_computing
+from cvxlpgd.values.linear import Terms, as_points, as_rows, linear_terms, require_linear_cost
+
+SAME = 1e-6  # of the largest entry: solutions that differ by less are one
+
+
+class SolutionPool:
+    """Solutions of a layer, each once, that losses compare with.
+
+    Parameters
+    ----------
+    layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
+        Of one parameter, the cost, that enters the objective alone and linearly. It returns all
+        variables of the objective.
+    solutions : array (*axes, *shape), or list of one for each returned variable
+        Feasible values, such as the layer's own solutions for the training costs.
+
+    Raises
+    ------
+    InvalidInput
+        For a pool that is empty, or values that a variable cannot have.
+    InvalidOption, InvalidProblem
+    """
+
+    __module__ = "cvxlpgd.losses"
+
+    def __init__(self, layer: ComputingLayer, solutions: Any) -> None:
+        check_computing(layer)
+        require_linear_cost(layer._layer, "a pool of solutions")
+        self._layer: Layer = layer._layer
+        shapes, cost = self._layer.shapes, self._layer.domains[0]
+        self.solutions: tuple[np.ndarray, ...] = tuple(np.zeros((0, *shape)) for shape in shapes)
+        self._terms = Terms(np.zeros((0, cost.size)), np.zeros(0))
+        self.extend(layer._constants(solutions, "solutions"))
+        if not len(self):
+            raise InvalidInput(
+                "the pool is empty: begin with solutions, such as layer(true_costs) of training"
+            )
+
+    def __len__(self) -> int:
+        return len(self._terms)
+
+    def __repr__(self) -> str:
+        return f"SolutionPool of {len(self)}"
+
+    def is_of(self, layer: ComputingLayer) -> bool:
+        """Whether its solutions are those of this layer."""
+        return self._layer is layer._layer
+
+    @property
+    def terms(self) -> Terms:
+        """Their objectives, as functions of the cost."""
+        return self._terms
+
+    def extend(self, solutions: Sequence[np.ndarray]) -> None:
+        """Add those that are new; ones with NaN, of failed solves, are left out.
+
+        Parameters
+        ----------
+        solutions : arrays (*axes, *shape), one for each returned variable
+        """
+        rows = as_rows(self._layer, solutions, "solution")
+        finite = np.all([np.isfinite(v).all(axis=1) for v in rows], axis=0)
+        if not finite.any():
+            return
+        rows = [v[finite] for v in rows]
+        terms = linear_terms(self._layer, as_points(self._layer, rows))
+        whole = np.concatenate([self._terms.features, terms.features])
+        rest = np.concatenate([self._terms.rest, terms.rest])
+        keep = _first_of_each(np.column_stack([whole, rest]), len(self))
+        self._terms = Terms(whole[keep], rest[keep])
+        self.solutions = tuple(
+            np.concatenate([old, new.reshape(-1, *old.shape[1:])])[keep]
+            for old, new in zip(self.solutions, rows, strict=True)
+        )
+
+
+def _first_of_each(rows: np.ndarray, known: int) -> np.ndarray:
+    """Which rows to keep: the first `known`, and of the others the first of each kind."""
+    tolerance = SAME * np.abs(rows).max(initial=0.0)
+    kept = list(range(known))
+    _, first = np.unique(np.round(rows[known:] / (tolerance or 1.0)), axis=0, return_index=True)
+    for i in np.sort(first) + known:
+        if not (np.abs(rows[kept] - rows[i]).max(axis=1, initial=0.0) <= tolerance).any():
+            kept.append(i)
+    return np.array(kept, dtype=np.int64)

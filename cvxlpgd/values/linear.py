@@ -1,0 +1,143 @@
+"""The objective at given points, as a function of a cost that is linear in them.
+
+    f(v; c) = φ(v)'c + r(v)
+
+is known for every cost once φ and r are, so that points are compared without solving.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
+from cvxlpgd.layer import Layer, real
+from cvxlpgd.program import ConeProgram, Data
+from cvxlpgd.program.restriction import Restriction
+from cvxlpgd.values.differences import fix_columns
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """φ (points, entries of the cost) and r (points,), of a minimization."""
+
+    features: np.ndarray
+    rest: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rest)
+
+    def at(self, costs: np.ndarray) -> np.ndarray:
+        """The objective of every point with every cost (batch, entries), (batch, points)."""
+        return np.asarray(costs @ self.features.T + self.rest)
+
+    def at_own(self, costs: np.ndarray) -> np.ndarray:
+        """The objective of each point with its own cost, (points,)."""
+        return np.asarray(np.sum(costs * self.features, axis=1) + self.rest)
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Values of the variables that a layer returns, as points of its programs.
+
+    `x` (points, n) has 0 in the columns of other variables, `columns` are those of the returned.
+    """
+
+    x: np.ndarray
+    columns: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def require_linear_cost(layer: Layer, what: str) -> None:
+    """Raise InvalidProblem, naming `what`, unless a layer has one parameter, and that enters the
+    objective alone and linearly.
+    """
+    if len(layer.domains) != 1 or layer.canonical.parameters.fields(0) != "q":
+        raise InvalidProblem(
+            f"{what} is for a layer of one parameter, the cost, that enters the objective alone"
+        )
+    outputs = layer.canonical.variables.outputs
+    if any(output.field != "x" or output.exponential for output in outputs):
+        raise InvalidOption(
+            f"{what} is for a layer that returns primal variables, of no geometric program"
+        )
+
+
+def as_rows(layer: Layer, values: Sequence[object], what: str) -> list[np.ndarray]:
+    """Values of the returned variables, each (*axes, *shape) with the same axes, as (points, size).
+
+    Raises
+    ------
+    InvalidInput
+        For another number or shape of values.
+    """
+    if len(values) != len(layer.shapes):
+        raise InvalidInput(f"received {len(values)} {what}s, expected {len(layer.shapes)}")
+    rows, axes = [], None
+    for i, (value, own, size) in enumerate(zip(values, layer.shapes, layer.sizes, strict=True)):
+        array = real(value, f"{what} {i}").astype(float)
+        split = array.ndim - len(own)
+        if split < 0 or array.shape[split:] != own:
+            raise InvalidInput(
+                f"{what} {i} has shape {array.shape}, expected {own} after any batch axes"
+            )
+        if axes is not None and array.shape[:split] != axes:
+            raise InvalidInput(f"{what}s have batch axes {axes} and {array.shape[:split]}")
+        axes = array.shape[:split]
+        rows.append(array.reshape(math.prod(axes), size))
+    return rows
+
+
+def as_points(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
+    """Points for values (points, size) of the returned variables.
+
+    Raises
+    ------
+    InvalidInput
+        For a value that a variable cannot have.
+    InvalidProblem
+        Where variables enter the objective that the layer does not return.
+    """
+    x, columns = fix_columns(layer, rows, np.zeros((len(rows[0]), layer.structure.n)))
+    base = layer.canonical.parameters.blocks
+    priced = np.flatnonzero(base["q"].base[0])
+    curved = layer.structure.P.rows[np.flatnonzero(base["P"].base[0])]
+    hidden = np.setdiff1d(np.concatenate([priced, base["q"].varying, curved]), columns)
+    if len(hidden):
+        raise InvalidProblem(
+            "the objective has terms of variables that the layer does not return, so that it is "
+            "not known at a solution alone; return all variables of the objective, and write it "
+            "without norms, absolute values and maxima"
+        )
+    return Points(x, columns)
+
+
+def linear_terms(layer: Layer, points: Points) -> Terms:
+    """φ and r of these points."""
+    parameters, x = layer.canonical.parameters, points.x
+    zero = [np.zeros((1, domain.size)) for domain in layer.domains]
+    entries = parameters.entries([True])
+    x_bar = {name: np.zeros((len(x), len(rows))) for name, rows in entries.items()}
+    x_bar["q"] = x[:, entries.q]
+    ones = np.ones(len(x))
+    (features,) = parameters.cotangents(zero, Data(**x_bar), entries, [True], offset_bar=ones)
+    data, offset = parameters.data(zero)
+    rest = ConeProgram(layer.structure, data).objective(x) + offset
+    return Terms(np.asarray(features), np.broadcast_to(rest, len(x)))
+
+
+def violations(layer: Layer, points: Points) -> np.ndarray:
+    """How far each point is from feasible, relative to 1 + |b|, (points,).
+
+    Rows that variables enter which the layer does not return are left out.
+    """
+    zero = [np.zeros((1, domain.size)) for domain in layer.domains]
+    data, _ = layer.canonical.parameters.data(zero)
+    restriction = Restriction.of(layer.structure, points.columns)
+    _, violation = restriction.program(ConeProgram(layer.structure, data), points.x)
+    return violation
