@@ -96,13 +96,13 @@ class Expected:
         ]
 
     def _say_zeros(self, record: Record, bar: np.ndarray) -> None:
-        """Warn, once, of samples all of whose copies have a gradient of 0."""
-        silent = ~record.informative.reshape(self.solutions.shape[:2]).any(axis=0)
-        zero = silent & bar.any(axis=1) & np.isfinite(self.solutions).all(axis=(0, 2))
-        if zero.any() and not self.call.once.degenerate:
+        """Warn, once, if not one copy of any sample moved; a few are at the loss' best."""
+        active = np.flatnonzero(bar.any(axis=1) & np.isfinite(self.solutions).all(axis=(0, 2)))
+        silent = not record.informative.any()
+        if len(active) and silent and not self.call.once.degenerate:
             self.call.once.degenerate = True
             shape = self.noisy.batch.shape
-            failure.say_degenerate(np.flatnonzero(zero), shape, "more samples, sigma or tau")
+            failure.say_degenerate(active, shape, "more samples, or a larger sigma or tau")
 
 
 def expected(
