@@ -1,8 +1,9 @@
 """Nonlinear deconvolution by unrolled schemes, with and without recurrent momentum.
 
 A second-order Volterra filter (examples/unrolled/volterra.py) maps a signal of 53 values to 12
-data, more nonlinear the larger a is; 1 % noise. Schemes learn the way back from n_train signals;
-the figure is the mean squared error on 500 others. The methods (examples/unrolled/methods.py) are
+data, more nonlinear the larger a is; 1 % noise. Schemes learn the way back from n_train signals,
+400 unless more are made; the figure is the mean squared error on 500 others. The methods
+(examples/unrolled/methods.py) are
 
     lpgd, lpgd_ma, lpgd_rma    learned proximal gradient descent: plain, with a moving average,
                                with recurrent momentum (Zhou et al., Inverse Problems 2024)
@@ -47,7 +48,16 @@ from examples.unrolled.experiment import Case, Experiment, arguments, main
 from examples.unrolled.methods import PROX_ITERATIONS, Problem
 from examples.unrolled.samples import Samples, Sets
 from examples.unrolled.training import SHOWN, Run, estimates, mse
-from examples.unrolled.volterra import NOISE, TRAIN, VALIDATION, N, Volterra, reference
+from examples.unrolled.volterra import (
+    MOST,
+    NOISE,
+    TRAIN,
+    VALIDATION,
+    N,
+    Volterra,
+    more,
+    reference,
+)
 
 WEIGHT = 0.03  # of total variation, where training starts
 WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)  # that the untrained method chooses from
@@ -65,17 +75,35 @@ def variation_in_a_box() -> Prox:
 
 
 def samples(a: float, n_train: int) -> tuple[Volterra, Sets]:
-    """The operator, the first n_train training signals, and all others."""
+    """The operator, the first n_train training signals, and all others.
+
+    Beyond those of the reference there are as many training signals as one likes.
+    """
     arrays = reference()
     operator = Volterra(a, arrays.w1, arrays.W2)
-    truth = torch.tensor(arrays.signals, dtype=torch.float32)
-    data = operator(truth)
-    deviation = data[:TRAIN].std()
-    data = data + NOISE * deviation * torch.tensor(arrays.noise, dtype=torch.float32)
-    start = truth[:n_train].mean(0).expand(len(truth), N)
-    whole = Samples(truth, data, start)
-    split = TRAIN + VALIDATION
-    return operator, Sets(whole[:n_train], whole[TRAIN:split], whole[split:])
+    deviation = operator(_single(arrays.signals))[:TRAIN].std()
+
+    def measured(signals: np.ndarray, noise: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        truth = _single(signals)
+        return truth, operator(truth) + NOISE * deviation * _single(noise)
+
+    truth, data = measured(arrays.signals, arrays.noise)
+    pairs = {
+        "train": (truth[: min(n_train, TRAIN)], data[: min(n_train, TRAIN)]),
+        "validation": (truth[TRAIN : TRAIN + VALIDATION], data[TRAIN : TRAIN + VALIDATION]),
+        "test": (truth[TRAIN + VALIDATION :], data[TRAIN + VALIDATION :]),
+    }
+    if n_train > TRAIN:
+        others = measured(*more(n_train - TRAIN))
+        pairs["train"] = tuple(map(torch.cat, zip(pairs["train"], others, strict=True)))
+    start = pairs["train"][0].mean(0)
+    return operator, Sets(**{
+        part: Samples(truth, data, start.expand_as(truth)) for part, (truth, data) in pairs.items()
+    })  # fmt: skip
+
+
+def _single(values: np.ndarray) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)
 
 
 def made(case: Case, options: argparse.Namespace) -> tuple[Problem, Sets]:
@@ -167,8 +195,8 @@ def parser() -> argparse.ArgumentParser:
         help="nonlinearities (default: 0 1 2 4)",
     )  # fmt: skip
     words.add_argument(
-        "--train", type=int, nargs="+", choices=range(1, TRAIN + 1), default=[TRAIN],
-        metavar="COUNT", help=f"training signals, at most {TRAIN} (default: {TRAIN})",
+        "--train", type=int, nargs="+", choices=range(1, MOST + 1), default=[TRAIN],
+        metavar="COUNT", help=f"training signals, at most {MOST} (default: {TRAIN})",
     )  # fmt: skip
     return words
 

@@ -20,6 +20,7 @@ M = (N - WIDTH) // STRIDE + 1
 SCALE = 0.5  # of the increments' Laplace distribution
 NOISE = 0.01  # standard deviation, relative to that of the data
 TRAIN, VALIDATION, TEST = 400, 200, 500
+MOST = 20_000  # signals for training, by `more`
 SEED = 2024
 
 
@@ -47,6 +48,19 @@ def reference() -> Reference:
     w1 = np.abs(rng.standard_normal(WIDTH))
     W2 = np.triu(rng.random((WIDTH, WIDTH)))
     count = TRAIN + VALIDATION + TEST
+    signals = _signals(rng, count)
+    return Reference(w1 / w1.sum(), W2 / W2.sum(), signals, rng.standard_normal((count, M)))
+
+
+def more(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Signals for training beyond those of the reference, and their noise: the first ones of more
+    are the same.
+    """
+    walks, noises = (np.random.default_rng((SEED, k)) for k in (1, 2))
+    return _signals(walks, count), noises.standard_normal((count, M))
+
+
+def _signals(rng: np.random.Generator, count: int) -> np.ndarray:
     increments = rng.laplace(scale=SCALE, size=(count, N))
     walks = np.empty((count, N))
     at = np.zeros(count)
@@ -54,8 +68,7 @@ def reference() -> Reference:
         at = np.abs(at + increments[:, i])
         walks[:, i] = at
     low, high = walks.min(axis=1, keepdims=True), walks.max(axis=1, keepdims=True)
-    signals = 2 * (walks - low) / (high - low) - 1
-    return Reference(w1 / w1.sum(), W2 / W2.sum(), signals, rng.standard_normal((count, M)))
+    return np.asarray(2 * (walks - low) / (high - low) - 1)
 
 
 class Volterra(torch.nn.Module):
