@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.layer.inputs import Batch
-from cvxlpgd.losses.pool_loss import PoolLoss, spread_targets
+from cvxlpgd.losses.pool_loss import PoolLoss
 from cvxlpgd.losses.protocol import Pullback
-from cvxlpgd.values.linear import Terms
+from cvxlpgd.losses.scores import targets_of
+from cvxlpgd.values.linear import Terms, linear_terms
 
 
 class _Contrastive(PoolLoss):
@@ -39,7 +40,8 @@ class _Contrastive(PoolLoss):
         return self._vjp(pred_cost, true_sol)
 
     def _label(self, label: Any, batch: Batch) -> Terms:
-        return spread_targets(self.layer._layer, label, batch)
+        layer = self.layer._layer
+        return linear_terms(layer, targets_of(layer, label, batch))
 
 
 class NoiseContrastive(_Contrastive):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -11,14 +10,15 @@ import numpy as np
 
 from cvxlpgd.checks import check_flag, is_number, is_positive
 from cvxlpgd.derivatives import Derivative, check_derivative
-from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
+from cvxlpgd.errors import InvalidOption, InvalidProblem
 from cvxlpgd.layer import Layer, Record
-from cvxlpgd.losses.protocol import ComputingLayer, Pullback, check_computing, refuse_vjp
+from cvxlpgd.losses.protocol import ComputingLayer
+from cvxlpgd.losses.smoothed import Smoothed
 from cvxlpgd.values.expected import expected, expected_difference
 from cvxlpgd.values.noise import Noise, Normal, Settings
 
 
-class Perturbed:
+class Perturbed(Smoothed):
     """A layer whose costs get noise: the mean of its solutions, smooth in the costs.
 
         x̄(c) = (1/N) Σ_i x*(c + sigma ξ_i),    multiplicative: x*(c exp(sigma ξ_i - sigma²/2))
@@ -75,7 +75,7 @@ class Perturbed:
         parameters: Sequence[cp.Parameter] | None = None,
         seed: int | np.random.Generator = 0,
     ) -> None:
-        check_computing(layer)
+        Smoothed.__init__(self, layer)
         noise = Normal() if noise is None else noise
         _check_samples(samples, sigma, antithetic, noise)
         for name, flag in (
@@ -89,95 +89,26 @@ class Perturbed:
         else:
             _check_score(noise)
         moved = _moved(layer._layer, parameters, multiplicative)
-        self.layer, self.derivative = layer, derivative
+        self.derivative = derivative
         self.control_variate = control_variate and not antithetic and samples > 1
         self._settings = Settings(samples, sigma, moved, noise, multiplicative, antithetic)
         self._rng = np.random.default_rng(seed)
         self._watch: Callable[[Record], None] | None = None
 
-    @property
-    def _layer(self) -> Layer:
-        layer: Layer = self.layer._layer
-        return layer
-
-    @property
-    def _single(self) -> bool:
-        return self.layer._single
-
     def __repr__(self) -> str:
         settings = self._settings
         return f"{type(self).__name__}(samples={settings.samples}, sigma={settings.sigma})"
 
-    def __call__(self, *values: Any) -> Any:
-        """The mean of the solutions, as the layer returns its solutions.
-
-        Parameters
-        ----------
-        values : arrays (*batch axes, *parameter shape)
-
-        Raises
-        ------
-        InvalidInput, SolveFailed
-        """
-        made = self.layer._evaluate(self._expected, values)
-        return self._apart(made[0] if isinstance(made, tuple) else made)
-
-    def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
-        """For NumPy layers: the mean solutions, and the function from their cotangents to the
-        parameters'.
-        """
-        made = self.layer._evaluate(self._expected, values)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        whole, pullback = made
-        shapes = [whole.shape[:-1] + shape for shape in self._layer.shapes]
-
-        def pull(*bars: Any) -> tuple[np.ndarray, ...]:
-            if len(bars) != len(shapes):
-                raise InvalidInput(f"received {len(bars)} cotangents, expected {len(shapes)}")
-            pairs = zip(bars, shapes, strict=True)
-            wide = [np.broadcast_to(b, shape).reshape(*whole.shape[:-1], -1) for b, shape in pairs]
-            return tuple(pullback(np.concatenate(wide, axis=-1)))
-
-        return self._apart(whole), pull
-
-    def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> Any:
-        """The mean of D(target | w_i), (*batch shape); see the layer's own."""
-        made = self._difference(values, targets, margin)
-        return made[0] if isinstance(made, tuple) else made
-
-    def lagrangian_difference_vjp(
-        self, *values: Any, targets: Any, margin: Any = None
-    ) -> tuple[np.ndarray, Pullback]:
-        """For NumPy layers: the same, and the function from its cotangent to the parameters'."""
-        made = self._difference(values, targets, margin)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        return made[0], made[1]
-
-    def _expected(self, values: list[Any]) -> Any:
+    def _solutions(self, values: list[Any]) -> Any:
         return expected(
             self._layer, values, self._settings, self._rng, self.derivative,
             self.control_variate, self._watch,
         )  # fmt: skip
 
-    def _difference(self, values: Sequence[Any], targets: Any, margin: Any) -> Any:
-        arrays = self.layer._constants(targets, "targets")
-        along = None if margin is None else self.layer._constants(margin, "margin")
-        make = partial(
-            expected_difference, self._layer, settings=self._settings, rng=self._rng,
-            targets=arrays, margin=along,
-        )  # fmt: skip
-        return self.layer._evaluate(make, values)
-
-    def _apart(self, whole: Any) -> Any:
-        """The variables of (*batch shape, all their entries)."""
-        outputs, start = [], 0
-        for shape, size in zip(self._layer.shapes, self._layer.sizes, strict=True):
-            part = whole[..., start : start + size]
-            outputs.append(part.reshape(tuple(whole.shape[:-1]) + shape))
-            start += size
-        return outputs[0] if self._single else tuple(outputs)
+    def _differences(
+        self, values: list[Any], targets: list[np.ndarray], margin: list[np.ndarray] | None
+    ) -> Any:
+        return expected_difference(self._layer, values, self._settings, self._rng, targets, margin)
 
 
 def _check_samples(samples: Any, sigma: Any, antithetic: Any, noise: Any) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvxlpgd.checks import is_number
-from cvxlpgd.errors import InfeasibleTargetWarning, InvalidInput, InvalidOption
-from cvxlpgd.layer import Layer, form_batch, spread
-from cvxlpgd.layer.failure import raise_faults, warn
+from cvxlpgd.errors import InvalidOption
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.losses.pool import SolutionPool
 from cvxlpgd.losses.protocol import (
@@ -24,27 +20,8 @@ from cvxlpgd.losses.protocol import (
     reduced,
     refuse_vjp,
 )
-from cvxlpgd.program.restriction import TOLERATED
-from cvxlpgd.values.linear import Terms, as_points, as_rows, linear_terms, violations
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """A loss of each sample (batch,), and its gradient in the cost (batch, entries)."""
-
-    layer: Layer
-    batch: Batch
-    value: np.ndarray
-    gradient: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The batch shape."""
-        return self.batch.shape
-
-    def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
-        """The cost's cotangent."""
-        return [self.layer.compiled.gather(0, self.gradient * bar[:, None], self.batch)]
+from cvxlpgd.losses.scores import Scores, costs_of
+from cvxlpgd.values.linear import Terms
 
 
 class PoolLoss:
@@ -96,15 +73,10 @@ class PoolLoss:
 
         def make(values: list[Any]) -> Scores:
             layer = self.layer._layer
-            batch = form_batch(layer.domains, values)
-            faults = layer.compiled.faults(batch)
-            if any(faults):
-                raise_faults(faults, batch.shape)
+            batch, costs = costs_of(layer, values)
             given = self._label(arrays, batch)
             if self._rng.uniform() < self.solve_ratio:
                 self._solve(values)
-            (flat,) = layer.compiled.flat(batch.values)
-            costs = np.broadcast_to(flat, (batch.samples, flat.shape[1]))
             value, gradient = self._loss(costs, self.pool.terms, given)
             return Scores(layer, batch, value, gradient)
 
@@ -116,29 +88,3 @@ class PoolLoss:
         call = layer.forward(values)
         pairs = zip(call.outputs, layer.shapes, strict=True)
         self.pool.extend([np.asarray(v).reshape(-1, *shape) for v, shape in pairs])
-
-
-def spread_targets(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> Terms:
-    """The objective of each sample's target; one that is not feasible is told.
-
-    Raises
-    ------
-    InvalidInput
-    """
-    if len(targets) != len(layer.shapes):
-        raise InvalidInput(f"received {len(targets)} targets, expected {len(layer.shapes)}")
-    wide = [
-        spread(target, batch.shape + shape, f"target {i}")
-        for i, (target, shape) in enumerate(zip(targets, layer.shapes, strict=True))
-    ]
-    points = as_points(layer, as_rows(layer, wide, "target"))
-    violation = violations(layer, points)
-    if (violation > TOLERATED).any():
-        k = int(violation.argmax())
-        warn(
-            f"{int((violation > TOLERATED).sum())} of {len(points)} targets are not feasible; the "
-            f"worst is that of sample {k}, whose constraints are violated by {violation[k]:.1e} "
-            "(relative): the loss asks for a decision that cannot be taken",
-            InfeasibleTargetWarning,
-        )
-    return linear_terms(layer, points)

@@ -68,6 +68,20 @@ def require_linear_cost(layer: Layer, what: str) -> None:
         )
 
 
+def require_objective(layer: Layer, columns: np.ndarray) -> None:
+    """Raise InvalidProblem unless the objective is one of these columns alone."""
+    blocks, P = layer.canonical.parameters.blocks, layer.structure.P
+    priced = np.flatnonzero(blocks["q"].base[0])
+    curved = P.rows[np.flatnonzero(blocks["P"].base[0])]
+    hidden = np.setdiff1d(np.concatenate([priced, blocks["q"].varying, curved]), columns)
+    if len(hidden):
+        raise InvalidProblem(
+            "the objective has terms of variables that the layer does not return, so that it is "
+            "not known at a solution alone; return all variables of the objective, and write it "
+            "without norms, absolute values and maxima"
+        )
+
+
 def as_rows(layer: Layer, values: Sequence[object], what: str) -> list[np.ndarray]:
     """Values of the returned variables, each (*axes, *shape) with the same axes, as (points, size).
 
@@ -104,31 +118,33 @@ def as_points(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
         Where variables enter the objective that the layer does not return.
     """
     x, columns = fix_columns(layer, rows, np.zeros((len(rows[0]), layer.structure.n)))
-    base = layer.canonical.parameters.blocks
-    priced = np.flatnonzero(base["q"].base[0])
-    curved = layer.structure.P.rows[np.flatnonzero(base["P"].base[0])]
-    hidden = np.setdiff1d(np.concatenate([priced, base["q"].varying, curved]), columns)
-    if len(hidden):
-        raise InvalidProblem(
-            "the objective has terms of variables that the layer does not return, so that it is "
-            "not known at a solution alone; return all variables of the objective, and write it "
-            "without norms, absolute values and maxima"
-        )
+    require_objective(layer, columns)
     return Points(x, columns)
 
 
 def linear_terms(layer: Layer, points: Points) -> Terms:
     """φ and r of these points."""
-    parameters, x = layer.canonical.parameters, points.x
-    zero = [np.zeros((1, domain.size)) for domain in layer.domains]
-    entries = parameters.entries([True])
-    x_bar = {name: np.zeros((len(x), len(rows))) for name, rows in entries.items()}
-    x_bar["q"] = x[:, entries.q]
-    ones = np.ones(len(x))
-    (features,) = parameters.cotangents(zero, Data(**x_bar), entries, [True], offset_bar=ones)
-    data, offset = parameters.data(zero)
-    rest = ConeProgram(layer.structure, data).objective(x) + offset
-    return Terms(np.asarray(features), np.broadcast_to(rest, len(x)))
+    program, offset = _without_cost(layer)
+    rest = program.objective(points.x) + offset
+    return Terms(cost_cotangent(layer, points.x, np.ones(len(points))), rest)
+
+
+def cost_cotangent(
+    layer: Layer, q_bar: np.ndarray, offset_bar: np.ndarray | None = None
+) -> np.ndarray:
+    """The cost's cotangent (batch, entries) for that of q (batch, n), and of the constant term."""
+    parameters = layer.canonical.parameters
+    zero, entries = [np.zeros((1, layer.domains[0].size))], parameters.entries([True])
+    bars = {name: np.zeros((len(q_bar), len(rows))) for name, rows in entries.items()}
+    bars["q"] = q_bar[:, entries.q]
+    (bar,) = parameters.cotangents(zero, Data(**bars), entries, [True], offset_bar=offset_bar)
+    return np.asarray(bar)
+
+
+def _without_cost(layer: Layer) -> tuple[ConeProgram, np.ndarray]:
+    """The program with a cost of 0, and its constant term."""
+    data, offset = layer.canonical.parameters.data([np.zeros((1, layer.domains[0].size))])
+    return ConeProgram(layer.structure, data), np.asarray(offset)
 
 
 def violations(layer: Layer, points: Points) -> np.ndarray:
@@ -136,8 +152,6 @@ def violations(layer: Layer, points: Points) -> np.ndarray:
 
     Rows that variables enter which the layer does not return are left out.
     """
-    zero = [np.zeros((1, domain.size)) for domain in layer.domains]
-    data, _ = layer.canonical.parameters.data(zero)
     restriction = Restriction.of(layer.structure, points.columns)
-    _, violation = restriction.program(ConeProgram(layer.structure, data), points.x)
+    _, violation = restriction.program(_without_cost(layer)[0], points.x)
     return violation

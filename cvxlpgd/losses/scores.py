@@ -1,0 +1,77 @@
+"""Losses of which value and gradient are known: what becomes of their cotangents, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvxlpgd.errors import InfeasibleTargetWarning, InvalidInput
+from cvxlpgd.layer import Layer, form_batch, spread
+from cvxlpgd.layer.failure import raise_faults, warn
+from cvxlpgd.layer.inputs import Batch
+from cvxlpgd.program.restriction import TOLERATED
+from cvxlpgd.values.linear import Points, as_points, as_rows, violations
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """A loss of each sample (batch,), and its gradient in the cost (batch, entries)."""
+
+    layer: Layer
+    batch: Batch
+    value: np.ndarray
+    gradient: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The batch shape."""
+        return self.batch.shape
+
+    def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
+        """The cost's cotangent."""
+        return [self.layer.compiled.gather(0, self.gradient * bar[:, None], self.batch)]
+
+
+def costs_of(layer: Layer, values: list[Any]) -> tuple[Batch, np.ndarray]:
+    """The batch that a cost forms, and the costs (batch, entries).
+
+    Raises
+    ------
+    InvalidInput
+        For costs outside of their domain, NaN and infinite ones among them.
+    """
+    batch = form_batch(layer.domains, values)
+    faults = layer.compiled.faults(batch)
+    if any(faults):
+        raise_faults(faults, batch.shape)
+    (flat,) = layer.compiled.flat(batch.values)
+    return batch, np.broadcast_to(flat, (batch.samples, flat.shape[1]))
+
+
+def targets_of(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> Points:
+    """Each sample's target; one that is not feasible is told.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if len(targets) != len(layer.shapes):
+        raise InvalidInput(f"received {len(targets)} targets, expected {len(layer.shapes)}")
+    wide = [
+        spread(target, batch.shape + shape, f"target {i}")
+        for i, (target, shape) in enumerate(zip(targets, layer.shapes, strict=True))
+    ]
+    points = as_points(layer, as_rows(layer, wide, "target"))
+    violation = violations(layer, points)
+    if (violation > TOLERATED).any():
+        k = int(violation.argmax())
+        warn(
+            f"{int((violation > TOLERATED).sum())} of {len(points)} targets are not feasible; the "
+            f"worst is that of sample {k}, whose constraints are violated by {violation[k]:.1e} "
+            "(relative): the loss asks for a decision that cannot be taken",
+            InfeasibleTargetWarning,
+        )
+    return points

@@ -1,0 +1,235 @@
+"""Layers with |x|², or minus the identity for a derivative, and losses of angles."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pyepo.func
+import pytest
+import torch
+
+import cvxlpgd.numpy
+import cvxlpgd.torch
+from cvxlpgd import Exact
+from cvxlpgd.errors import (
+    InaccurateSolutionWarning,
+    InfeasibleTargetWarning,
+    InvalidInput,
+    InvalidOption,
+    InvalidProblem,
+)
+from cvxlpgd.losses import ConeAligned, FenchelYoung, NegativeIdentity, Regularized
+from tests.helpers.programs import grid
+from tests.losses.pyepo_model import Grid
+from tests.losses.selection import SUBSETS, N, by_both, layers, selection
+
+rng = np.random.default_rng(0)
+SENSES = pytest.mark.parametrize("sense", [cp.Minimize, cp.Maximize])
+STAND_INS = (Regularized, NegativeIdentity, ConeAligned)
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+@SENSES
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("weight", [0.3, 2.0])
+def test_regularized_is_the_quadratic_program_over_the_hull(weight, integer, sense):
+    """Solutions and gradients are those of the layer with the term in its objective."""
+    c, bar = rng.normal(size=(2, 6, N))
+    layer, in_numpy = layers(*selection(sense=sense, integer=integer))
+    curved = cvxlpgd.torch.CvxpyLayer(*selection(quadratic=weight, sense=sense), derivative=Exact())
+    rows = []
+    for function in (Regularized(layer, weight, tol=1e-9), curved):
+        cost = torch.tensor(c, requires_grad=True)
+        (x,) = function(cost)
+        (x * torch.tensor(bar)).sum().backward()
+        rows.append((x.detach().numpy(), cost.grad.numpy()))
+    assert np.allclose(rows[0][0], rows[1][0], atol=1e-6)
+    assert np.allclose(rows[0][1], rows[1][1], atol=1e-6)
+    (x,), pullback = Regularized(in_numpy, weight, tol=1e-9).vjp(c)
+    assert np.allclose(x, rows[0][0], atol=1e-9)
+    assert np.allclose(pullback(bar)[0], rows[0][1], atol=1e-9)
+
+
+@SENSES
+def test_fenchel_young_of_a_regularized_layer(sense):
+    c, target = rng.normal(size=(4, N)), SUBSETS[[0, 3, 7, 9]]
+    value, gradient = by_both(
+        lambda layer: FenchelYoung(Regularized(layer, 0.7, tol=1e-9), "none"),
+        selection(sense=sense, integer=True), c, target,
+    )  # fmt: skip
+    other, slope = by_both(
+        lambda layer: FenchelYoung(layer, "none"),
+        selection(quadratic=0.7, sense=sense), c, target,
+    )  # fmt: skip
+    assert np.allclose(value, other, atol=1e-7)
+    assert np.allclose(gradient, slope, atol=1e-5)
+
+
+def test_regularized_with_several_variables_and_a_variable_that_is_read_twice():
+    x, y, cost = cp.Variable(3), cp.Variable(), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cost @ x + 2 * y), [cp.sum(x) + y == 1, x >= 0, y >= 0])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x, y])
+    c = rng.normal(size=(5, 3))
+    for k, (found_x, found_y) in enumerate(zip(*Regularized(layer, 0.5, tol=1e-9)(c), strict=True)):
+        curved = cp.Problem(
+            cp.Minimize(c[k] @ x + 2 * y + 0.25 * (cp.sum_squares(x) + cp.square(y))),
+            problem.constraints,
+        )
+        curved.solve(solver="CLARABEL")
+        assert np.allclose(found_x, x.value, atol=1e-5)
+        assert np.allclose(found_y, y.value, atol=1e-5)
+
+
+def test_few_rounds_are_told():
+    layer, _ = layers(*selection())
+    with pytest.warns(InaccurateSolutionWarning, match="regularized solutions are short of tol"):
+        Regularized(layer, 5.0, rounds=1)(torch.rand(3, N))
+
+
+@SENSES
+def test_negative_identity(sense):
+    """The layer's own solutions, with -g for a gradient, g where it maximizes."""
+    c, bar = rng.normal(size=(2, 4, N))
+    layer, in_numpy = layers(*selection(sense=sense, integer=True))
+    sign = -1 if sense is cp.Minimize else 1
+    cost = torch.tensor(c, requires_grad=True)
+    (x,) = NegativeIdentity(layer)(cost)
+    (x * torch.tensor(bar)).sum().backward()
+    assert torch.equal(x.detach(), layer(torch.tensor(c))[0])
+    assert np.allclose(cost.grad, sign * bar)
+    (x,), pullback = NegativeIdentity(in_numpy).vjp(c)
+    assert np.allclose(pullback(bar)[0], sign * bar)
+    target = SUBSETS[:4]
+    difference = NegativeIdentity(layer).lagrangian_difference(cost, targets=torch.tensor(target))
+    assert torch.allclose(difference, layer.lagrangian_difference(cost, targets=target))
+
+
+@SENSES
+def test_cone_aligned_is_zero_for_optimal_decisions_and_not_for_others(sense):
+    """In the cone of the tight rows' normals just where a decision is optimal."""
+    c = rng.normal(size=(20, N))
+    for integer in (False, True):
+        in_numpy = layers(*selection(sense=sense, integer=integer))[1]
+        best = in_numpy(c)[0]
+        loss = ConeAligned(in_numpy, inward=0.0, reduction="none")
+        assert np.allclose(loss(c, best), 0.0, atol=1e-9)
+        others = SUBSETS[rng.integers(len(SUBSETS), size=20)]
+        wrong = np.abs(others - best).max(axis=1) > 0.5
+        assert (loss(c, others)[wrong] > 1e-3).all()
+        assert np.allclose(loss(c, others)[~wrong], 0.0, atol=1e-9)
+
+
+@SENSES
+@pytest.mark.parametrize("inward", [0.0, 0.2, 1.0])
+def test_the_gradient_of_cone_aligned(inward, sense):
+    """It is that with the point in the cone held fixed, which for inward=0 is all of it."""
+    c, target = rng.normal(size=(5, N)), SUBSETS[[0, 4, 5, 9, 13]]
+    made = selection(sense=sense)
+    value, gradient = by_both(lambda layer: ConeAligned(layer, inward, "none"), made, c, target)
+    _, in_numpy = layers(*made)
+    sign = -1 if sense is cp.Minimize else 1
+    loss = ConeAligned(in_numpy, inward, "none")
+    assert (np.abs((gradient * c).sum(axis=1)) < 1e-9).all()  # an angle knows no sizes
+    assert np.allclose(loss(3 * c, target), value)
+    if inward == 0:
+        for j in range(N):
+            step = 1e-6 * np.eye(N)[j]
+            difference = (loss(c + step, target) - loss(c - step, target)) / 2e-6
+            assert np.allclose(gradient[:, j], difference, atol=1e-6)
+    if inward == 1:
+        t = np.array([loss._rows.tight(x).sum(axis=0) for x in target])
+        cos = sign * (c * t).sum(axis=1) / np.linalg.norm(c, axis=1) / np.linalg.norm(t, axis=1)
+        assert np.allclose(value, 1 - cos)
+
+
+def test_cone_aligned_learns():
+    """Descent along its gradient makes decisions right."""
+    layer = layers(*selection())[0]
+    cost = torch.tensor(rng.normal(size=(8, N)), requires_grad=True)
+    target = torch.tensor(SUBSETS[rng.integers(len(SUBSETS), size=8)])
+    optimizer = torch.optim.Adam([cost], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        ConeAligned(layer)(cost, target).backward()
+        optimizer.step()
+    assert torch.allclose(layer(cost.detach())[0], target, atol=1e-6)
+
+
+def test_pyepo_on_the_same_shortest_paths():
+    """Regularized solutions with their gradients, the Fenchel-Young loss, minus the identity."""
+    side = 4
+    A, b = grid(side)
+    n = A.shape[1]
+    x, c = cp.Variable(n), cp.Parameter(n)
+    problem = cp.Problem(cp.Minimize(c @ x), [A @ x == b, x >= 0, x <= 1])
+    layer = cvxlpgd.torch.CvxpyLayer(problem, [c], [x], solver="HIGHS")
+    costs = torch.tensor(rng.uniform(0.5, 3.0, size=(4, n)))
+    bar = torch.tensor(rng.normal(size=(4, n)))
+    (target,) = layer(torch.tensor(rng.uniform(0.5, 3.0, size=(4, n))))
+
+    def gradient(function, *more):
+        cost = costs.clone().requires_grad_()
+        out = function(cost, *more)
+        value = out[0] if isinstance(out, tuple) else out
+        (value * bar if value.shape == bar.shape else value).sum().backward()
+        return value.detach(), cost.grad
+
+    for ours, theirs, more in (
+        (Regularized(layer, 2.0, tol=1e-9), pyepo.func.regularizedFrankWolfeOpt(Grid(), 2.0), ()),
+        (
+            FenchelYoung(Regularized(layer, 2.0, tol=1e-9), "none"),
+            pyepo.func.regularizedFrankWolfeFenchelYoung(Grid(), 2.0, reduction="none"),
+            (target,),
+        ),
+        (NegativeIdentity(layer), pyepo.func.negativeIdentity(Grid()), ()),
+    ):
+        for mine, other in zip(gradient(ours, *more), gradient(theirs, *more), strict=True):
+            assert torch.allclose(mine, other, atol=2e-3)
+
+
+def test_arguments_are_refused():
+    layer, _ = layers(*selection())
+    for weight in (0.0, -1.0, "one"):
+        with pytest.raises(InvalidOption, match="weight must be a number > 0"):
+            Regularized(layer, weight)
+    with pytest.raises(InvalidOption, match="rounds must be"):
+        Regularized(layer, rounds=0)
+    with pytest.raises(InvalidOption, match="tol must be"):
+        Regularized(layer, tol=0)
+    with pytest.raises(InvalidOption, match="inward must be"):
+        ConeAligned(layer, 1.5)
+    with pytest.raises(InvalidOption, match="no margins"):
+        Regularized(layer).lagrangian_difference(
+            torch.rand(N), targets=SUBSETS[:1], margin=SUBSETS[:1]
+        )
+    with pytest.raises(InvalidInput, match="cost of sample 1 is 0"):
+        ConeAligned(layer)(torch.tensor([[1.0] * N, [0.0] * N]), SUBSETS[:2])
+    with pytest.warns(InfeasibleTargetWarning, match="1 of 2 targets"):
+        ConeAligned(layer)(torch.rand(2, N), SUBSETS[:2] * np.array([[1.0], [1.2]]))
+    for stand_in in STAND_INS:
+        with pytest.raises(InvalidOption, match="CvxpyLayer of torch or NumPy"):
+            stand_in("layer")
+
+
+@pytest.mark.parametrize("stand_in", STAND_INS)
+def test_problems_are_refused(stand_in):
+    x, cost, bound = cp.Variable(3), cp.Parameter(3), cp.Parameter()
+    for problem, parameters, message in (
+        (cp.Problem(cp.Minimize(cost @ x), [x >= bound]), [cost, bound], "one parameter, the cost"),
+        (cp.Problem(cp.Minimize(cp.sum(x)), [x >= bound]), [bound], "one parameter, the cost"),
+        (cp.Problem(cp.Minimize(cost @ x + cp.norm1(x))), [cost], "does not return"),
+        (cp.Problem(cp.Minimize(cost @ x + cp.sum_squares(x))), [cost], "linear objective"),
+    ):
+        layer = cvxlpgd.numpy.CvxpyLayer(problem, parameters, [x])
+        with pytest.raises(InvalidProblem, match=message):
+            stand_in(layer)
+    if stand_in is ConeAligned:
+        for constraint, message in (
+            (cp.norm(x) <= 1, "ConeAligned"),
+            (cp.norm1(x) <= 1, "all variables of the constraints"),
+        ):
+            layer = cvxlpgd.numpy.CvxpyLayer(
+                cp.Problem(cp.Minimize(cost @ x), [constraint]), [cost], [x]
+            )
+            with pytest.raises(InvalidProblem, match=message):
+                stand_in(layer)
