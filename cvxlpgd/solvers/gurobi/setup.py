@@ -1,0 +1,222 @@
+"""One pair of matrices in a Gurobi model: the model, vectors in, run, answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvxlpgd.program import Status, Structure
+from cvxlpgd.solvers.gurobi.conic import Conic
+from cvxlpgd.solvers.gurobi.environment import home, new_model
+from cvxlpgd.solvers.gurobi.model import Linear, quadratic
+from cvxlpgd.solvers.highs.model import limits
+from cvxlpgd.solvers.run.each import Answer
+from cvxlpgd.solvers.run.prepared import Start
+from cvxlpgd.solvers.translate.bounds import Bounds
+
+PRIMAL, DUAL, BARRIER = 0, 1, 2  # of Method
+# A linear program is solved by primal simplex where its first point, all variables at bounds,
+# violates at most this share of the rows, else by dual simplex. ms: shortest paths on 5, 20 and 30
+# nodes a side, where two rows are violated, 0.03, 0.4, 1.2 by primal, 0.05, 1.3, 4.4 by dual;
+# assignment of 20 and 40, all rows, 0.24, 1.0 and 0.12, 0.4; random, n = 400, 7.5 and 4.6.
+VIOLATED = 0.1
+# To read a basis and to begin at it costs as much as tens of pivots.
+WORTH_KEEPING = 100  # pivots
+TOO_LARGE = "the program is larger than the license allows"
+_NAMES = {
+    1: "loaded", 2: "optimal", 3: "infeasible", 4: "infeasible or unbounded", 5: "unbounded",
+    6: "cutoff", 7: "the iteration limit is reached", 8: "the node limit is reached",
+    9: "the time limit is reached", 10: "the solution limit is reached", 11: "interrupted",
+    12: "numerical trouble", 13: "the tolerances were not reached", 15: "the objective limit is "
+    "reached", 16: "the work limit is reached", 17: "the memory limit is reached",
+}  # fmt: skip
+OPTIMAL, INFEASIBLE, OPEN, UNBOUNDED, NUMERIC = 2, 3, 4, 5, 12
+STATUS = {OPTIMAL: Status.SOLVED, INFEASIBLE: Status.INFEASIBLE, UNBOUNDED: Status.UNBOUNDED}
+_COUNTS = ("IterCount", "BarIterCount")
+
+
+class _State(NamedTuple):
+    """Where a linear program's solve ended, and the b it was for."""
+
+    columns: np.ndarray
+    rows: np.ndarray
+    b: bytes
+
+
+class Setup:
+    """One pair of matrices in a Gurobi model, which remembers its parameters and its newest b.
+
+    A model is reset before each solve: it must not remember what it solved before.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        linear: Linear,
+        bounds: Bounds,
+        settings: Mapping[str, Any],
+        chosen: bool,
+        P: np.ndarray,
+        A: np.ndarray,
+        pin: bool = True,
+    ) -> None:
+        """If `chosen`, the method of linear programs is the user's."""
+        self.structure, self.linear, self.bounds = structure, linear, bounds
+        self.settings, self.P, self.A, self.pin = settings, P, A, pin
+        self.curved = structure.m > bounds.m
+        self.is_linear = not (self.curved or structure.P.size or structure.mixed_integer)
+        self.pivots = self.is_linear and not chosen
+        self._build()
+
+    def _build(self) -> None:
+        """The model, in this thread's environment."""
+        structure, bounds, self.home = self.structure, self.bounds, home()
+        self.seen, self.empty, self.cold = b"", "", DUAL
+        self.values: dict[str, Any] = {}  # of parameters that were changed
+        self.other: Setup | None = None  # without pins
+        self.conic = Conic(structure, bounds, self.A, self.pin) if self.curved else None
+        own = dict(self.settings)
+        if self.conic is not None and self.conic.disks_only and not structure.mixed_integer:
+            own = {"Presolve": 0} | own  # measured: it saves less than it takes
+        with self.home.lock:
+            self.model = model = new_model(self.home, own)
+            kinds = np.full(structure.n, "C")
+            kinds[structure.integer], kinds[structure.boolean] = "I", "I"
+            self.x = model.addMVar(structure.n, lb=-np.inf, vtype=kinds)
+            self.matrix = bounds.pattern.matrix(self.A[self.linear.entries[bounds.entries]]).tocsr()
+            self.senses = np.full(len(bounds.rows), "<")
+            self.senses[: bounds.equalities] = "="
+            zeros = np.zeros(len(bounds.rows))
+            self.rows = model.addMConstr(self.matrix, self.x, self.senses, zeros)
+            if structure.P.size:
+                model.setMObjective(quadratic(structure, self.P), np.zeros(structure.n), 0.0)
+            if self.conic is not None:
+                self.conic.put_in(model, self.x)
+            model.update()
+
+    def solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        """Solve for these vectors (n,) and (m,), a linear program from the basis of `start`.
+
+        The answer has x, and multipliers as `Form` reads them.
+        """
+        import gurobipy
+
+        if not self.home.is_here:  # this process was forked: Gurobi's objects stay with the parent
+            self._build()
+        pins = self.conic.pins if self.conic is not None else None
+        if pins is not None and len(pins.columns):
+            if (q[pins.columns] > 0).any() or not np.isfinite(pins.values(b)).all():
+                return self._without_pins().solve(q, b, start)
+        with self.home.lock:
+            try:
+                return self._solve(q, b, start)
+            except gurobipy.GurobiError as error:
+                if error.errno == gurobipy.GRB.Error.SIZE_LIMIT_EXCEEDED:
+                    return Answer(Status.FAILED, message=TOO_LARGE)
+                raise
+
+    def _solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
+        model = self.model
+        model.reset()
+        self.x.setAttr("Obj", q)
+        self._set_b(b)
+        if self.empty:
+            return Answer(Status.INFEASIBLE, message=self.empty)
+        if self.pivots:
+            self._begin_at(start.state if start is not None else None)
+        model.optimize()
+        code = model.getAttr("Status")
+        if code != OPTIMAL:
+            code = self._settle(code)
+        iterations = model.getAttr("IterCount")
+        if not self.is_linear:
+            iterations += model.getAttr("BarIterCount")
+        status, message = STATUS.get(code, Status.FAILED), ""
+        if code != OPTIMAL:
+            message = _NAMES.get(code, f"status {code}")
+            if status == Status.FAILED and model.getAttr("SolCount") > 0:
+                status = Status.INACCURATE
+        if status not in (Status.SOLVED, Status.INACCURATE):
+            return Answer(status, iterations=int(iterations), message=message)
+        x = self.x.getAttr("X")
+        if self.structure.mixed_integer:
+            value, bound = model.getAttr("ObjVal"), model.getAttr("ObjBound")
+            gap = abs(value - bound) / (1 + abs(value))
+            return Answer(status, x, None, None, int(iterations), message, gap=gap)
+        y = -self.rows.getAttr("Pi") if len(self.senses) else np.zeros(0)
+        if self.conic is not None:
+            y = np.concatenate([y, self.conic.duals(x)])
+        keeps = self.pivots and iterations >= WORTH_KEEPING
+        state = self._state() if keeps else None
+        return Answer(status, x, y, None, int(iterations), message, state)
+
+    def _set_b(self, b: np.ndarray) -> None:
+        """Put b into the model where it is not yet."""
+        seen = b.tobytes()
+        if seen == self.seen:
+            return
+        self.seen, bounds = seen, self.bounds
+        slack = self.settings["IntFeasTol"]
+        lower, upper = limits(self.structure, bounds, b, slack)
+        right = b[bounds.rows]
+        if self.conic is not None:
+            pins = self.conic.pins
+            lower[pins.columns] = upper[pins.columns] = pins.values(b)
+            self.empty = self.conic.set_b(b)
+        self.x.setAttr("LB", lower)
+        self.x.setAttr("UB", upper)
+        if len(right):
+            self.rows.setAttr("RHS", right)
+        if self.pivots:
+            first = np.where(np.isfinite(lower), lower, np.where(np.isfinite(upper), upper, 0.0))
+            rest = self.matrix @ first - right
+            far = self.settings["FeasibilityTol"]
+            violated = np.where(self.senses == "=", np.abs(rest), rest) > far
+            self.cold = PRIMAL if violated.sum() <= VIOLATED * len(rest) else DUAL
+
+    def _begin_at(self, state: _State | None) -> None:
+        """Begin at an earlier basis, or at none."""
+        if state is None:
+            self._set("Method", self.cold)
+            return
+        # with b as it was the basis stays primal feasible, and only the cost has moved
+        self._set("Method", PRIMAL if state.b == self.seen else DUAL)
+        self.x.setAttr("VBasis", state.columns.astype(int))
+        self.rows.setAttr("CBasis", state.rows.astype(int))
+
+    def _state(self) -> _State:
+        columns, rows = self.x.getAttr("VBasis"), self.rows.getAttr("CBasis")
+        return _State(columns.astype(np.int8), rows.astype(np.int8), self.seen)
+
+    def _settle(self, code: int) -> int:
+        """What became of a run that is not optimal; another run where that is open."""
+        if code in (OPEN, NUMERIC) or (code == UNBOUNDED and self.structure.mixed_integer):
+            model, again = self.model, {"DualReductions": 0}
+            if code == NUMERIC:
+                again |= {"NumericFocus": 3}
+            before = {name: model.getParamInfo(name)[2] for name in again}
+            for name, value in again.items():
+                model.setParam(name, value)
+            model.reset()
+            if code == UNBOUNDED:  # a ray, but is there a point to begin at?
+                self.x.setAttr("Obj", np.zeros(self.structure.n))
+            model.optimize()
+            new = model.getAttr("Status")
+            code = UNBOUNDED if code == UNBOUNDED and new == OPTIMAL else new
+            for name, value in before.items():
+                model.setParam(name, value)
+        return int(code)
+
+    def _set(self, name: str, value: Any) -> None:
+        """Set a parameter where it is another one."""
+        if self.values.get(name) != value:
+            self.values[name] = value
+            self.model.setParam(name, value)
+
+    def _without_pins(self) -> Setup:
+        if self.other is None:
+            own = self.structure, self.linear, self.bounds, self.settings, not self.pivots
+            self.other = Setup(*own, self.P, self.A, pin=False)
+        return self.other
