@@ -12,6 +12,7 @@ from cvxlpgd.program import ConeProgram, Solution, Structure
 from cvxlpgd.solvers.gurobi.environment import check_options
 from cvxlpgd.solvers.gurobi.model import Form, linear_of
 from cvxlpgd.solvers.gurobi.names import NAMES
+from cvxlpgd.solvers.gurobi.polish import polished
 from cvxlpgd.solvers.gurobi.setup import BARRIER, DUAL, TOO_LARGE, Setup
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared
@@ -25,7 +26,7 @@ class Gurobi(Configured):
 
     Parameters are those of https://docs.gurobi.com, and `eps` for FeasibilityTol, OptimalityTol,
     BarConvTol and BarQCPConvTol together. By default the first two are 1e-9, Gurobi's finest, the
-    others 1e-12 and 1e-9; integer programs are solved without a gap; and Threads is 1, since the
+    others 1e-12 and 1e-10; integer programs are solved without a gap; and Threads is 1, since the
     batch is what runs in parallel. Linear programs up to 2000 variables are solved by simplex
     without presolve, quadratic ones up to 200 by dual simplex, where Method and Presolve are not
     given. A linear program that took many pivots starts from its basis.
@@ -45,7 +46,7 @@ class Gurobi(Configured):
             "OptimalityTol": 1e-9,
             "IntFeasTol": 1e-9,
             "BarConvTol": 1e-12,
-            "BarQCPConvTol": 1e-9,
+            "BarQCPConvTol": 1e-10,
             "MIPGap": 0.0,
             "MIPGapAbs": 0.0,
             "NonConvex": 0,  # a P that is not positive semidefinite is an error, and no search
@@ -80,7 +81,8 @@ class Gurobi(Configured):
                 "ends at 2000 variables, 2000 rows, and 200 variables of a program with squares); "
                 "install another license, or choose another solver"
             )
-        return solution
+        curved = structure.m > bounds.m and not structure.mixed_integer
+        return polished(program, solution) if curved else solution
 
     def _settings(self, structure: Structure) -> dict[str, Any]:
         """The parameters for programs of a structure."""
