@@ -50,6 +50,12 @@ class Pins:
         own = (self.columns, self.cones, self.rows, self.scale)
         return Pins(*(v[chosen] for v in own))
 
+    def hold(self, q: np.ndarray, b: np.ndarray) -> bool:
+        """Whether no cost and no infinite bound keeps them from their bounds, at q (n,), b (m,)."""
+        if not len(self.columns):
+            return True
+        return bool((q[self.columns] <= 0).all() and np.isfinite(self.values(b)).all())
+
     def values(self, b: np.ndarray) -> np.ndarray:
         """The bounds at b (m,)."""
         return np.asarray(b[self.rows] / self.scale)

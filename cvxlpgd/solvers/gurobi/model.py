@@ -25,6 +25,8 @@ class Linear(NamedTuple):
     def bounds(self, program: ConeProgram) -> Bounds:
         """Their bounds."""
         w, rows = program.data, self.structure.m
+        if rows == program.structure.m:
+            return Bounds.of(program)
         A, b = w.A[:, self.entries], w.b[:, :rows]
         return Bounds.of(ConeProgram(self.structure, Data(w.P, w.q, A, b)))
 

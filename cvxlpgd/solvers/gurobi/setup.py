@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
 from cvxlpgd.program import Status, Structure
+from cvxlpgd.program.structure import latest_per_structure
 from cvxlpgd.solvers.gurobi.conic import Conic
 from cvxlpgd.solvers.gurobi.environment import home, new_model
 from cvxlpgd.solvers.gurobi.model import Linear, quadratic
@@ -63,29 +65,35 @@ class Setup:
         pin: bool = True,
     ) -> None:
         """If `chosen`, the method of linear programs is the user's."""
-        self.structure, self.linear, self.bounds = structure, linear, bounds
-        self.settings, self.P, self.A, self.pin = settings, P, A, pin
-        self.curved = structure.m > bounds.m
-        self.is_linear = not (self.curved or structure.P.size or structure.mixed_integer)
-        self.pivots = self.is_linear and not chosen
-        self._build()
+        import gurobipy
 
-    def _build(self) -> None:
+        self.gurobipy = gurobipy
+        # what is kept for a structure must not keep it
+        self.structure, self.of, self.bounds = linear.structure, ref(structure), bounds
+        self.entries, self.settings, self.P, self.A = linear.entries, settings, P, A
+        self.linear, self.chosen, self.pin = linear, chosen, pin
+        self.curved, self.mixed = structure.m > bounds.m, structure.mixed_integer
+        self.is_linear = not (self.curved or structure.P.size or self.mixed)
+        self.pivots = self.is_linear and not chosen
+        self.sound = True
+        self._build(structure)
+
+    def _build(self, structure: Structure) -> None:
         """The model, in this thread's environment."""
-        structure, bounds, self.home = self.structure, self.bounds, home()
+        bounds, self.home = self.bounds, home()
         self.seen, self.empty, self.cold = b"", "", DUAL
         self.values: dict[str, Any] = {}  # of parameters that were changed
         self.other: Setup | None = None  # without pins
         self.conic = Conic(structure, bounds, self.A, self.pin) if self.curved else None
         own = dict(self.settings)
-        if self.conic is not None and self.conic.disks_only and not structure.mixed_integer:
+        if self.conic is not None and self.conic.disks_only and not self.mixed:
             own = {"Presolve": 0} | own  # measured: it saves less than it takes
         with self.home.lock:
             self.model = model = new_model(self.home, own)
             kinds = np.full(structure.n, "C")
             kinds[structure.integer], kinds[structure.boolean] = "I", "I"
             self.x = model.addMVar(structure.n, lb=-np.inf, vtype=kinds)
-            self.matrix = bounds.pattern.matrix(self.A[self.linear.entries[bounds.entries]]).tocsr()
+            self.matrix = bounds.pattern.matrix(self.A[self.entries[bounds.entries]]).tocsr()
             self.senses = np.full(len(bounds.rows), "<")
             self.senses[: bounds.equalities] = "="
             zeros = np.zeros(len(bounds.rows))
@@ -101,21 +109,20 @@ class Setup:
 
         The answer has x, and multipliers as `Form` reads them.
         """
-        import gurobipy
-
         if not self.home.is_here:  # this process was forked: Gurobi's objects stay with the parent
-            self._build()
-        pins = self.conic.pins if self.conic is not None else None
-        if pins is not None and len(pins.columns):
-            if (q[pins.columns] > 0).any() or not np.isfinite(pins.values(b)).all():
-                return self._without_pins().solve(q, b, start)
-        with self.home.lock:
-            try:
-                return self._solve(q, b, start)
-            except gurobipy.GurobiError as error:
-                if error.errno == gurobipy.GRB.Error.SIZE_LIMIT_EXCEEDED:
-                    return Answer(Status.FAILED, message=TOO_LARGE)
-                raise
+            self._build(self._own_structure())
+        if self.conic is not None and not self.conic.pins.hold(q, b):
+            return self._without_pins().solve(q, b, start)
+        self.sound = False
+        try:
+            with self.home.lock:
+                answer = self._solve(q, b, start)
+        except self.gurobipy.GurobiError as error:
+            if error.errno == self.gurobipy.GRB.Error.SIZE_LIMIT_EXCEEDED:
+                return Answer(Status.FAILED, message=TOO_LARGE)
+            raise
+        self.sound = True
+        return answer
 
     def _solve(self, q: np.ndarray, b: np.ndarray, start: Start | None) -> Answer:
         model = self.model
@@ -141,7 +148,7 @@ class Setup:
         if status not in (Status.SOLVED, Status.INACCURATE):
             return Answer(status, iterations=int(iterations), message=message)
         x = self.x.getAttr("X")
-        if self.structure.mixed_integer:
+        if self.mixed:
             value, bound = model.getAttr("ObjVal"), model.getAttr("ObjBound")
             gap = abs(value - bound) / (1 + abs(value))
             return Answer(status, x, None, None, int(iterations), message, gap=gap)
@@ -192,7 +199,7 @@ class Setup:
 
     def _settle(self, code: int) -> int:
         """What became of a run that is not optimal; another run where that is open."""
-        if code in (OPEN, NUMERIC) or (code == UNBOUNDED and self.structure.mixed_integer):
+        if code in (OPEN, NUMERIC) or (code == UNBOUNDED and self.mixed):
             model, again = self.model, {"DualReductions": 0}
             if code == NUMERIC:
                 again |= {"NumericFocus": 3}
@@ -217,6 +224,41 @@ class Setup:
 
     def _without_pins(self) -> Setup:
         if self.other is None:
-            own = self.structure, self.linear, self.bounds, self.settings, not self.pivots
+            own = self._own_structure(), self.linear, self.bounds, self.settings, self.chosen
             self.other = Setup(*own, self.P, self.A, pin=False)
         return self.other
+
+    def _own_structure(self) -> Structure:
+        structure = self.of()
+        assert structure is not None  # that of the program which is being solved
+        return structure
+
+
+class Key(NamedTuple):
+    """What set-ups of a structure are for."""
+
+    settings: tuple[tuple[str, Any], ...]
+    bounds: Bounds
+    chosen: bool
+    P: np.ndarray
+    A: np.ndarray
+
+
+def _are_same(one: Key, other: Key) -> bool:
+    return (
+        one.settings == other.settings
+        and one.bounds is other.bounds
+        and one.chosen == other.chosen
+        and np.array_equal(one.P, other.P)
+        and np.array_equal(one.A, other.A)
+    )
+
+
+@latest_per_structure(_are_same)
+def idle_setups(structure: Structure, key: Key) -> list[Setup]:
+    """The set-ups of a structure's newest matrices that no call is using: models are made once.
+
+    A solution may still have one of them, to solve from: the lock of its environment keeps threads
+    apart, and nothing else needs to be, since a model remembers nothing.
+    """
+    return []

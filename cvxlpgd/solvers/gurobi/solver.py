@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
+
+import numpy as np
 
 from cvxlpgd.cones import SOC, NonNeg, Zero
 from cvxlpgd.errors import UnsuitableSolver
@@ -13,10 +14,11 @@ from cvxlpgd.solvers.gurobi.environment import check_options
 from cvxlpgd.solvers.gurobi.model import Form, linear_of
 from cvxlpgd.solvers.gurobi.names import NAMES
 from cvxlpgd.solvers.gurobi.polish import polished
-from cvxlpgd.solvers.gurobi.setup import BARRIER, DUAL, TOO_LARGE, Setup
+from cvxlpgd.solvers.gurobi.setup import BARRIER, DUAL, TOO_LARGE, Key, Setup, idle_setups
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared
 
+IDLE = 8  # models that are kept of a structure after a call
 SMALL_LINEAR, SMALL_QUADRATIC = 2000, 200  # variables up to which our methods are measured
 
 
@@ -69,10 +71,24 @@ class Gurobi(Configured):
         structure = program.structure
         linear = linear_of(structure)
         bounds, settings = linear.bounds(program), self._settings(structure)
-        check_options(tuple(sorted(settings.items())))
+        given, w = tuple(sorted(settings.items())), program.data
+        check_options(given)
         chosen = structure.n > SMALL_LINEAR or "Method" in dict(self.options)
-        prepare = partial(Setup, structure, linear, bounds, settings, chosen)
+        shared = len(w.P) == len(w.A) == 1
+        idle = idle_setups(structure, Key(given, bounds, chosen, w.P, w.A)) if shared else []
+        used: list[Setup] = []
+
+        def prepare(P: np.ndarray, A: np.ndarray) -> Setup:
+            try:
+                setup = idle.pop()
+            except IndexError:
+                setup = Setup(structure, linear, bounds, settings, chosen, P, A)
+            used.append(setup)
+            return setup
+
         solution = solve_prepared(self, program, start, prepare, form=Form(program, bounds))
+        if shared:
+            idle.extend([setup for setup in used if setup.sound][:IDLE])
         if TOO_LARGE in solution.messages:
             raise UnsuitableSolver(
                 f"{self.name}'s license does not allow a program of this size: {structure.n} "
