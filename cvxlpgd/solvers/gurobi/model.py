@@ -55,12 +55,12 @@ class Form:
     """
 
     def __init__(self, program: ConeProgram, bounds: Bounds) -> None:
-        self.program, self.bounds = program, bounds
+        self.program, self.bounds, w = program, bounds, program.data
+        self.q, self.b = w.q, w.b
 
     def vectors(self, i: int, setup: Any) -> tuple[np.ndarray, ...]:
         """(q, b) of the i-th sample."""
-        w = self.program.data
-        return of_sample(w.q, i), of_sample(w.b, i)
+        return of_sample(self.q, i), of_sample(self.b, i)
 
     def point(self, answers: Sequence[Answer]) -> Point:
         """The points (batch, ...); an integer program's duals are 0.

@@ -34,9 +34,8 @@ _NAMES = {
     12: "numerical trouble", 13: "the tolerances were not reached", 15: "the objective limit is "
     "reached", 16: "the work limit is reached", 17: "the memory limit is reached",
 }  # fmt: skip
-OPTIMAL, INFEASIBLE, OPEN, UNBOUNDED, NUMERIC = 2, 3, 4, 5, 12
+OPTIMAL, INFEASIBLE, OPEN, UNBOUNDED, NUMERIC, SHORT = 2, 3, 4, 5, 12, 13
 STATUS = {OPTIMAL: Status.SOLVED, INFEASIBLE: Status.INFEASIBLE, UNBOUNDED: Status.UNBOUNDED}
-_COUNTS = ("IterCount", "BarIterCount")
 
 
 class _State(NamedTuple):
@@ -143,7 +142,8 @@ class Setup:
         status, message = STATUS.get(code, Status.FAILED), ""
         if code != OPTIMAL:
             message = _NAMES.get(code, f"status {code}")
-            if status == Status.FAILED and model.getAttr("SolCount") > 0:
+            stopped = status == Status.FAILED and model.getAttr("SolCount") > 0
+            if stopped and self._has_duals():
                 status = Status.INACCURATE
         if status not in (Status.SOLVED, Status.INACCURATE):
             return Answer(status, iterations=int(iterations), message=message)
@@ -199,21 +199,35 @@ class Setup:
 
     def _settle(self, code: int) -> int:
         """What became of a run that is not optimal; another run where that is open."""
-        if code in (OPEN, NUMERIC) or (code == UNBOUNDED and self.mixed):
-            model, again = self.model, {"DualReductions": 0}
-            if code == NUMERIC:
-                again |= {"NumericFocus": 3}
-            before = {name: model.getParamInfo(name)[2] for name in again}
-            for name, value in again.items():
-                model.setParam(name, value)
-            model.reset()
-            if code == UNBOUNDED:  # a ray, but is there a point to begin at?
-                self.x.setAttr("Obj", np.zeros(self.structure.n))
-            model.optimize()
-            new = model.getAttr("Status")
-            code = UNBOUNDED if code == UNBOUNDED and new == OPTIMAL else new
-            for name, value in before.items():
-                model.setParam(name, value)
+        if code in (OPEN, NUMERIC) or (code == SHORT and not self._has_duals()):
+            # the homogeneous barrier tells programs without a solution best
+            careful = {"BarHomogeneous": 1} if self.curved else {"NumericFocus": 3}
+            return self._run_with({"DualReductions": 0} | careful)
+        if code == UNBOUNDED and self.mixed:  # a ray, but is there a point to begin at?
+            self.x.setAttr("Obj", np.zeros(self.structure.n))
+            return UNBOUNDED if self._run_with({"DualReductions": 0}) == OPTIMAL else INFEASIBLE
+        return code
+
+    def _has_duals(self) -> bool:
+        """Whether there are multipliers; a barrier that broke off may have none."""
+        if self.mixed:
+            return True
+        try:
+            self.rows.getAttr("Pi")
+        except (AttributeError, self.gurobipy.GurobiError):
+            return False
+        return True
+
+    def _run_with(self, parameters: Mapping[str, Any]) -> int:
+        """The status of another run, with parameters that are taken back."""
+        before = {name: self.model.getParamInfo(name)[2] for name in parameters}
+        self.model.reset()
+        for name, value in parameters.items():
+            self.model.setParam(name, value)
+        self.model.optimize()
+        code = self.model.getAttr("Status")
+        for name, value in before.items():
+            self.model.setParam(name, value)
         return int(code)
 
     def _set(self, name: str, value: Any) -> None:
