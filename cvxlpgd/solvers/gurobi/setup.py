@@ -199,10 +199,14 @@ class Setup:
 
     def _settle(self, code: int) -> int:
         """What became of a run that is not optimal; another run where that is open."""
-        if code in (OPEN, NUMERIC) or (code == SHORT and not self._has_duals()):
-            # the homogeneous barrier tells programs without a solution best
-            careful = {"BarHomogeneous": 1} if self.curved else {"NumericFocus": 3}
-            return self._run_with({"DualReductions": 0} | careful)
+        if self.curved and not self.mixed and code in (OPEN, NUMERIC, SHORT):
+            # the homogeneous barrier tells programs without a solution best; where it does not
+            # either, they mostly have none: a claim, which needs a certificate to be believed
+            code = self._run_with({"DualReductions": 0, "BarHomogeneous": 1})
+            lost = code in (OPEN, NUMERIC) or (code == SHORT and not self._has_duals())
+            return UNBOUNDED if lost else code
+        if code in (OPEN, NUMERIC):
+            return self._run_with({"DualReductions": 0, "NumericFocus": 3})
         if code == UNBOUNDED and self.mixed:  # a ray, but is there a point to begin at?
             self.x.setAttr("Obj", np.zeros(self.structure.n))
             return UNBOUNDED if self._run_with({"DualReductions": 0}) == OPTIMAL else INFEASIBLE
