@@ -22,10 +22,11 @@ from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}  # of what they prepared, and MOREAU
+KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}  # of what they prepared, and MOREAU and GUROBI
 # Every solver of the registry that takes inequalities and keeps what it prepared, but
 FOR_THIS_CALL = {"SCS", "PIQP"}  # set-ups that remember their last solve
-COLD = {"CLARABEL", "PIQP", "OSQP"}  # interior points; OSQP polishes, as many iterations
+# interior points; OSQP polishes, as many iterations; Gurobi has a basis of large programs only
+COLD = {"CLARABEL", "PIQP", "OSQP", "GUROBI"}
 VARIANTS = {"PIQP": (PIQP(backend="sparse"), PIQP(backend="dense"))}
 
 
@@ -81,11 +82,14 @@ def linear(batch: int = BATCH, seed: int = 0) -> ConeProgram:
 
 def programs_for(solver: Solver) -> list[ConeProgram]:
     found = [quadratic(), quadratic(batched=True)]
-    if solver.name in ("HIGHS", "CLARABEL", "SCS"):
+    if solver.name in ("HIGHS", "CLARABEL", "SCS", "GUROBI"):
         found.append(linear())
     if solver.name in ("SCS", "CLARABEL", "MOREAU"):
         row = row_named("entropy")
         found.append(program(row, row.inputs(BATCH)))
+    if solver.name == "GUROBI":
+        rows = (row_named("quadratic_constraint"), row_named("second_order_cone"))
+        found += [program(row, row.inputs(BATCH)) for row in rows]
     return found
 
 

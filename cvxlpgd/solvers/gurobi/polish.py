@@ -20,7 +20,7 @@ from time import perf_counter
 import numpy as np
 
 from cvxlpgd.cones import SOC, Zero
-from cvxlpgd.program import ConeProgram, Point, Solution
+from cvxlpgd.program import ConeProgram, Point, Solution, Status
 from cvxlpgd.solvers.protocol import FINEST, JUDGED_AT
 from cvxlpgd.solvers.refine.newton import Refinement, is_refinable, refine
 from cvxlpgd.solvers.run.each import sample
@@ -28,6 +28,10 @@ from cvxlpgd.solvers.run.each import sample
 # Beside 1 + |b|, a slack up to which a row counts as active, and a cone as at its tip or boundary:
 # Gurobi's primal residuals are below 1e-9, its slacks at the tip up to the root of its gap's 1e-10.
 ACTIVE = 1e-5
+
+# Beyond this residual a barrier that broke off was on its way to infinity: a claim, which needs a
+# certificate to be believed.
+ROUGH = 1e-2
 
 
 def polished(program: ConeProgram, solution: Solution) -> Solution:
@@ -51,7 +55,12 @@ def polished(program: ConeProgram, solution: Solution) -> Solution:
     seconds, iterations = solution.seconds.copy(), solution.iterations.copy()
     seconds[usable] += (perf_counter() - begin) / len(usable)
     iterations[usable] += steps
-    return solution.change(point=Point(**fields), seconds=seconds, iterations=iterations)
+    point = Point(**fields)
+    with np.errstate(all="ignore"):
+        far = ~(program.residuals(point).largest <= ROUGH)
+    status = solution.status.copy()
+    status[far & (status == Status.INACCURATE)] = Status.UNBOUNDED
+    return solution.change(point=point, status=status, seconds=seconds, iterations=iterations)
 
 
 def _arrived(program: ConeProgram, refinement: Refinement) -> np.ndarray:

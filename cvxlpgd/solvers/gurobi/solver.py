@@ -10,7 +10,8 @@ import numpy as np
 from cvxlpgd.cones import SOC, NonNeg, Zero
 from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Solution, Structure
-from cvxlpgd.solvers.gurobi.environment import check_options
+from cvxlpgd.program.rows import unknown_cone
+from cvxlpgd.solvers.gurobi.environment import check_options, home
 from cvxlpgd.solvers.gurobi.model import Form, linear_of
 from cvxlpgd.solvers.gurobi.names import NAMES
 from cvxlpgd.solvers.gurobi.polish import polished
@@ -73,9 +74,13 @@ class Gurobi(Configured):
             Where the license does not allow programs of this size.
         """
         structure = program.structure
+        for cone in structure.cones:
+            if not isinstance(cone, Zero | NonNeg | SOC):
+                raise unknown_cone(cone, "Gurobi")
         linear = linear_of(structure)
         bounds, settings = linear.bounds(program), self._settings(structure)
         given, w = tuple(sorted(settings.items())), program.data
+        home()  # without a license this raises, here and not in a sample
         check_options(given)
         chosen = structure.n > SMALL_LINEAR or "Method" in dict(self.options)
         shared = len(w.P) == len(w.A) == 1
