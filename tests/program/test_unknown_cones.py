@@ -15,7 +15,19 @@ from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.restriction import Restriction
 from cvxlpgd.program.rows import lift, scs_cones
 from cvxlpgd.program.solution import Solution
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, QPTH, SCS, Clarabel, Gurobi, HiGHS, Moreau
+from cvxlpgd.solvers import (
+    CVXPY,
+    DAQP,
+    ECOS,
+    OSQP,
+    PIQP,
+    QPTH,
+    SCS,
+    Clarabel,
+    Gurobi,
+    HiGHS,
+    Moreau,
+)
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.protocol import require
 from cvxlpgd.solvers.run.each import sample

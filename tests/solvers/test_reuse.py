@@ -22,7 +22,14 @@ from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}  # of what they prepared, and MOREAU and GUROBI
+KEEPERS = {
+    "CLARABEL",
+    "SCS",
+    "DAQP",
+    "HIGHS",
+    "PIQP",
+    "OSQP",
+}  # of what they prepared, and MOREAU and GUROBI
 # Every solver of the registry that takes inequalities and keeps what it prepared, but
 FOR_THIS_CALL = {"SCS", "PIQP"}  # set-ups that remember their last solve
 # interior points; OSQP polishes, as many iterations; Gurobi has a basis of large programs only

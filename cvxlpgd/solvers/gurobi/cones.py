@@ -11,9 +11,9 @@ A cone's rows are s = b - Ax with s_0 >= |s_T|. It is taken in one of three form
 s and w are variables of the last two, defined by equations, whose multipliers are y and
 (y_0 - y_1) / 2. A disk needs none, unless Q would have more entries than A_T.
 
-CVXPY writes |Fx| <= r with t: |Fx| <= t <= r, and |Fx|² <= r likewise. Such a t is put at its bound:
-if x_t has a bound from above, no cost, and no other row than those of one cone, where more of it
-moves s by an element of the cone (-A_t in K), then what is feasible stays feasible at that bound.
+CVXPY writes |Fx| <= r with t: |Fx| <= t <= r, and |Fx|² <= r likewise. Such a t is put at its
+bound: if x_t has a bound from above, no cost, and no other row than those of one cone, where more
+of it moves s by an element of the cone (-A_t in K), then what is feasible stays so at that bound.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def form_of(rows: slice, A: sp.csr_matrix) -> Form:
 def multipliers(
     form: Form, x: np.ndarray, b: np.ndarray, of_rows: np.ndarray, of_square: float
 ) -> np.ndarray:
-    """y of the cone's rows, from the multipliers of its equations and of its constraint."""
+    """The y of a cone's rows, from the multipliers of its equations and of its constraint."""
     if form.kind == "disk":
         s = b - form.A @ x
         return np.asarray(2 * of_square * np.concatenate([s[:1], -s[1:]]))

@@ -12,7 +12,9 @@ from cvxlpgd.program import Structure
 from cvxlpgd.solvers.gurobi.cones import Form, Pins, cones_of, form_of, multipliers, pinned
 from cvxlpgd.solvers.translate.bounds import Bounds
 
-Square = tuple[Any, np.ndarray | None, Any, float]  # (Q, l, variables, right) of v'Qv + l'v <= right
+Square = tuple[
+    Any, np.ndarray | None, Any, float
+]  # (Q, l, variables, right) of v'Qv + l'v <= right
 
 
 class Conic:
@@ -73,7 +75,7 @@ class Conic:
         return ""
 
     def duals(self, x: np.ndarray) -> np.ndarray:
-        """y of the cones' rows at the model's solution."""
+        """The y of the cones' rows at the model's solution."""
         of_rows = -self.equations.getAttr("Pi") if self.places[-1][1] else np.zeros(0)
         y = []
         for form, (begin, end), constraint in zip(
@@ -98,7 +100,9 @@ class Conic:
             if not len(chosen):
                 return None
             linear = (-2.0 * (form.A[1:].T @ b[1:]))[chosen]
-            right = (radius - offset) * (radius + offset)  # rounds less than a difference of squares
+            right = (radius - offset) * (
+                radius + offset
+            )  # rounds less than a difference of squares
             Q = form.square[chosen][:, chosen]
             return Q, linear if linear.any() else None, self.x[chosen], right
         if form.own == 1:
@@ -113,22 +117,23 @@ class Conic:
         """Whether the model's constraints have these squares but for the right-hand sides: set."""
         if len(self.squares) != len(squares):
             return False
-        pairs = list(zip(self.squares, squares, strict=True))
-        for old, new in pairs:
-            if old is not None and new is not None and not np.array_equal(*map(_linear, (old, new))):
-                return False
-        for constraint, (_, new) in zip(self.constraints, pairs, strict=True):
-            if new is not None:
-                constraint.setAttr("QCRHS", new[3])
+        linear = (list(map(_linear, each)) for each in (self.squares, squares))
+        if not all(np.array_equal(old, new) for old, new in zip(*linear, strict=True)):
+            return False
+        for constraint, square in zip(self.constraints, squares, strict=True):
+            if square is not None:
+                constraint.setAttr("QCRHS", square[3])
         return True
 
     def _add(self, square: Square) -> Any:
         Q, linear, v, right = square
-        return self.model.addMQConstr(Q, linear, "<", right, v, v, v if linear is not None else None)
+        return self.model.addMQConstr(
+            Q, linear, "<", right, v, v, v if linear is not None else None
+        )
 
 
-def _linear(square: Square) -> np.ndarray:
-    return np.zeros(0) if square[1] is None else square[1]
+def _linear(square: Square | None) -> np.ndarray:
+    return np.zeros(0) if square is None or square[1] is None else square[1]
 
 
 def _joined(x: Any, v: Any) -> Any:

@@ -83,7 +83,7 @@ class Form:
         return Point(x, y, self._slack(x))
 
     def _slack(self, x: np.ndarray) -> np.ndarray:
-        """s = b - Ax, 0 in the equalities and not negative in the inequalities."""
+        """The slack s = b - Ax, 0 in the equalities and not negative in the inequalities."""
         bounds, structure, w = self.bounds, self.program.structure, self.program.data
         s = w.b - product(structure.A, w.A, x)
         np.maximum(s[:, : bounds.m], 0.0, out=s[:, : bounds.m])

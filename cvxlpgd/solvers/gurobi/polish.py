@@ -47,17 +47,19 @@ def polished(program: ConeProgram, solution: Solution) -> Solution:
     _put(fields, usable[ok], refinement.point.pick(np.flatnonzero(ok)))
     left = np.flatnonzero(~ok & np.isfinite(first.y).all(axis=1))
     if len(left):
-        rest = part.take(left)
-        again = refine(rest, _stationary(rest, first.pick(left)))
-        arrived = _arrived(rest, again)
-        steps[left] += again.steps
-        _put(fields, usable[left[arrived]], again.point.pick(np.flatnonzero(arrived)))
+        rest, old = part.take(left), first.pick(left)
+        start = _stationary(rest, old)
+        better = _residual(rest, start) < _residual(rest, old)
+        _put(fields, usable[left[better]], start.pick(np.flatnonzero(better)))
+        second = refine(rest, start)
+        arrived = _arrived(rest, second)
+        _put(fields, usable[left[arrived]], second.point.pick(np.flatnonzero(arrived)))
+        steps[left] += second.steps
     seconds, iterations = solution.seconds.copy(), solution.iterations.copy()
     seconds[usable] += (perf_counter() - begin) / len(usable)
     iterations[usable] += steps
     point = Point(**fields)
-    with np.errstate(all="ignore"):
-        far = ~(program.residuals(point).largest <= ROUGH)
+    far = ~(_residual(program, point) <= ROUGH)
     status = solution.status.copy()
     status[far & (status == Status.INACCURATE)] = Status.UNBOUNDED
     return solution.change(point=point, status=status, seconds=seconds, iterations=iterations)
@@ -65,9 +67,13 @@ def polished(program: ConeProgram, solution: Solution) -> Solution:
 
 def _arrived(program: ConeProgram, refinement: Refinement) -> np.ndarray:
     """Which points are solutions; beside one that ran away everything is rounding."""
+    return np.asarray(refinement.ok & (_residual(program, refinement.point) <= JUDGED_AT * FINEST))
+
+
+def _residual(program: ConeProgram, point: Point) -> np.ndarray:
+    """The relative KKT residuals (batch,), NaN for what is no point."""
     with np.errstate(all="ignore"):
-        residual = program.residuals(refinement.point).largest
-    return np.asarray(refinement.ok & (residual <= JUDGED_AT * FINEST))
+        return np.asarray(program.residuals(point).largest)
 
 
 def _put(fields: dict[str, np.ndarray], places: np.ndarray, point: Point) -> None:

@@ -9,10 +9,19 @@ from weakref import ref
 import numpy as np
 
 from cvxlpgd.program import Status, Structure
-from cvxlpgd.program.structure import latest_per_structure
 from cvxlpgd.solvers.gurobi.conic import Conic
 from cvxlpgd.solvers.gurobi.environment import home, new_model
 from cvxlpgd.solvers.gurobi.model import Linear, quadratic
+from cvxlpgd.solvers.gurobi.statuses import (
+    INFEASIBLE,
+    NAMES,
+    NUMERIC,
+    OPEN,
+    OPTIMAL,
+    SHORT,
+    STATUS,
+    UNBOUNDED,
+)
 from cvxlpgd.solvers.highs.model import limits
 from cvxlpgd.solvers.run.each import Answer
 from cvxlpgd.solvers.run.prepared import Start
@@ -27,15 +36,6 @@ VIOLATED = 0.1
 # To read a basis and to begin at it costs as much as tens of pivots.
 WORTH_KEEPING = 100  # pivots
 TOO_LARGE = "the program is larger than the license allows"
-_NAMES = {
-    1: "loaded", 2: "optimal", 3: "infeasible", 4: "infeasible or unbounded", 5: "unbounded",
-    6: "cutoff", 7: "the iteration limit is reached", 8: "the node limit is reached",
-    9: "the time limit is reached", 10: "the solution limit is reached", 11: "interrupted",
-    12: "numerical trouble", 13: "the tolerances were not reached", 15: "the objective limit is "
-    "reached", 16: "the work limit is reached", 17: "the memory limit is reached",
-}  # fmt: skip
-OPTIMAL, INFEASIBLE, OPEN, UNBOUNDED, NUMERIC, SHORT = 2, 3, 4, 5, 12, 13
-STATUS = {OPTIMAL: Status.SOLVED, INFEASIBLE: Status.INFEASIBLE, UNBOUNDED: Status.UNBOUNDED}
 
 
 class _State(NamedTuple):
@@ -141,7 +141,7 @@ class Setup:
             iterations += model.getAttr("BarIterCount")
         status, message = STATUS.get(code, Status.FAILED), ""
         if code != OPTIMAL:
-            message = _NAMES.get(code, f"status {code}")
+            message = NAMES.get(code, f"status {code}")
             stopped = status == Status.FAILED and model.getAttr("SolCount") > 0
             if stopped and self._has_duals():
                 status = Status.INACCURATE
@@ -250,33 +250,3 @@ class Setup:
         structure = self.of()
         assert structure is not None  # that of the program which is being solved
         return structure
-
-
-class Key(NamedTuple):
-    """What set-ups of a structure are for."""
-
-    settings: tuple[tuple[str, Any], ...]
-    bounds: Bounds
-    chosen: bool
-    P: np.ndarray
-    A: np.ndarray
-
-
-def _are_same(one: Key, other: Key) -> bool:
-    return (
-        one.settings == other.settings
-        and one.bounds is other.bounds
-        and one.chosen == other.chosen
-        and np.array_equal(one.P, other.P)
-        and np.array_equal(one.A, other.A)
-    )
-
-
-@latest_per_structure(_are_same)
-def idle_setups(structure: Structure, key: Key) -> list[Setup]:
-    """The set-ups of a structure's newest matrices that no call is using: models are made once.
-
-    A solution may still have one of them, to solve from: the lock of its environment keeps threads
-    apart, and nothing else needs to be, since a model remembers nothing.
-    """
-    return []

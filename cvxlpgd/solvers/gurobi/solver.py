@@ -12,10 +12,11 @@ from cvxlpgd.errors import UnsuitableSolver
 from cvxlpgd.program import ConeProgram, Solution, Structure
 from cvxlpgd.program.rows import unknown_cone
 from cvxlpgd.solvers.gurobi.environment import check_options, home
+from cvxlpgd.solvers.gurobi.idle import Key, idle_setups
 from cvxlpgd.solvers.gurobi.model import Form, linear_of
 from cvxlpgd.solvers.gurobi.names import NAMES
 from cvxlpgd.solvers.gurobi.polish import polished
-from cvxlpgd.solvers.gurobi.setup import BARRIER, PRIMAL, TOO_LARGE, Key, Setup, idle_setups
+from cvxlpgd.solvers.gurobi.setup import BARRIER, PRIMAL, TOO_LARGE, Setup
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.run.prepared import solve_prepared
 
