@@ -90,7 +90,7 @@ class Setup:
         with self.home.lock:
             self.model = model = new_model(self.home, own)
             kinds = np.full(structure.n, "C")
-            kinds[structure.integer], kinds[structure.boolean] = "I", "I"
+            kinds[structure.integer], kinds[structure.boolean] = "I", "B"
             self.x = model.addMVar(structure.n, lb=-np.inf, vtype=kinds)
             self.matrix = bounds.pattern.matrix(self.A[self.entries[bounds.entries]]).tocsr()
             self.senses = np.full(len(bounds.rows), "<")
@@ -199,10 +199,10 @@ class Setup:
 
     def _settle(self, code: int) -> int:
         """What became of a run that is not optimal; another run where that is open."""
-        if self.curved and not self.mixed and code in (OPEN, NUMERIC, SHORT):
+        if not self.is_linear and not self.mixed and code in (OPEN, NUMERIC, SHORT):
             # the homogeneous barrier tells programs without a solution best; where it does not
             # either, they mostly have none: a claim, which needs a certificate to be believed
-            code = self._run_with({"DualReductions": 0, "BarHomogeneous": 1})
+            code = self._run_with({"DualReductions": 0, "BarHomogeneous": 1, "Method": BARRIER})
             lost = code in (OPEN, NUMERIC) or (code == SHORT and not self._has_duals())
             return UNBOUNDED if lost else code
         if code in (OPEN, NUMERIC):
