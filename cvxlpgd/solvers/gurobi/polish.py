@@ -45,11 +45,15 @@ def polished(program: ConeProgram, solution: Solution) -> Solution:
     ok, steps = _arrived(part, refinement), refinement.steps.copy()
     fields = {name: v.copy() for name, v in solution.point.items()}
     _put(fields, usable[ok], refinement.point.pick(np.flatnonzero(ok)))
-    left = np.flatnonzero(~ok & np.isfinite(first.y).all(axis=1))
+    # what counts as solved as it is needs no second start
+    left = np.flatnonzero(~ok)
+    residual = _residual(part.take(left), first.pick(left))
+    far = (residual > JUDGED_AT * FINEST) & np.isfinite(first.y[left]).all(axis=1)
+    left, residual = left[far], residual[far]
     if len(left):
-        rest, old = part.take(left), first.pick(left)
-        start = _stationary(rest, old)
-        better = _residual(rest, start) < _residual(rest, old)
+        rest = part.take(left)
+        start = _stationary(rest, first.pick(left))
+        better = _residual(rest, start) < residual
         _put(fields, usable[left[better]], start.pick(np.flatnonzero(better)))
         second = refine(rest, start)
         arrived = _arrived(rest, second)
