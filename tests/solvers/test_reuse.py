@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.cones import NonNeg, Zero
+from cvxlpgd.errors import SolverNotInstalled
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel
@@ -42,14 +43,22 @@ def keeps_what_it_prepared(solver: Solver) -> bool:
     return {Zero, NonNeg} <= solver.cones and solve(solver, linear()).workspace is not None
 
 
+def reason_to_skip(solver: Solver) -> str:
+    """Why a solver cannot be asked, nothing where it can."""
+    if not is_installed(solver):
+        return f"{solver.name} is not installed"
+    try:
+        return "" if keeps_what_it_prepared(solver) else f"{solver.name} keeps nothing"
+    except SolverNotInstalled as error:  # it has no license
+        return str(error)
+
+
 def cases(without: set[str]) -> pytest.MarkDecorator:
     found = []
     solvers = [VARIANTS.get(name, (row.adapter(),)) for name, row in SOLVERS.items()
                if name not in without]  # fmt: skip
     for solver in (solver for variants in solvers for solver in variants):
-        reason = f"{solver.name} is not installed"
-        if is_installed(solver):
-            reason = "" if keeps_what_it_prepared(solver) else f"{solver.name} keeps nothing"
+        reason = reason_to_skip(solver)
         marks = [pytest.mark.skip(reason=reason)] if reason else []
         found.append(pytest.param(solver, id=solver.name, marks=marks))
     return pytest.mark.parametrize("solver", found)
