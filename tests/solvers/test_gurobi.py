@@ -14,6 +14,7 @@ import cvxpy as cp
 import numpy as np
 import pytest
 
+from campaigns import statuses
 from cvxlpgd.cones import SOC, NonNeg, Zero
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.numpy import CvxpyLayer
@@ -250,6 +251,12 @@ def test_multipliers_at_the_tip_of_a_cone() -> None:
     assert solution.status.tolist() == [Status.SOLVED] * 3
     np.testing.assert_allclose(solution.point.x, 0.0, atol=1e-9)
     np.testing.assert_allclose(solution.point.y, q[:, [2, 0, 1]], atol=1e-9)
+
+
+def test_programs_are_called_what_they_are() -> None:
+    results = statuses.told(0, 8, "GUROBI")
+    assert {result.cones for result in results} == {"linear", "second order"}
+    assert [result for result in results if result.status != result.kind] == []
 
 
 def test_an_empty_disk_is_infeasible_and_leaves_the_others_alone() -> None:

@@ -23,14 +23,8 @@ from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-KEEPERS = {
-    "CLARABEL",
-    "SCS",
-    "DAQP",
-    "HIGHS",
-    "PIQP",
-    "OSQP",
-}  # of what they prepared, and MOREAU and GUROBI
+# of what they prepared; MOREAU and GUROBI too, where they are installed
+KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}
 # Every solver of the registry that takes inequalities and keeps what it prepared, but
 FOR_THIS_CALL = {"SCS", "PIQP"}  # set-ups that remember their last solve
 # interior points; OSQP polishes, as many iterations; Gurobi has a basis of large programs only
