@@ -5,6 +5,7 @@ from cvxlpgd.solvers.cvxpy.solver import CVXPY
 from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.dual_newton import DualNewton
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.gurobi.solver import Gurobi
 from cvxlpgd.solvers.highs.solver import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.options import checked_options
@@ -30,6 +31,7 @@ __all__ = [
     "Answer",
     "Clarabel",
     "DualNewton",
+    "Gurobi",
     "HiGHS",
     "Moreau",
     "Processes",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cvxlpgd.solvers.clarabel import Clarabel
 from cvxlpgd.solvers.daqp import DAQP
 from cvxlpgd.solvers.ecos import ECOS
+from cvxlpgd.solvers.gurobi import Gurobi
 from cvxlpgd.solvers.highs import HiGHS
 from cvxlpgd.solvers.moreau.solver import Moreau
 from cvxlpgd.solvers.osqp import OSQP
@@ -26,8 +27,7 @@ class SolverRow:
     extra: str | None = None  # of pyproject.toml, where the library does not require it itself
     # what solver=None asks in its place where solutions are to be refined; itself if None
     refined: Callable[[], Solver] | None = None
-    # whether users install it and ask for it: solver=None never does, and no extra brings it
-    on_demand: bool = False
+    on_demand: bool = False  # whether users ask for it by name only: solver=None never does
     lifts: bool = False  # whether its file turns a quadratic objective into a second-order cone
 
 
@@ -54,5 +54,6 @@ SOLVERS: dict[str, SolverRow] = {
         SolverRow(OSQP, "osqp"),
         SolverRow(Moreau, "moreau"),
         SolverRow(QPTH, on_demand=True),
+        SolverRow(Gurobi, "gurobi", on_demand=True),
     )
 }  # by name, in capitals

@@ -15,7 +15,19 @@ from cvxlpgd.program import ConeProgram, Data, Point
 from cvxlpgd.program.restriction import Restriction
 from cvxlpgd.program.rows import lift, scs_cones
 from cvxlpgd.program.solution import Solution
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, QPTH, SCS, Clarabel, HiGHS, Moreau
+from cvxlpgd.solvers import (
+    CVXPY,
+    DAQP,
+    ECOS,
+    OSQP,
+    PIQP,
+    QPTH,
+    SCS,
+    Clarabel,
+    Gurobi,
+    HiGHS,
+    Moreau,
+)
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.protocol import require
 from cvxlpgd.solvers.run.each import sample
@@ -25,7 +37,8 @@ from tests.helpers.recipes import rotated
 
 BATCH, N = 3, 4
 SOLVERS = (SCS(), Clarabel(), ECOS(), HiGHS(), OSQP(), PIQP(), DAQP(), CVXPY("CLARABEL"))
-ADAPTERS = (*SOLVERS, Moreau(), QPTH())  # what it refuses it does not need to be installed for
+# what they refuse they do not need to be installed for
+ADAPTERS = (*SOLVERS, Moreau(), QPTH(), Gurobi())
 
 
 @dataclass(frozen=True)

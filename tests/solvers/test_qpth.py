@@ -185,7 +185,7 @@ def test_without_qpth_its_error_says_how_to_install_it(monkeypatch: pytest.Monke
 
 def test_it_is_asked_by_name_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No rule names it, and where no solver of a rule serves it is not among the others."""
-    assert [name for name, row in SOLVERS.items() if row.on_demand] == ["QPTH"]
+    assert [name for name, row in SOLVERS.items() if row.on_demand] == ["QPTH", "GUROBI"]
     structure = programs(1, 3, 1, 1, 1.0).structure
     monkeypatch.setattr(choice, "is_installed", lambda solver: solver.name == "QPTH")
     with pytest.raises(UnsuitableSolver, match="no installed solver"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cvxlpgd.cones import NonNeg, Zero
+from cvxlpgd.errors import SolverNotInstalled
 from cvxlpgd.program import ConeProgram
 from cvxlpgd.solution import Solution, Status
 from cvxlpgd.solvers import DAQP, PIQP, SCS, Clarabel
@@ -22,10 +23,12 @@ from tests.helpers.programs import dense
 from tests.zoo import program, row_named
 
 BATCH = 4
-KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}  # of what they prepared, and MOREAU
+# of what they prepared; MOREAU and GUROBI too, where they are installed
+KEEPERS = {"CLARABEL", "SCS", "DAQP", "HIGHS", "PIQP", "OSQP"}
 # Every solver of the registry that takes inequalities and keeps what it prepared, but
 FOR_THIS_CALL = {"SCS", "PIQP"}  # set-ups that remember their last solve
-COLD = {"CLARABEL", "PIQP", "OSQP"}  # interior points; OSQP polishes, as many iterations
+# interior points; OSQP polishes, as many iterations; Gurobi has a basis of large programs only
+COLD = {"CLARABEL", "PIQP", "OSQP", "GUROBI"}
 VARIANTS = {"PIQP": (PIQP(backend="sparse"), PIQP(backend="dense"))}
 
 
@@ -34,14 +37,22 @@ def keeps_what_it_prepared(solver: Solver) -> bool:
     return {Zero, NonNeg} <= solver.cones and solve(solver, linear()).workspace is not None
 
 
+def reason_to_skip(solver: Solver) -> str:
+    """Why a solver cannot be asked, nothing where it can."""
+    if not is_installed(solver):
+        return f"{solver.name} is not installed"
+    try:
+        return "" if keeps_what_it_prepared(solver) else f"{solver.name} keeps nothing"
+    except SolverNotInstalled as error:  # it has no license
+        return str(error)
+
+
 def cases(without: set[str]) -> pytest.MarkDecorator:
     found = []
     solvers = [VARIANTS.get(name, (row.adapter(),)) for name, row in SOLVERS.items()
                if name not in without]  # fmt: skip
     for solver in (solver for variants in solvers for solver in variants):
-        reason = f"{solver.name} is not installed"
-        if is_installed(solver):
-            reason = "" if keeps_what_it_prepared(solver) else f"{solver.name} keeps nothing"
+        reason = reason_to_skip(solver)
         marks = [pytest.mark.skip(reason=reason)] if reason else []
         found.append(pytest.param(solver, id=solver.name, marks=marks))
     return pytest.mark.parametrize("solver", found)
@@ -81,11 +92,14 @@ def linear(batch: int = BATCH, seed: int = 0) -> ConeProgram:
 
 def programs_for(solver: Solver) -> list[ConeProgram]:
     found = [quadratic(), quadratic(batched=True)]
-    if solver.name in ("HIGHS", "CLARABEL", "SCS"):
+    if solver.name in ("HIGHS", "CLARABEL", "SCS", "GUROBI"):
         found.append(linear())
     if solver.name in ("SCS", "CLARABEL", "MOREAU"):
         row = row_named("entropy")
         found.append(program(row, row.inputs(BATCH)))
+    if solver.name == "GUROBI":
+        rows = (row_named("quadratic_constraint"), row_named("second_order_cone"))
+        found += [program(row, row.inputs(BATCH)) for row in rows]
     return found
 
 

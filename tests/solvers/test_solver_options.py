@@ -9,7 +9,7 @@ from cvxlpgd.cones import PSD, SOC, Exp, NonNeg
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
 from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
-from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, HiGHS
+from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, Gurobi, HiGHS
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.protocol import is_installed, require
@@ -57,7 +57,7 @@ def test_a_solver_declares_its_options_once() -> None:
         Declared(gap=0)
 
 
-@pytest.mark.parametrize("solver", [SCS, Clarabel, ECOS, OSQP, PIQP, HiGHS, DAQP])
+@pytest.mark.parametrize("solver", [SCS, Clarabel, ECOS, OSQP, PIQP, HiGHS, DAQP, Gurobi])
 def test_what_a_solver_declares_is_whole(solver: type[Configured]) -> None:
     known = solver.known
     assert set(known.tolerances) <= known.names & set(known.defaults)

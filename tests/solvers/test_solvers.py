@@ -48,7 +48,7 @@ class Case:
 # Others reach 1e-6, at which a sample still counts as solved.
 RESIDUALS = {
     "SCS": 1e-8, "HIGHS": 1e-12, "PIQP": 1e-8, "OSQP": 1e-8, "DAQP": 1e-12, "MOREAU": 1e-8,
-    "QPTH": 1e-9,
+    "QPTH": 1e-9, "GUROBI": 1e-10,
 }  # fmt: skip
 
 
