@@ -15,6 +15,8 @@ from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer import Layer, compile_layer, real, summarize
 from cvxlpgd.pyepo.costs import check_costs, known_costs
 
+GRID = 2.0**-30  # relative spacing of solutions, about 1e-9: finer than solvers' own tolerances
+
 
 class LayerModel(optModel):
     """A layer as an `optModel` of PyEPO's: its losses, data sets and metrics run on it.
@@ -93,6 +95,9 @@ class LayerModel(optModel):
     def solve(self) -> tuple[np.ndarray, float]:
         """The solution (num_cost,) for the cost that was set, and its objective.
 
+        Entries are rounded to multiples of 1e-9 of the largest. PyEPO's losses of solution pools
+        compare solutions bit by bit, and a vertex that two solves reach is then one, not two.
+
         Raises
         ------
         SolveFailed
@@ -101,7 +106,7 @@ class LayerModel(optModel):
             For a cost outside of its parameter's domain.
         """
         call = self.layer.forward([self._cost])
-        return np.asarray(call.outputs[0][0]), float(np.ravel(call.record.objective)[0])
+        return _snap(call.outputs[0][0]), float(np.ravel(call.record.objective)[0])
 
     def addConstr(self, coefs: Any, rhs: float) -> LayerModel:
         """A model with the further constraint coefs'x <= rhs, and the same cost set.
@@ -124,6 +129,12 @@ class LayerModel(optModel):
         )
         model._cost = self._cost
         return model
+
+
+def _snap(x: np.ndarray) -> np.ndarray:
+    """The nearest multiples of GRID times the power of two at or below the largest entry."""
+    spacing = GRID * 2.0 ** np.floor(np.log2(abs(x).max(initial=0.0) or 1.0))
+    return np.rint(x / spacing) * spacing + 0.0  # and no -0.0
 
 
 def _variable(layer: Layer) -> cp.Variable:
