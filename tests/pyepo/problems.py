@@ -15,8 +15,10 @@ from pyepo.model.opt import optModel
 from scipy.optimize import minimize
 
 GRID = (3, 3)
-ARCS = [(v, v + step) for v in range(9) for step in (1, 3)
-        if v + step < 9 and (step == 3 or v % 3 < 2)]  # fmt: skip
+# in PyEPO's order: of each row of the grid, those along it, then those to the next one
+ARCS = [arc for row in (0, 3, 6) for arc in (
+    [(row, row + 1), (row + 1, row + 2)] + [(v, v + 3) for v in range(row, row + 3) if row < 6]
+)]  # fmt: skip
 NODES, ASSETS, ITEMS = 5, 4, 6
 EDGES = list(combinations(range(NODES), 2))
 
@@ -43,7 +45,7 @@ class Enumerated(optModel):
 class Portfolio(optModel):
     """The most return within a budget and a risk, by SciPy's SLSQP."""
 
-    modelSense = EPO.MAXIMIZE
+    modelSense = EPO.MAXIMIZE  # noqa: N815
 
     def __init__(self, covariance: np.ndarray, risk: float) -> None:
         self.covariance, self.risk = covariance, risk
@@ -62,7 +64,7 @@ class Portfolio(optModel):
             jac=lambda x: -self.cost / size, bounds=[(0, 1)] * n,
             constraints=[
                 {"type": "eq", "fun": lambda x: x.sum() - 1},
-                {"type": "ineq", "fun": lambda x: (self.risk - x @ self.covariance @ x) / self.risk},
+                {"type": "ineq", "fun": lambda x: 1 - x @ self.covariance @ x / self.risk},
             ],
         )  # fmt: skip
         return best.x, float(self.cost @ best.x)
@@ -84,6 +86,8 @@ class Case:
 
 def shortest_path() -> Case:
     features, costs = pyepo.data.shortestpath.genData(10, 4, GRID, deg=3, seed=3)
+    costs = costs * (1 + 0.1 * np.random.default_rng(0).random(costs.shape))  # equal paths tie
+    costs = costs.astype(np.float32)
     x, c = cp.Variable(len(ARCS)), cp.Parameter(len(ARCS))
     incidence = np.array([[(j == v) - (i == v) for i, j in ARCS] for v in range(9)], dtype=float)
     flow = np.zeros(9)
@@ -102,6 +106,7 @@ def shortest_path() -> Case:
 def knapsack(dim: int) -> Case:
     weights, features, costs = pyepo.data.knapsack.genData(10, 4, ITEMS, dim=dim, deg=2, seed=2)
     costs = costs + 0.1 * np.random.default_rng(0).random(costs.shape)  # whole numbers tie
+    costs = costs.astype(np.float32)
     capacity = np.full(dim, 14.0)
     x, c = cp.Variable(ITEMS, boolean=True), cp.Parameter(ITEMS)
     problem = cp.Problem(cp.Maximize(c @ x), [weights @ x <= capacity])
