@@ -21,6 +21,8 @@ from cvxlpgd.pyepo.ortools import LinearSolver
 from cvxlpgd.pyepo.program import Objective, state
 from cvxlpgd.pyepo.pyomo import PyomoModel
 
+ROUNDING = 1e-12  # coefficients are whole numbers that far from one, for 1 + |known cost| as unit
+
 # by the package that the solver's model is of
 BACKENDS: dict[str, Callable[[Any], Backend]] = {
     "gurobipy": GurobiModel,
@@ -89,10 +91,10 @@ def _objective(model: optModel, backend: Backend) -> tuple[sp.csr_array, Objecti
 
     try:
         known = at(np.zeros(count))
-        E = sp.vstack([sp.csr_array([at(unit).q - known.q]) for unit in np.eye(count)])
+        E = sp.vstack([sp.csr_array([_added(at(unit).q, known.q)]) for unit in np.eye(count)])
         # whole numbers below 2^24, which are exact in single precision
         probe = np.arange(1.0, count + 1)
-        linear = np.array_equal(at(probe).q, known.q + probe @ E)
+        linear = np.allclose(at(probe).q, known.q + probe @ E, rtol=ROUNDING, atol=ROUNDING)
     finally:
         restore()
     if not linear:
@@ -101,3 +103,10 @@ def _objective(model: optModel, backend: Backend) -> tuple[sp.csr_array, Objecti
         raise InvalidProblem(f"cost {i} of {type(model).__name__} is the coefficient of no column")
     constant = known.constant + objective_offset(model)
     return E, Objective(known.q, constant, known.P)
+
+
+def _added(q: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The difference q - known, without the rounding of (1 + known) - known."""
+    difference = q - known
+    whole = np.rint(difference)
+    return np.where(abs(difference - whole) <= ROUNDING * (1 + abs(known)), whole, difference)

@@ -15,6 +15,7 @@ from cvxlpgd import LPGD
 from cvxlpgd.errors import InvalidProblem
 from cvxlpgd.pyepo import problem_of
 from cvxlpgd.pyepo.program import Objective, QuadraticRow, Rows, state
+from tests.pyepo.backends import BACKENDS, require
 from tests.pyepo.problems import CASES
 
 rng = np.random.default_rng(0)
@@ -80,6 +81,28 @@ def test_fixed_costs_and_predictions_of_a_part():
         )
         assert made.solve() == pytest.approx(by_hand.solve(), abs=1e-6)
         assert np.allclose(decision.value, X.value[[0, 2]], atol=1e-4)
+
+
+@BACKENDS
+def test_a_compiled_problem_is_the_same(backend):
+    """Known costs under the predicted ones, whose difference rounds, and a constant."""
+    require(backend)
+    x, y, c = dsl.Variable(3, lb=0, ub=2), dsl.Variable(2, vtype=EPO.BINARY), dsl.Parameter(3)
+    known = np.array([1e-3, 0.7, 123.456])
+    objective = (c + known) @ x - np.array([1.0, 2.5]) @ (y - 1)
+    cover = np.ones((1, 3)) @ x + np.ones((1, 2)) @ y >= 2.5
+    problem = dsl.Problem(dsl.Minimize(objective), [cover])
+    options = {"gurobi": {}, "ortools": {"solver": "scip"}, "pyomo": {"solver": "appsi_highs"}}
+    model = problem.compile(backend, **options[backend])
+    values = []
+    for made, (cost,), (decision,) in (problem_of(problem), problem_of(model)):
+        cost.value = np.array([1.0, -2.0, -123.0])
+        values.append(made.solve())
+        assert decision.value.shape == (3,)
+    model.setObj(cost.value)
+    assert values == pytest.approx([model.solve()[1]] * 2, abs=1e-4)
+    decided = made.constraints[-1].args[1]  # of x == E v
+    assert set(np.unique(decided.args[0].value.toarray())) == {0.0, 1.0}
 
 
 def test_what_their_language_has_and_layers_not():

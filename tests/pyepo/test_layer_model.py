@@ -8,8 +8,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cvxpy as cp
+import jax
 import numpy as np
 import pyepo
+import pyepo.func.jax
 import pytest
 import torch
 from pyepo import EPO
@@ -166,6 +168,9 @@ def test_the_constant_of_the_objective_is_pyepos_offset(sense):
     ]
     assert np.allclose(values[0][0], values[1][0], atol=1e-5)
     assert np.allclose(values[0][1], values[1][1], atol=1e-6)
+    by_jax = pyepo.func.jax.SPOPlus(ours, reduction="none")
+    arrays = (jax.numpy.asarray(np.asarray(each)) for each in (data.costs, data.sols, data.objs))
+    assert np.allclose(by_jax(jax.numpy.asarray(costs[::-1]), *arrays), values[1][0], atol=1e-5)
     network = torch.nn.Linear(2, 4)
     loaders = [torch.utils.data.DataLoader(d, batch_size=3) for d in (data, plain)]
     each = [
