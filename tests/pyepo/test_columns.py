@@ -87,7 +87,9 @@ def everything_in_pyomo(maximize):
             c = self._model.cost
             return c[0] * self.x["late"] + c[1] * self.x["early"] + 0.5 * self._model.free + 1.5
 
-    return Model("appsi_highs")
+    model = Model("appsi_highs")
+    model._solverfac.options["threads"] = 1
+    return model
 
 
 EVERYTHING = {
@@ -111,11 +113,10 @@ def test_columns_of_all_kinds(backend, maximize):
     sense = cp.Maximize if maximize else cp.Minimize
     for _ in range(6):
         c = rng.normal(size=2).astype(np.float32).astype(float)
-        by_hand = cp.Problem(
-            sense(c[0] * whole + c[1] * boxed + 0.5 * free + 1.5), constraints
-        ).solve()
+        value = sense(c[0] * whole + c[1] * boxed + 0.5 * free + 1.5)
+        by_hand = cp.Problem(value, constraints).solve(threads=1)
         cost.value = c
-        assert problem.solve() == pytest.approx(by_hand, abs=1e-6)
+        assert problem.solve(threads=1) == pytest.approx(by_hand, abs=1e-6)
         model.setObj(c)
         solution, value = model.solve()
         assert value == pytest.approx(by_hand, abs=1e-5)

@@ -92,12 +92,15 @@ def test_a_compiled_problem_is_the_same(backend):
     objective = (c + known) @ x - np.array([1.0, 2.5]) @ (y - 1)
     cover = np.ones((1, 3)) @ x + np.ones((1, 2)) @ y >= 2.5
     problem = dsl.Problem(dsl.Minimize(objective), [cover])
-    options = {"gurobi": {}, "ortools": {"solver": "scip"}, "pyomo": {"solver": "appsi_highs"}}
+    options = {
+        "gurobi": {}, "ortools": {"solver": "scip"},
+        "pyomo": {"solver": "appsi_highs", "threads": 1},
+    }  # fmt: skip
     model = problem.compile(backend, **options[backend])
     values = []
     for made, (cost,), (decision,) in (problem_of(problem), problem_of(model)):
         cost.value = np.array([1.0, -2.0, -123.0])
-        values.append(made.solve())
+        values.append(made.solve(solver="HIGHS", threads=1))
         assert decision.value.shape == (3,)
     model.setObj(cost.value)
     assert values == pytest.approx([model.solve()[1]] * 2, abs=1e-4)
@@ -153,7 +156,7 @@ def test_integers_within_bounds(high, best):
                    A=sp.csr_array((0, 2)), lower=np.zeros(0), upper=np.zeros(0))  # fmt: skip
     problem, (cost,), (x,) = state(bounded, sp.eye_array(2).tocsr(), NOTHING, True)
     cost.value = np.array([1.0, 1.0])
-    assert problem.solve() == pytest.approx(best + high, abs=1e-6)
+    assert problem.solve(solver="HIGHS", threads=1) == pytest.approx(best + high, abs=1e-6)
     assert x.value[0] == pytest.approx(best, abs=1e-6)
 
 
