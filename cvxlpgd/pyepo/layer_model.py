@@ -71,7 +71,7 @@ class LayerModel(optModel):
         return self.layer, range(self.layer.sizes[0])
 
     def get_config(self) -> dict[str, Any]:
-        """What another process makes the model of: the layer, which is pickled."""
+        """What PyEPO makes the model of in another process: the layer."""
         return {"layer": self.layer}
 
     def copy(self) -> LayerModel:
@@ -139,11 +139,8 @@ def _snap(x: np.ndarray) -> np.ndarray:
 
 def _variable(layer: Layer) -> cp.Variable:
     """The variable that the layer returns."""
-    variables, matrix = (
-        layer.origin.problem.variables(),
-        layer.canonical.variables.outputs[0].matrix,
-    )
-    pairs = zip(variables, layer.canonical.everything.outputs, strict=True)
+    canonical, matrix = layer.canonical, layer.canonical.variables.outputs[0].matrix
+    pairs = zip(layer.origin.problem.variables(), canonical.everything.outputs, strict=True)
     return next(
         variable for variable, own in pairs
         if own.matrix.shape == matrix.shape and not (own.matrix != matrix).nnz
