@@ -33,7 +33,7 @@ FREED = ("cvxpy", "cvxpy-base", "sparsediffpy")  # CVXPY's own, which each of it
 PINNED = "test,numba"  # of NEWEST; numba asks for a NumPy that is not the newest at times
 # what the oldest versions are without: libraries of the examples, which ask for newer ones
 REDUCED = "torch,jax,diffcp,plot,ecos,fast,osqp"
-EXAMPLES_ONLY = ("examples", "test_docs.py", "losses", "test_house.py")
+EXAMPLES_ONLY = ("examples", "losses", "pyepo", "test_docs.py", "test_house.py")
 TOOLS = ("pytest", "pytest-xdist", "psutil")
 
 

@@ -13,8 +13,11 @@ __version__ = version("cvxlpgd")
 __all__ = ["LPGD", "Comparison", "Exact", "FiniteDifference", "Implicit", "compare"]
 
 # what users import from
-_MODULES = tuple("cone_programs errors jax losses numpy schedules solvers torch unrolled".split())
-_OPTIONAL = {"jax": "jax", "torch": "torch", "unrolled": "torch"}  # the libraries that they need
+_MODULES = tuple(
+    "cone_programs errors jax losses numpy pyepo schedules solvers torch unrolled".split()
+)
+# the libraries that they need
+_OPTIONAL = {"jax": "jax", "pyepo": "pyepo", "torch": "torch", "unrolled": "torch"}
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "cvxlpgd"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 TOP = """__init__ __main__ _files _kernels _solvers analysis canonical checks cone_programs cones
- derivatives errors jax layer losses numpy program schedules solution solvers torch unrolled
+ derivatives errors jax layer losses numpy program pyepo schedules solution solvers torch unrolled
  values""".split()
 
 # Imports point from left to right here: a part may import parts of its own rank or lower.
@@ -40,6 +40,7 @@ RANKS = {
     "torch": 7,
     "numpy": 7,
     "jax": 7,
+    "pyepo": 8,
     "unrolled": 8,
     "__init__": 8,
     "_files": 8,
@@ -138,7 +139,7 @@ def test_importing_loads_no_framework_and_no_solver():
     assert not heavy & set(run.stdout.split())
 
 
-PUBLIC = """cvxlpgd cone_programs errors jax losses numpy schedules solvers torch unrolled
+PUBLIC = """cvxlpgd cone_programs errors jax losses numpy pyepo schedules solvers torch unrolled
  derivatives""".split()
 
 
