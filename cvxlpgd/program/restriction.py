@@ -81,6 +81,25 @@ class Restriction:
         size = 1 + norm(w.b) + norm(w.b - b)
         return left, np.asarray(to_device(violation / size, "cpu"))
 
+    def widened(self, left: ConeProgram, program: ConeProgram, x: Array) -> ConeProgram:
+        """What is left, with rows that hold up to `TOLERATED` of their own size.
+
+        A target that is on the boundary up to rounding leaves nothing between what it fixes and
+        its limits, which solvers call infeasible.
+        """
+        structure, w = program.structure, program.data
+        xp = array_namespace(x)
+        held = xp.abs(x)
+        held[:, self.free] = 0.0
+        size = xp.abs(w.b) + product(structure.A, xp.abs(w.A), held)
+        b = left.data.b * 1.0
+        for cone, rows in _cones(structure):
+            if not isinstance(cone, Zero):
+                each = size[:, rows]
+                own = each if isinstance(cone, NonNeg) else xp.max(each, axis=1, keepdims=True)
+                b[:, rows] += TOLERATED * own * xp.asarray(cone.interior)
+        return ConeProgram(self.left, replace(left.data, b=b))
+
     def point(self, z: Point, x: Array) -> Point:
         """The whole point, from that of what was left."""
         whole = x * 1.0

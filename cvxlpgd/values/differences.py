@@ -55,6 +55,11 @@ def lagrangian_difference(
     restriction = Restriction.of(program.structure, columns)
     left, violation = restriction.program(program, x)
     solution = solve(call.solver, left) if len(restriction.free) else _nothing_left(left)
+    if not solution.ok.all():
+        index = np.flatnonzero(~solution.ok)
+        wide = restriction.widened(left, program, x).take(index)
+        other = solve(call.solver, wide)
+        solution = solution.replace_samples(index, other, other.ok)
     target = restriction.point(solution.point, x)
     infeasible = (violation > TOLERATED) | (solution.status == Status.INFEASIBLE)
     _require_feasible(infeasible, violation, places)

@@ -256,3 +256,19 @@ def test_pyepo_on_the_same_shortest_paths():
     theirs = pyepo.func.blackboxOpt(Grid(), lambd=5.0)(cost)
     assert np.allclose(found, theirs.detach(), atol=1e-6)
     assert np.allclose(pullback(bar)[0], gradient_of(theirs * torch.tensor(bar)), atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["SCS", "CLARABEL", "ECOS"])
+def test_targets_on_the_boundary_up_to_rounding(solver):
+    """Single precision leaves a target outside by 1e-7: hidden variables have nothing between."""
+    x, cost = cp.Variable(7), cp.Parameter(7)
+    problem = cp.Problem(cp.Maximize(cost @ x), [cp.norm1(x) <= 5, cp.norm(x) <= 2.1])
+    layer = cvxlpgd.torch.CvxpyLayer(problem, [cost], [x], solver=solver)
+    costs = torch.tensor(rng.normal(size=(20, 7)), dtype=torch.float32)
+    best = layer(costs)[0] * (1 + 3e-7)
+    cost_of = costs.clone().requires_grad_()
+    loss = SPOPlus(layer)(cost_of, costs, best)
+    loss.backward()
+    assert abs(loss) < 1e-5
+    with pytest.raises(InvalidInput, match="outside of the feasible set"):
+        SPOPlus(layer)(costs, costs, best * 1.01)
