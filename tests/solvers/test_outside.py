@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import warnings
 
 import cvxpy as cp
@@ -157,3 +160,23 @@ def test_small_units_are_no_excuse(size, inactive):
         assert not off or layer.info.status == "inaccurate", solver
         wrong += off
     assert wrong  # else the units are not small enough to test anything
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_does_not_wait_for_the_parents_threads():
+    """The caller's own run of HiGHS has threads, which a forked process does not inherit."""
+    code = (
+        "import os, warnings, cvxpy as cp, numpy as np\n"
+        "from cvxlpgd.numpy import CvxpyLayer\n"
+        "x, c = cp.Variable(30, boolean=True), cp.Parameter(30)\n"
+        "weights = np.random.default_rng(0).uniform(1, 9, (3, 30))\n"
+        "problem = cp.Problem(cp.Maximize(c @ x), [weights @ x <= 60])\n"
+        "layer = CvxpyLayer(problem, [c], [x])\n"
+        "c.value = np.random.default_rng(1).uniform(1, 9, 30)\n"
+        "value = problem.solve(solver='HIGHS', highs_options={'threads': 2})\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    os._exit(0 if abs(c.value @ layer(c.value)[0] - value) < 1e-6 else 1)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

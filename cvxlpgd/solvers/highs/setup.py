@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,20 @@ def _state(columns: np.ndarray, rows: np.ndarray, valid: bool, b: np.ndarray) ->
     )
     basis.valid, basis.alien = valid, False
     return _State(basis, b)
+
+
+_process = os.getpid()
+
+
+def _leave_parents_scheduler(highspy: Any) -> None:
+    """In a forked process, forget a scheduler whose threads stayed behind in the parent.
+
+    A run would wait for them, and so would a reset that blocks.
+    """
+    global _process
+    if _process != os.getpid():
+        _process = os.getpid()
+        highspy.Highs.resetGlobalScheduler(False)
 
 
 class Setup:
@@ -165,6 +180,7 @@ class Setup:
         for, and any later run that asks for another number fails. Ours is taken back, so that the
         caller's own runs may ask for what they like; where there is one already, it serves.
         """
+        _leave_parents_scheduler(self.highspy)
         status = self.solver.run()
         if status == self.highspy.HighsStatus.kError and self._is_unset():
             self._set_option("threads", 0)
