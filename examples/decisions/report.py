@@ -1,0 +1,168 @@
+"""The table: what each method reaches and costs, in both packages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from examples.decisions.methods import EXTRA, METHODS, SIDES
+from examples.decisions.plan import RATES, SOLVERS
+from examples.decisions.tasks import TASKS
+
+Row = dict[str, Any]
+Cell = tuple[Any, ...]
+
+FLOOR = 1e-3  # regrets below 0.1 % count as that: a ratio to nothing would outweigh all others
+CHOICE, FIGURE = "best_validation_regret", "best_test_regret"
+OF_CELL = ("task", "degree", "noise", "train", "seed")
+
+
+class Figures:
+    """Runs by what they are of; of several learning rates the one that validation prefers."""
+
+    def __init__(self, runs: Iterable[Row]) -> None:
+        self._chosen: dict[Cell, dict[Cell, Row]] = {}
+        self._all: dict[Cell, list[Row]] = {}
+        self.runs = [run for run in runs if "failure" not in run]
+        for run in self.runs:
+            what = (run["task"], run["side"], run["method"], run["solver"])
+            self._all.setdefault(what, []).append(run)
+            chosen, cell = self._chosen.setdefault(what, {}), tuple(run[n] for n in OF_CELL)
+            if cell not in chosen or _number(run[CHOICE]) < _number(chosen[cell][CHOICE]):
+                chosen[cell] = run
+
+    def tasks(self) -> list[str]:
+        """Those that there are runs of."""
+        return [task for task in TASKS if any(run["task"] == task for run in self.runs)]
+
+    def methods(self, task: str) -> list[str]:
+        """Likewise, in their order."""
+        return [m for m in METHODS | EXTRA if any(what[::2] == (task, m) for what in self._all)]
+
+    def solvers(self) -> list[str]:
+        """Likewise."""
+        return [name for name in SOLVERS if any(what[3] == name for what in self._all)]
+
+    def _what(self, task: str, side: str, method: str, solver: str) -> Cell | None:
+        """Where its runs are: PyEPO's default solver is Gurobi, and not every method solves."""
+        if (task, side, method, solver) in self._all:
+            return task, side, method, solver
+        (other,) = (name for name in SOLVERS if name != solver)
+        runs = self._all.get((task, side, method, other), [])
+        alike = all(run["backend"] in _alike(side) for run in runs)
+        return (task, side, method, other) if runs and alike else None
+
+    def chosen(self, task: str, side: str, method: str, solver: str) -> dict[Cell, Row]:
+        """{cell: run}, empty where there are none."""
+        what = self._what(task, side, method, solver)
+        return {} if what is None else self._chosen[what]
+
+    def ratios(self, task: str, side: str, method: str, solver: str) -> list[float]:
+        """Test regrets over those of the squared error of costs, in the same cells."""
+        base: dict[Cell, Row] = {}
+        for one in SIDES:
+            base = self.chosen(task, one, "two_stage", solver) | base
+        return [
+            _floored(run[FIGURE]) / _floored(base[cell][FIGURE])
+            for cell, run in self.chosen(task, side, method, solver).items()
+            if cell in base
+        ]
+
+    def seconds(self, task: str, side: str, method: str, solver: str) -> float:
+        """Of training with 1000 samples: the median run's, NaN without one."""
+        what = self._what(task, side, method, solver)
+        runs = [] if what is None else self._all[what]
+        times = [1000 * run["seconds"] / run["samples_seen"] for run in runs]
+        return float(np.median(times)) if times else np.nan
+
+
+def table(results: Row) -> str:
+    """A table for each task, and below what is left out and what failed."""
+    figures = Figures(results["runs"])
+    parts = [_of_task(figures, task) for task in figures.tasks()]
+    lost = [run for run in results["runs"] if "failure" in run]
+    for what in dict.fromkeys((r["side"], r["method"], r["task"], r["solver"]) for r in lost):
+        same = [r for r in lost if (r["side"], r["method"], r["task"], r["solver"]) == what]
+        first = same[0]["failure"].splitlines()[0][:150]
+        parts.append(f"failed, {len(same)} runs of {' '.join(what)}: {first}")
+    parts += [f"left out: {line}" for line in results["absent"]]
+    if figures.runs:
+        parts.append(
+            "Regret over that of two_stage in the same cell, geometric mean (÷× geometric standard "
+            f"deviation) over cells and seeds; regrets below {FLOOR:g} count as that. Seconds are "
+            "of training with 1000 samples, the median of all runs."
+        )
+    return "\n\n".join(parts)
+
+
+def _of_task(figures: Figures, task: str) -> str:
+    heads, columns = ["method"], []
+    for solver in figures.solvers():
+        columns.append(_column(figures, task, solver, "regret"))
+        columns.append(_column(figures, task, solver, "seconds"))
+        heads += [f"regret, {side}, {solver}" for side in SIDES]
+        heads += [f"s, {side}, {solver}" for side in SIDES] + ["ours/theirs"]
+    lines = []
+    for method in figures.methods(task):
+        lines.append([method, *(cell for column in columns for cell in column(method))])
+    base = [
+        run[FIGURE]
+        for side in SIDES
+        for run in figures.chosen(task, side, "two_stage", figures.solvers()[0]).values()
+    ]
+    cells = len({tuple(r[n] for n in OF_CELL) for r in figures.runs if r["task"] == task})
+    mean = f"; regret of two_stage {np.mean(base):.4f}" if base else ""
+    title = f"{task}, {cells} cells and seeds{mean}"
+    return f"{title}\n\n" + tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
+
+
+def _column(figures: Figures, task: str, solver: str, what: str) -> Callable[[str], Sequence[str]]:
+    """The cells of a method: ours and theirs, and of seconds their ratio."""
+
+    def regret(method: str) -> Sequence[str]:
+        return [_spread(figures.ratios(task, side, method, solver)) for side in SIDES]
+
+    def seconds(method: str) -> Sequence[str]:
+        ours, theirs = (figures.seconds(task, side, method, solver) for side in SIDES)
+        return [_written(ours, ".3f"), _written(theirs, ".3f"), _written(ours / theirs, ".2f")]
+
+    return regret if what == "regret" else seconds
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    """Geometric mean and standard deviation."""
+    if not ratios:
+        return ""
+    logs = np.log(ratios)
+    spread = f" ÷× {np.exp(np.std(logs, ddof=1)):.2f}" if len(logs) > 1 else ""
+    return f"{np.exp(np.mean(logs)):.3f}{spread}"
+
+
+def _written(value: float, how: str) -> str:
+    return format(value, how) if np.isfinite(value) else ""
+
+
+def _floored(regret: float | None) -> float:
+    return max(_number(regret), FLOOR)
+
+
+def _number(value: float | None) -> float:
+    """A figure; infinite where the results have none."""
+    return np.inf if value is None or np.isnan(value) else value
+
+
+def _alike(side: str) -> tuple[str, ...]:
+    """The solvers with which a run of one set belongs to the other one, too."""
+    return ("none", "GUROBI") if side == "theirs" else ("none",)
+
+
+def rates(results: Row) -> dict[float, int]:
+    """How often validation prefers each learning rate."""
+    figures, counts = Figures(results["runs"]), dict.fromkeys(RATES, 0)
+    for chosen in figures._chosen.values():
+        for run in chosen.values():
+            counts[run["rate"]] = counts.get(run["rate"], 0) + 1
+    return counts
