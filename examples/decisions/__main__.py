@@ -41,10 +41,10 @@ from examples.decisions.picture import picture
 from examples.decisions.report import table
 from examples.decisions.tasks import PORTFOLIO_NOISE, TASKS, TRAIN
 
-QUICK_METHODS = "two_stage,spo_plus,envelope,dbb,lpgd"
+QUICK_METHODS = "two_stage,spo_plus,dbb,lpgd"
 QUICK = {
     "methods": QUICK_METHODS, "degrees": "4", "noise": "0.5", "train": "100", "seeds": 1,
-    "steps": 32, "rates": "0.1", "validation": 50, "test": 100, "solver": "default",
+    "shorter": 8, "rates": "0.1", "validation": 50, "test": 100, "solver": "default",
 }  # fmt: skip
 
 
@@ -69,7 +69,6 @@ def parser() -> argparse.ArgumentParser:
         )
     for name, meaning in (
         ("seeds", "how many, from --seed on"),
-        ("steps", "gradient steps"),
         ("samples", "samples of perturbed methods"),
         ("test", "test samples"),
     ):
@@ -77,6 +76,15 @@ def parser() -> argparse.ArgumentParser:
         words.add_argument(
             f"--{name}", type=_experiment.positive, help=f"{meaning} (default: {of})"
         )
+    steps = ", ".join(f"{p.steps} {task}" for task, p in plan.PLANS.items())
+    words.add_argument(
+        "--shorter", type=_experiment.positive, default=1, metavar="K",
+        help=f"divide the gradient steps by K; they are {steps} (default: %(default)s)",
+    )  # fmt: skip
+    words.add_argument(
+        "--everything", action="store_true",
+        help="each method with both solvers in all cells, which takes days, not the plan",
+    )  # fmt: skip
     words.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
     words.add_argument(
         "--validation", type=_experiment.positive, default=100,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -13,9 +13,11 @@ from examples.decisions.tasks import TASKS
 
 Run = dict[str, Any]
 
-DEGREES, NOISE, TRAIN, RATES = (1, 4, 6), (0.0, 0.5), (100, 1000), (0.03, 0.3)
+DEGREES, NOISE, TRAIN, RATES = (1, 4, 6), (0.0, 0.5), (100, 1000), (0.02, 0.1)
+MIDDLE = {"degree": 4, "noise": 0.5}
 SOLVERS = ("same", "default")
-EVERY = 32  # steps between evaluations: 1000 samples, where as many are there
+EVERY = 16  # steps between evaluations
+DEAR = ("fenchel_young", "frank_wolfe")  # PyEPO's: hundreds of solves for a sample
 
 KEY = ("task", "degree", "noise", "train", "seed", "method", "side", "solver", "rate")
 
@@ -24,36 +26,45 @@ KEY = ("task", "degree", "noise", "train", "seed", "method", "side", "solver", "
 class Plan:
     """What one task gets, unless options say otherwise.
 
-    `samples` are those of perturbed methods, `seeds` how many, `test` the test samples; `middle` is
-    true where only degree 4 with noise 0.5 fits.
+    Parameters
+    ----------
+    steps : int
+        Of gradients, the same for all sizes of the training data; a multiple of EVERY.
+    samples : int
+        Of perturbed methods.
+    seeds : int
+    whole : names of SOLVERS
+        Our runs with these solvers have all degrees, both levels of noise, both sizes of training
+        data and all seeds, and so have PyEPO's runs; the rest has one cell in the middle. Without
+        any, "same" has the middle degree and noise.
+    test : int
     """
 
     steps: int
     samples: int
     seeds: int
+    whole: tuple[str, ...]
     test: int = 1000
-    middle: bool = False
 
 
 PLANS = {
-    "shortest_path": Plan(steps=192, samples=3, seeds=3),
-    "knapsack": Plan(steps=192, samples=1, seeds=2),
-    "knapsack_2d": Plan(steps=192, samples=1, seeds=2),
-    "tsp": Plan(steps=64, samples=1, seeds=1, test=200, middle=True),
-    "portfolio": Plan(steps=192, samples=1, seeds=2),
+    "shortest_path": Plan(steps=96, samples=3, seeds=3, whole=("default",)),
+    "knapsack": Plan(steps=96, samples=1, seeds=2, whole=("same",)),
+    "knapsack_2d": Plan(steps=96, samples=1, seeds=2, whole=("same",)),
+    "tsp": Plan(steps=32, samples=1, seeds=2, whole=(), test=200),
+    "portfolio": Plan(steps=96, samples=1, seeds=1, whole=("default",)),
 }
 
 
 def plan_of(task: str, options: argparse.Namespace) -> Plan:
     """The plan of a task under the options given."""
     usual = PLANS[task]
-    given = options.degrees or options.noise
-    return Plan(
-        options.steps or usual.steps,
-        options.samples or usual.samples,
-        options.seeds or usual.seeds,
-        options.test or usual.test,
-        usual.middle and not given,
+    return replace(
+        usual,
+        steps=max(usual.steps // options.shorter, 1),
+        samples=options.samples or usual.samples,
+        seeds=options.seeds or usual.seeds,
+        test=options.test or usual.test,
     )
 
 
@@ -69,28 +80,42 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def wanted(options: argparse.Namespace) -> Iterator[Run]:
-    """The runs, whole seeds one after the other: each is described by KEY.
-
-    PyEPO's own first choice is Gurobi, so that its runs of "same" are those of "default" as well.
-    """
+    """The runs, whole seeds one after the other: each is described by KEY."""
     seeds = max(plan_of(task, options).seeds for task in options.tasks)
     for seed, task in product(range(seeds), options.tasks):
-        plan = plan_of(task, options)
-        if seed >= plan.seeds:
+        if seed >= plan_of(task, options).seeds:
             continue
-        degrees, noise = ((4,), (0.5,)) if plan.middle else (DEGREES, NOISE)
-        cells = product(options.degrees or degrees, options.noise or noise, options.train or TRAIN)
-        for (degree, level, train), side in product(cells, options.sides):
-            solvers = options.solvers
-            if side == "theirs" and "same" in solvers:
-                solvers = ("same",)
-            for method, solver, rate in product(options.methods, solvers, options.rates):
-                if described(method).absent(side, task):
-                    continue
-                if solver != solvers[0] and method == "two_stage":
-                    continue  # it has no solver
-                values = (task, degree, level, train, options.seed + seed, method, side, solver)
-                yield dict(zip(KEY, (*values, rate), strict=True))
+        cells = product(options.degrees or DEGREES, options.noise or NOISE, options.train or TRAIN)
+        for (degree, noise, train), method, side in product(cells, options.methods, options.sides):
+            if described(method).absent(side, task):
+                continue
+            for solver, rate in product(_solvers(side, method, options.solvers), options.rates):
+                values = (task, degree, noise, train, options.seed + seed, method, side, solver)
+                run = dict(zip(KEY, (*values, rate), strict=True))
+                if options.everything or _fits(run, options):
+                    yield run
+
+
+def _solvers(side: str, method: str, solvers: Sequence[str]) -> Sequence[str]:
+    """Each set of rows once: PyEPO's own first choice is Gurobi, and two stages need no solver."""
+    once = "same" in solvers and (side == "theirs" or method == "two_stage")
+    return ("same",) if once else solvers
+
+
+def _fits(run: Run, options: argparse.Namespace) -> bool:
+    """Whether a run is one of the plan; what an option names is."""
+    plan = PLANS[run["task"]]
+    named = {"degree": options.degrees, "noise": options.noise}
+    middle = all(run[name] == MIDDLE[name] or named[name] for name in MIDDLE)
+    dear = run["side"] == "theirs" and run["method"] in DEAR
+    if run["method"] == "two_stage" or (run["side"] == "theirs" and not dear):
+        return middle or bool(plan.whole)
+    if run["solver"] in plan.whole and not dear:
+        return True
+    once = run["seed"] == options.seed and run["train"] in (options.train or TRAIN[:1])
+    if run["task"] == "tsp" and run["solver"] == "same":
+        return middle
+    return middle and once
 
 
 def described(method: str) -> Any:

@@ -125,7 +125,7 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     "perturbed_fy": lambda s: _by_decision(s.function("PFY", **s.seeded())),
     "perturbed": lambda s: s.squared("DPO", **s.seeded()),
     "imle": lambda s: s.regret("IMLE", lambd=LAMBDA, **s.gamma()),
-    "aimle": lambda s: s.regret("AIMLE", **s.gamma()),
+    "aimle": lambda s: s.regret("AIMLE", two_sides=True, **s.gamma()),  # as ours is
     "dbb": lambda s: s.regret("DBB", lambd=LAMBDA),
     "nid": lambda s: s.regret("NID"),
     "envelope": lambda s: _by_cost(s.function("PG", sigma=PG_SIGMA)),
