@@ -58,7 +58,7 @@ def test_every_method_of_pyepo_is_compared():
         kind
         for kind in vars(pyepo.func).values()
         if isinstance(kind, type) and issubclass(kind, torch.nn.Module)
-    } - {pyepo.func.optModule}
+    }
     words = (method.theirs.split()[0].rstrip(",") for method in METHODS.values() if method.theirs)
     compared = {getattr(pyepo.func, word) for word in words if word != "squared"}
     # noise that multiplies is for costs of a known sign, which a linear predictor does not keep
@@ -135,6 +135,8 @@ def test_regret_is_that_of_pyepo(data):
         assert mine.regret(mine.best[part], part) == 0
 
 
+# some decisions are right already, and have no gradient
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
 @pytest.mark.parametrize("method", ours.LOSSES)
 def test_our_methods_train(method, data):
     task = "shortest_path"
@@ -230,7 +232,7 @@ def test_the_plan_has_each_run_once_and_options_name_cells(monkeypatch):
     named = list(plan.wanted(options(monkeypatch, "--degrees 6 --noise 0 --tasks tsp --seeds 1")))
     assert {(r["task"], r["degree"], r["noise"]) for r in named} == {("tsp", 6, 0.0)}
     everything = list(plan.wanted(options(monkeypatch, "--everything")))
-    assert len(everything) > 2 * len(whole)
+    assert {plan.key(run) for run in everything} > {plan.key(run) for run in whole}
     quick = options(monkeypatch, "--quick --degrees 1")
     assert (quick.degrees, quick.train, quick.side) == ((1,), (100,), "both")
     assert {r["task"] for r in plan.wanted(quick)} == set(tasks.TASKS)
@@ -289,7 +291,7 @@ def test_both_sides_run_are_kept_and_not_repeated(run, tmp_path):
 def a_run(**more):
     values = ("shortest_path", 4, 0.5, 100, 0, "lpgd", "ours", "same", 0.1)
     usual = dict(zip(plan.KEY, values, strict=True))
-    figures = {name: 0.2 for name in runs.FIGURES} | {"best_validation_regret": 0.2}
+    figures = dict.fromkeys(runs.FIGURES, 0.2) | {"best_validation_regret": 0.2}
     return {**usual, **figures, "backend": "GUROBI", "seconds": 2.0, "samples_seen": 1000, **more}
 
 
