@@ -20,8 +20,8 @@ brings a newer one.
 Results are saved after every run, and runs that a file has are not repeated. Two processes share
 the work, each with a file of its own:
 
-    python -m examples.decisions --side ours --json ours.json
-    python -m examples.decisions --side theirs --pyepo-python PYTHON --json theirs.json
+    taskset -c 0 python -m examples.decisions --side ours --json ours.json
+    taskset -c 1 python -m examples.decisions --side theirs --pyepo-python PYTHON --json theirs.json
     python -m examples.decisions --from ours.json theirs.json --plot decisions.png
 """
 

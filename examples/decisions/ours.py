@@ -13,12 +13,18 @@ import numpy as np
 import torch
 
 from cvxlpgd import LPGD, losses
+from cvxlpgd.schedules import Adaptive
 from cvxlpgd.torch import CvxpyLayer
 from examples.decisions import tasks
 from examples.decisions.methods import KAPPAS, LAMBDA, PG_SIGMA, SIGMA, SOLVE_RATIO
 from examples.decisions.training import Row, training
 from examples.regret.__main__ import kappa_of_linear_programs
 from examples.shortest_path import task as grid
+
+SOLVERS: dict[str, dict[str, Any]] = {
+    "same": {"solver": "GUROBI", "solver_args": {"Threads": 1}},  # one, as PyEPO's here
+    "default": {},
+}
 
 Loss = Callable[..., torch.Tensor]  # (predicted costs, true costs, true decisions) -> mean loss
 
@@ -157,7 +163,10 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     ),
     "perturbed": lambda s: s.squared(losses.Perturbed(s.layer(), **s.noisy())),
     "imle": lambda s: s.regret(losses.ImplicitMLE(s.layer(), tau=LAMBDA, **s.noisy())),
-    "aimle": lambda s: s.regret(losses.AdaptiveImplicitMLE(s.layer(), **s.noisy())),
+    "aimle": lambda s: s.regret(
+        # PyEPO begins with costs moved by their own size, too
+        losses.AdaptiveImplicitMLE(s.layer(), schedule=Adaptive(start=1.0), **s.noisy())
+    ),
     "dbb": lambda s: s.regret(s.layer(derivative=LPGD(tau=LAMBDA, side="lower"))),
     "lpgd": lambda s: s.regret(s.layer()),
     "lpgd_squared": lambda s: s.squared(s.layer()),
@@ -186,9 +195,8 @@ def rows(job: Row, data: tasks.Data) -> Iterator[Row]:
     train, built = job["train"], []
 
     def layer(quadratic: float = 0.0, **options: Any) -> CvxpyLayer:
-        solver = "GUROBI" if job["solver"] == "same" else None
         parts = _arguments(problem(data.task, data.fixed, quadratic))
-        made = CvxpyLayer(*parts, solver=solver, **options)
+        made = CvxpyLayer(*parts, **SOLVERS[job["solver"]], **options)
         with torch.no_grad():
             made(data.costs[:2])  # the first call chooses and prepares the solver
         built.append(made)

@@ -12,6 +12,7 @@ from examples.decisions.report import Figures
 
 COLORS = {"ours": "C0", "theirs": "C1"}
 NAMES = {"ours": "cvxlpgd", "theirs": "PyEPO"}
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100)
 SHIFT = {"ours": -0.17, "theirs": 0.17}  # of a line's height
 
 
@@ -46,6 +47,11 @@ def picture(results: dict[str, Any], file: Path) -> None:
         panel.grid(axis="x", alpha=0.3)
         for line in range(0, len(names), 2):
             panel.axhspan(line - 0.5, line + 0.5, color="0.95", lw=0, zorder=0)
+    for panel in panels[0]:
+        low, high = panel.get_xlim()
+        ticks = [tick for tick in TICKS if low <= tick <= high]
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panel.set_xticks([], minor=True)
     panels[0, 0].set_yticks(range(len(names)), names)
     panels[0, 0].set_ylim(len(names) - 0.5, -0.5)
     _legend(figure, figures)
@@ -87,9 +93,8 @@ def _repeated(figures: Figures, task: str, side: str, name: str, solver: str) ->
 
 
 def _mark(panel: Any, x: float, line: int, side: str, solver: str) -> None:
-    color = COLORS[side]
-    face = color if solver == "same" else "white"
-    panel.plot(x, line + SHIFT[side], "o", ms=5, color=color, mfc=face)
+    face, size = (COLORS[side], 4) if solver == "same" else ("none", 7)
+    panel.plot(x, line + SHIFT[side], "o", ms=size, color=COLORS[side], mfc=face)
 
 
 def _legend(figure: Any, figures: Figures) -> None:
@@ -100,7 +105,7 @@ def _legend(figure: Any, figures: Figures) -> None:
         for solver, word in (("same", "the same solver"), ("default", "its default solver")):
             if any(r["side"] == side and r["solver"] == solver for r in figures.runs):
                 color = COLORS[side]
-                face = color if solver == "same" else "white"
+                face = color if solver == "same" else "none"
                 label = f"{NAMES[side]}, {word}"
                 handles.append(
                     Line2D([], [], ls="", marker="o", color=color, mfc=face, label=label)
