@@ -139,7 +139,7 @@ class Setting:
 
     def pooled(self, kind: Callable[..., Any]) -> Any:
         """A loss over a pool of decisions."""
-        return kind(self.layer(), self.pool, solve_ratio=SOLVE_RATIO)
+        return kind(self.layer(), self.pool, solve_ratio=SOLVE_RATIO, seed=self.seed)
 
     def noisy(self) -> dict[str, Any]:
         """The options of perturbed solutions."""

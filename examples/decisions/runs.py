@@ -121,8 +121,11 @@ def everything(options: argparse.Namespace) -> Results:
         results = read(options.json)
         if results["settings"] != plan.settings(options):
             raise ValueError(f"{options.json} has runs of other settings: {results['settings']}")
-    present = {plan.key(run) for run in results["runs"]}
-    missing = [run for run in plan.wanted(options) if plan.key(run) not in present]
+    todo = {plan.key(run): run for run in plan.wanted(options)}
+    # what failed, such as for want of a licence, is tried once more
+    kept = [r for r in results["runs"] if "failure" not in r or plan.key(r) not in todo]
+    results["runs"], present = kept, {plan.key(run) for run in kept}
+    missing = [run for name, run in todo.items() if name not in present]
     total = sum(plan.plan_of(run["task"], options).steps for run in missing)
     needed = any(run["side"] == "theirs" for run in missing)
     with (
