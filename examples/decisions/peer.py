@@ -61,7 +61,5 @@ class Peer:
             if "done" in row:
                 return
             yield row
-            if "absent" in row or "failure" in row:
-                return
         code = self._process.wait()
         raise ChildProcessError(f"PyEPO's process ended with {code}; what it said is above")

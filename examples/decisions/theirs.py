@@ -2,9 +2,9 @@
 
     python -m examples.decisions.theirs
 
-reads jobs from stdin, a line of JSON each, and answers each by lines of JSON: {"backend"}, the rows
-of the training, {"done": true}; or one {"absent": why} where PyEPO cannot run it here, or
-{"failure": why} where it does not end.
+reads jobs from stdin, a line of JSON each, and answers each by lines of JSON: {"backend"} and the
+rows of the training, or {"absent": why} where PyEPO cannot run it here; {"failure": why} where a
+solver fails; and always {"done": true} at last.
 """
 
 from __future__ import annotations
@@ -183,8 +183,7 @@ def answers(job: Row) -> Iterator[Row]:
         yield from rows(job, _data(job["data"]))
     except (RuntimeError, ValueError) as error:  # what PyEPO raises where a solver fails
         yield {"failure": f"{type(error).__name__}: {error}"}
-    else:
-        yield {"done": True}
+    yield {"done": True}
 
 
 def main() -> None:

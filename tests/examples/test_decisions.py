@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from importlib.util import find_spec
 from itertools import product
 
@@ -14,6 +15,7 @@ pytest.importorskip("pyepo")
 
 from examples.decisions import backends, ours, plan, runs, tasks, theirs  # noqa: E402
 from examples.decisions.methods import EXTRA, METHODS  # noqa: E402
+from examples.decisions.peer import Peer  # noqa: E402
 from examples.decisions.training import predicted, predictor, training  # noqa: E402
 
 COMBINATORIAL = [task for task in tasks.TASKS if task != "portfolio"]
@@ -181,8 +183,9 @@ def test_a_solver_that_fails_ends_the_run_and_no_other(data, monkeypatch):
 
     monkeypatch.setitem(theirs.LOSSES, "nid", fails)
     monkeypatch.setattr(theirs, "_data", lambda file: data["shortest_path"])
-    answers = list(theirs.answers(job("nid", data="")))
-    assert answers[-1] == {"failure": "RuntimeError: no licence"}
+    *_, failure, last = theirs.answers(job("nid", data=""))
+    assert failure == {"failure": "RuntimeError: no licence"}
+    assert last == {"done": True}
     assert list(theirs.answers(job("two_stage", data="")))[-1] == {"done": True}
 
     def lines():
@@ -192,6 +195,24 @@ def test_a_solver_that_fails_ends_the_run_and_no_other(data, monkeypatch):
     first, last = runs._without_errors(lines())
     assert first == {"backend": "x"}
     assert last["failure"].startswith("SolveFailed: no solution")
+
+
+def test_what_pyepo_cannot_run_here_is_an_answer(data, monkeypatch):
+    monkeypatch.setattr(theirs, "absent", lambda *what: "no licence")
+    monkeypatch.setattr(theirs, "_data", lambda file: data["shortest_path"])
+    assert list(theirs.answers(job("nid", data=""))) == [{"absent": "no licence"}, {"done": True}]
+
+
+def test_one_process_answers_many_jobs_in_turn(data, tmp_path):
+    file = tmp_path / "data.npz"
+    data["shortest_path"].save(file)
+    good, bad = job("two_stage", data=str(file)), job("imle", data=str(file), samples=0)
+    with Peer(sys.executable) as peer:
+        answers = [list(peer.answers(each)) for each in (bad, good, bad, good)]
+    for rows in answers[::2]:
+        assert "n_samples must be a positive" in rows[-1]["failure"]
+    first, second = (trained(rows)[-1] for rows in answers[1::2])
+    assert first["weights"] == second["weights"]
 
 
 @pytest.mark.parametrize(("train", "steps"), [(100, 9), (64, 5), (32, 3), (20, 4), (1000, 33)])
