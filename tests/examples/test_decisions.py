@@ -168,6 +168,18 @@ def test_the_same_loss_goes_the_same_way_in_both_packages(task, method, data):
         assert mine[-1]["weights"] == other[-1]["weights"]
 
 
+@pytest.mark.parametrize("task", ["shortest_path", "knapsack", "portfolio"])
+@pytest.mark.parametrize("method", ["nce", "map", "listwise", "pairwise", "pointwise"])
+def test_losses_over_the_same_pool_go_the_same_way(task, method, data, monkeypatch):
+    if theirs.absent(task, "default", method):
+        pytest.skip(theirs.absent(task, "default", method))
+    for side in (ours, theirs):  # whose generators say when to solve, which changes the pool
+        monkeypatch.setattr(side, "SOLVE_RATIO", 0.0)
+    mine, other = (trained(side.rows(job(method), data[task])) for side in (ours, theirs))
+    for a, b in zip(mine, other, strict=True):
+        assert a["train_loss"] == pytest.approx(b["train_loss"], rel=1e-4)
+
+
 @pytest.mark.parametrize("task", ["shortest_path", "knapsack"])
 def test_the_perturbation_gradient_is_the_upper_envelopes(task, data):
     mine, other = (trained(side.rows(job("envelope"), data[task])) for side in (ours, theirs))
