@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     words.add_argument(
         "--everything", action="store_true",
-        help="each method with both solvers in all cells, which takes days, not the plan",
+        help="each method with both solvers in all cells, which takes five times as long",
     )  # fmt: skip
     words.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
     words.add_argument(
