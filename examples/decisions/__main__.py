@@ -125,8 +125,10 @@ def main() -> int:
             results = plan.selected(results, options)
         else:
             results = runs.everything(options)
-            results["absent"] += [line for line in absent if line not in results["absent"]]
-        print(table(results))
+        present = [t for t in options.tasks if any(run["task"] == t for run in results["runs"])]
+        for why, names in plan.absences(options, present).items():
+            absent.append(f"{', '.join(names)}: {why}")
+        print(table({**results, "absent": [*results["absent"], *absent]}))
         if options.plot is not None:
             picture(results, options.plot)
             print(f"picture: {options.plot}", file=sys.stderr)
@@ -145,8 +147,7 @@ def _leave_out(options: argparse.Namespace) -> list[str]:
     if "same" in options.solvers and "ours" in options.sides and find_spec("gurobipy") is None:
         lines.append("--solver same: gurobipy is not installed")
         options.solvers = tuple(name for name in options.solvers if name == "default")
-    reasons = plan.absences(options).items()
-    return lines + [f"{', '.join(names)}: {why}" for why, names in reasons]
+    return lines
 
 
 def _methods(text: str) -> tuple[str, ...]:

@@ -123,11 +123,11 @@ def described(method: str) -> Any:
     return (METHODS | EXTRA)[method]
 
 
-def absences(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Why methods are left out by themselves: {reason: ["method on task", ...]}."""
+def absences(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Why methods are left out by themselves: {reason: ["side method on task", ...]}."""
     reasons: dict[str, list[str]] = {}
     for side, method in product(options.sides, options.methods):
-        found = {task: described(method).absent(side, task) for task in options.tasks}
+        found = {task: described(method).absent(side, task) for task in tasks}
         if not described(method).on(side):
             continue  # the table has no entry for it
         for task, why in found.items():

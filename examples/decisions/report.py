@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
 from examples.decisions.methods import EXTRA, METHODS, SIDES
-from examples.decisions.plan import RATES, SOLVERS
+from examples.decisions.plan import SOLVERS
 from examples.decisions.tasks import TASKS
 
 Row = dict[str, Any]
@@ -60,6 +60,13 @@ class Figures:
         what = self._what(task, side, method, solver)
         return {} if what is None else self._chosen[what]
 
+    def cells(self, task: str, side: str, method: str, solver: str) -> dict[Cell, Row]:
+        """Those of its runs whose cells the other package has, too, if it has the method at all."""
+        mine = self.chosen(task, side, method, solver)
+        (another,) = (one for one in SIDES if one != side)
+        other = self.chosen(task, another, method, solver)
+        return {cell: run for cell, run in mine.items() if cell in other or not other}
+
     def ratios(self, task: str, side: str, method: str, solver: str) -> list[float]:
         """Test regrets over those of the squared error of costs, in the same cells."""
         base: dict[Cell, Row] = {}
@@ -67,16 +74,23 @@ class Figures:
             base = self.chosen(task, one, "two_stage", solver) | base
         return [
             _floored(run[FIGURE]) / _floored(base[cell][FIGURE])
-            for cell, run in self.chosen(task, side, method, solver).items()
+            for cell, run in self.cells(task, side, method, solver).items()
             if cell in base
         ]
 
     def seconds(self, task: str, side: str, method: str, solver: str) -> float:
         """Of training with 1000 samples: the median run's, NaN without one."""
         what = self._what(task, side, method, solver)
+        cells = self.cells(task, side, method, solver)
         runs = [] if what is None else self._all[what]
+        runs = [run for run in runs if tuple(run[n] for n in OF_CELL) in cells]
         times = [1000 * run["seconds"] / run["samples_seen"] for run in runs]
         return float(np.median(times)) if times else np.nan
+
+    def rates(self) -> dict[float, int]:
+        """How often validation prefers each learning rate."""
+        chosen = [run["rate"] for cells in self._chosen.values() for run in cells.values()]
+        return {rate: chosen.count(rate) for rate in sorted(set(chosen))}
 
 
 def table(results: Row) -> str:
@@ -93,43 +107,43 @@ def table(results: Row) -> str:
         parts.append(
             "Regret over that of two_stage in the same cell, geometric mean (÷× geometric standard "
             f"deviation) over cells and seeds; regrets below {FLOOR:g} count as that. Seconds are "
-            "of training with 1000 samples, the median of all runs."
+            "of training with 1000 samples, the median of all runs. Where both packages have a "
+            "method, only cells that both have count. Learning rates that validation prefers: "
+            f"{', '.join(f'{r:g} in {n} cells' for r, n in figures.rates().items())}."
         )
     return "\n\n".join(parts)
 
 
 def _of_task(figures: Figures, task: str) -> str:
-    heads, columns = ["method"], []
-    for solver in figures.solvers():
-        columns.append(_column(figures, task, solver, "regret"))
-        columns.append(_column(figures, task, solver, "seconds"))
-        heads += [f"regret, {side}, {solver}" for side in SIDES]
-        heads += [f"s, {side}, {solver}" for side in SIDES] + ["ours/theirs"]
-    lines = []
-    for method in figures.methods(task):
-        lines.append([method, *(cell for column in columns for cell in column(method))])
+    solvers = figures.solvers()
+    heads = ["method"]
+    for solver in solvers:
+        regret, seconds = ([f"{w}, {side}, {solver}" for side in SIDES] for w in ("regret", "s"))
+        heads += ["cells", *regret, *seconds, "ours/theirs"]
+    lines = [
+        [method, *(word for solver in solvers for word in _words(figures, task, method, solver))]
+        for method in figures.methods(task)
+    ]
     base = [
         run[FIGURE]
         for side in SIDES
-        for run in figures.chosen(task, side, "two_stage", figures.solvers()[0]).values()
+        for run in figures.chosen(task, side, "two_stage", solvers[0]).values()
     ]
-    cells = len({tuple(r[n] for n in OF_CELL) for r in figures.runs if r["task"] == task})
     mean = f"; regret of two_stage {np.mean(base):.4f}" if base else ""
+    cells = len({tuple(r[n] for n in OF_CELL) for r in figures.runs if r["task"] == task})
     title = f"{task}, {cells} cells and seeds{mean}"
     return f"{title}\n\n" + tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
 
 
-def _column(figures: Figures, task: str, solver: str, what: str) -> Callable[[str], Sequence[str]]:
-    """The cells of a method: ours and theirs, and of seconds their ratio."""
-
-    def regret(method: str) -> Sequence[str]:
-        return [_spread(figures.ratios(task, side, method, solver)) for side in SIDES]
-
-    def seconds(method: str) -> Sequence[str]:
-        ours, theirs = (figures.seconds(task, side, method, solver) for side in SIDES)
-        return [_written(ours, ".3f"), _written(theirs, ".3f"), _written(ours / theirs, ".2f")]
-
-    return regret if what == "regret" else seconds
+def _words(figures: Figures, task: str, method: str, solver: str) -> list[str]:
+    """Of a method: in how many cells, regrets, seconds and their ratio."""
+    of = [(task, side, method, solver) for side in SIDES]
+    ours, theirs = (figures.seconds(*what) for what in of)
+    return [
+        str(max(len(figures.cells(*what)) for what in of) or ""),
+        *(_spread(figures.ratios(*what)) for what in of),
+        _written(ours, ".3f"), _written(theirs, ".3f"), _written(ours / theirs, ".2f"),
+    ]  # fmt: skip
 
 
 def _spread(ratios: Sequence[float]) -> str:
@@ -157,12 +171,3 @@ def _number(value: float | None) -> float:
 def _alike(side: str) -> tuple[str, ...]:
     """The solvers with which a run of one set belongs to the other one, too."""
     return ("none", "GUROBI") if side == "theirs" else ("none",)
-
-
-def rates(results: Row) -> dict[float, int]:
-    """How often validation prefers each learning rate."""
-    figures, counts = Figures(results["runs"]), dict.fromkeys(RATES, 0)
-    for chosen in figures._chosen.values():
-        for run in chosen.values():
-            counts[run["rate"]] = counts.get(run["rate"], 0) + 1
-    return counts

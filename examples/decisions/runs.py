@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -23,7 +24,15 @@ from examples.decisions.training import Row, predicted
 
 Results = dict[str, Any]
 FIELDS = {"settings", "runs", "absent"}
-FIGURES = {"validation_regret", "test_regret", "best_test_regret", "seconds", "samples_seen"}
+FIGURES = {
+    "validation_regret",
+    "test_regret",
+    "best_test_regret",
+    "best_validation_regret",
+    "seconds",
+    "samples_seen",
+    "backend",
+}
 
 
 class Trainer:
@@ -51,20 +60,20 @@ class Trainer:
             "samples": settings.samples, "data": str(file),
         }  # fmt: skip
         report: Row = {**wanted, "epochs": []}
+        weights = []
         for row in self._rows(job, data):
             if "weights" not in row:
                 report |= row
                 continue
-            weights = row.pop("weights")
-            row["validation_regret"] = self._regret(data, weights, self._validation)
-            if all(row["validation_regret"] < e["validation_regret"] for e in report["epochs"]):
-                best = weights
+            weights.append(row.pop("weights"))
             report["epochs"].append(row)
             bar.update(job["every"])
-            bar.set_postfix(validation=f"{row['validation_regret']:.4g}")
-        if report["epochs"] and "failure" not in report:
-            report |= self._figures(report["epochs"], data, best, weights, wanted["train"])
-        return report
+        if "failure" in report or "absent" in report:
+            return report
+        try:
+            return report | self._figures(report["epochs"], data, weights, wanted["train"])
+        except CvxlpgdError as error:  # as for weights that are no longer finite
+            return report | {"failure": f"the decisions: {type(error).__name__}: {error}"}
 
     def _rows(self, job: Row, data: tasks.Data) -> Iterator[Row]:
         if job["side"] == "theirs":
@@ -72,25 +81,28 @@ class Trainer:
             return self._peer.answers(job)
         return _without_errors(ours.rows(job, data))
 
-    def _figures(
-        self, epochs: list[Row], data: tasks.Data, best: Any, last: Any, train: int
-    ) -> Row:
-        """What the table is made of: of the last weights, and of those that validation prefers."""
-        steps, test = epochs[-1]["steps"], slice(tasks.TRAIN + self._options.validation, None)
-        least = min(epochs, key=lambda row: row["validation_regret"])
-        regret = self._regret(data, last, test)
+    def _figures(self, epochs: list[Row], data: tasks.Data, weights: list[Any], train: int) -> Row:
+        """What the table is made of: of the last weights, and of those that validation prefers.
+
+        Rows of `epochs` get their validation regret.
+        """
+        first = tasks.TRAIN + self._options.validation
+        validation, test = slice(tasks.TRAIN, first), slice(first, None)
+        regrets = [self._regret(data, each, validation) for each in weights]
+        for row, regret in zip(epochs, regrets, strict=True):
+            row["validation_regret"] = regret
+        least = regrets.index(min(regrets))
+        last, steps = len(epochs) - 1, epochs[-1]["steps"]
+        tested = {k: self._regret(data, weights[k], test) for k in {least, last}}
         return {
             "seconds": epochs[-1]["seconds"],
             "samples_seen": samples_seen(train, steps),
-            "validation_regret": epochs[-1]["validation_regret"],
-            "test_regret": regret,
-            "best_validation_regret": least["validation_regret"],
-            "best_test_regret": regret if best is last else self._regret(data, best, test),
+            "validation_regret": regrets[-1],
+            "test_regret": tested[last],
+            "best_steps": epochs[least]["steps"],
+            "best_validation_regret": regrets[least],
+            "best_test_regret": tested[least],
         }
-
-    @property
-    def _validation(self) -> slice:
-        return slice(tasks.TRAIN, tasks.TRAIN + self._options.validation)
 
     def _regret(self, data: tasks.Data, weights: Any, part: slice) -> float:
         decisions = ours.solved(data.task, data.fixed, predicted(weights, data.features[part]))
@@ -119,6 +131,7 @@ def everything(options: argparse.Namespace) -> Results:
     results: Results = {"settings": plan.settings(options), "absent": [], "runs": []}
     if options.json is not None and options.json.exists():
         results = read(options.json)
+        results["absent"] = []  # it may be there now
         if results["settings"] != plan.settings(options):
             raise ValueError(f"{options.json} has runs of other settings: {results['settings']}")
     todo = {plan.key(run): run for run in plan.wanted(options)}
@@ -136,9 +149,10 @@ def everything(options: argparse.Namespace) -> Results:
         trainer = Trainer(options, peer, Path(folder))
         for run in missing:
             bar.set_description(" ".join(str(run[name]) for name in plan.KEY))
-            before = bar.n
+            end = bar.n + plan.plan_of(run["task"], options).steps
             report = trainer.run(run, bar)
-            bar.update(before + plan.plan_of(run["task"], options).steps - bar.n)
+            bar.update(end - bar.n)
+            bar.set_postfix(test_regret=f"{report.get('best_test_regret', np.nan):.4g}")
             if "absent" in report:
                 _note(results, report)
             else:

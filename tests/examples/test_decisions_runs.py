@@ -107,7 +107,7 @@ def test_both_sides_run_are_kept_and_not_repeated(run, tmp_path):
 def a_run(**more):
     values = ("shortest_path", 4, 0.5, 100, 0, "lpgd", "ours", "same", 0.1)
     usual = dict(zip(plan.KEY, values, strict=True))
-    figures = dict.fromkeys(runs.FIGURES, 0.2) | {"best_validation_regret": 0.2}
+    figures = dict.fromkeys(runs.FIGURES, 0.2)
     return {**usual, **figures, "backend": "GUROBI", "seconds": 2.0, "samples_seen": 1000, **more}
 
 
@@ -125,20 +125,38 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
         a_run(solver="default", backend="DAQP", method="dbb", best_test_regret=0.3),
     ]
     figures = report.Figures(rows)
-    assert figures.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4, 1])
+    assert figures.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4])
     assert figures.ratios("shortest_path", "theirs", "lpgd", "same") == pytest.approx([0.5])
     # PyEPO's Gurobi is its default, ours is not; two_stage has no solver
     assert figures.ratios("shortest_path", "theirs", "lpgd", "default") == pytest.approx([0.5])
     assert figures.ratios("shortest_path", "ours", "lpgd", "default") == [math.inf]
     assert figures.ratios("shortest_path", "ours", "dbb", "default") == pytest.approx([3])
     assert figures.ratios("shortest_path", "ours", "dbb", "same") == []
+    alone = report.Figures(row for row in rows if row["side"] == "ours")
+    assert alone.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4, 1])
     assert figures.seconds("shortest_path", "ours", "lpgd", "same") == 2
+    assert figures.rates() == {0.02: 1, 0.1: 7}
     text = report.table({"runs": [*rows, a_run(seed=9, failure="SolveFailed: x")], "absent": ["y"]})
     line = next(line for line in text.splitlines() if line.startswith("| lpgd"))
     cells = [word.strip() for word in line.split("|")[1:-1]]
-    assert cells[:6] == ["lpgd", "2.000 ÷× 2.67", "0.500", "2.000", "1.000", "2.00"]
+    # only the first cell is one of both packages
+    assert cells[:7] == ["lpgd", "1", "4.000", "0.500", "2.000", "1.000", "2.00"]
     assert "failed, 1 runs of ours lpgd shortest_path same: SolveFailed: x" in text
     assert "left out: y" in text
+
+
+def test_a_training_that_leads_nowhere_is_a_failure(run, monkeypatch, tmp_path):
+    def lost(job, data):
+        yield {"backend": "none"}
+        yield {"steps": 1, "seconds": 1.0, "train_loss": math.nan, "weights": [[math.nan] * 6] * 50}
+
+    monkeypatch.setattr(runs.ours, "rows", lost)
+    file = tmp_path / "a.json"
+    done = run(f"{SMALL} --tasks portfolio --methods two_stage --side ours --seeds 1 --json {file}")
+    assert done.code == 0, done.err
+    (only,) = json.loads(file.read_text())["runs"]
+    assert only["failure"].startswith("the decisions: ")
+    assert "failed, 1 runs of ours two_stage portfolio" in done.out
 
 
 @pytest.mark.parametrize(
