@@ -42,7 +42,7 @@ METHODS = {
         "a quadratic term: not in integer programs, and Frank-Wolfe needs corners",
     ),
     "frank_wolfe": Method(
-        "", "RFWO, |x - x*|²", {"theirs": _CURVED},
+        "Regularized, |x - x*|²", "RFWO, |x - x*|²", {"ours": _CURVED, "theirs": _CURVED},
         "hundreds of solves for each sample; Frank-Wolfe needs corners",
     ),
     "perturbed_fy": Method("FenchelYoung(Perturbed)", "PFY"),
@@ -50,7 +50,7 @@ METHODS = {
     "imle": Method("ImplicitMLE of the regret", "IMLE of the regret"),
     "aimle": Method("AdaptiveImplicitMLE of the regret", "AIMLE of the regret"),
     "dbb": Method('LPGD(tau=10, side="lower") of the regret', "DBB of the regret"),
-    "nid": Method("", "NID of the regret"),
+    "nid": Method("NegativeIdentity of the regret", "NID of the regret"),
     "lpgd": Method("LPGD() of the regret", ""),
     "lpgd_squared": Method("LPGD() of |x - x*|²", ""),
     "envelope": Method("upper envelope of the cost, tau = 0.1", "PG, sigma = 0.1"),
@@ -60,7 +60,7 @@ METHODS = {
     "pairwise": Method("PairwiseRanking", "prLTR"),
     "pointwise": Method("PointwiseRanking", "ptLTR"),
     "cave": Method(
-        "", "CaVE", {"theirs": ("tsp", "portfolio")},
+        "ConeAligned", "CaVE", {side: ("tsp", "portfolio") for side in SIDES},
         "decisions must be of zeros and ones, and each cost that of one variable",
     ),
 }  # fmt: skip

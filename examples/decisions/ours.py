@@ -158,6 +158,7 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     "two_stage": lambda s: lambda predicted, costs, best: (predicted - costs).square().mean(),
     "spo_plus": lambda s: losses.SPOPlus(s.layer()),
     "fenchel_young": lambda s: _by_decision(losses.FenchelYoung(s.layer(quadratic=1.0))),
+    "frank_wolfe": lambda s: s.squared(losses.Regularized(s.layer())),
     "perturbed_fy": lambda s: _by_decision(
         losses.FenchelYoung(losses.Perturbed(s.layer(), **s.noisy()))
     ),
@@ -168,6 +169,7 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
         losses.AdaptiveImplicitMLE(s.layer(), schedule=Adaptive(start=1.0), **s.noisy())
     ),
     "dbb": lambda s: s.regret(s.layer(derivative=LPGD(tau=LAMBDA, side="lower"))),
+    "nid": lambda s: s.regret(losses.NegativeIdentity(s.layer())),
     "lpgd": lambda s: s.regret(s.layer()),
     "lpgd_squared": lambda s: s.squared(s.layer()),
     "envelope": lambda s: s.envelope(),
@@ -176,6 +178,7 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     "listwise": lambda s: _by_cost(s.pooled(losses.ListwiseRanking)),
     "pairwise": lambda s: _by_cost(s.pooled(losses.PairwiseRanking)),
     "pointwise": lambda s: _by_cost(s.pooled(losses.PointwiseRanking)),
+    "cave": lambda s: _by_decision(losses.ConeAligned(s.layer())),
     **{name: lambda s: s.regret(s.layer()) for name in KAPPAS},
 }
 

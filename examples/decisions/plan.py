@@ -17,7 +17,10 @@ DEGREES, NOISE, TRAIN, RATES = (1, 4, 6), (0.0, 0.5), (100, 1000), (0.02, 0.1)
 MIDDLE = {"degree": 4, "noise": 0.5}
 SOLVERS = ("same", "default")
 EVERY = 16  # steps between evaluations
-DEAR = ("fenchel_young", "frank_wolfe")  # PyEPO's: hundreds of solves for a sample
+DEAR = {  # hundreds of solves for a sample
+    "ours": ("frank_wolfe",),
+    "theirs": ("fenchel_young", "frank_wolfe"),
+}
 
 KEY = ("task", "degree", "noise", "train", "seed", "method", "side", "solver", "rate")
 
@@ -107,7 +110,7 @@ def _fits(run: Run, options: argparse.Namespace) -> bool:
     plan = PLANS[run["task"]]
     named = {"degree": options.degrees, "noise": options.noise}
     middle = all(run[name] == MIDDLE[name] or named[name] for name in MIDDLE)
-    dear = run["side"] == "theirs" and run["method"] in DEAR
+    dear = run["method"] in DEAR[run["side"]]
     if run["method"] == "two_stage" or (run["side"] == "theirs" and not dear):
         return middle or bool(plan.whole)
     if run["solver"] in plan.whole and not dear:
