@@ -60,7 +60,7 @@ METHODS = {
     "pairwise": Method("PairwiseRanking", "prLTR"),
     "pointwise": Method("PointwiseRanking", "ptLTR"),
     "cave": Method(
-        "ConeAligned", "CaVE", {side: ("tsp", "portfolio") for side in SIDES},
+        "ConeAligned", "CaVE", dict.fromkeys(SIDES, ("tsp", "portfolio")),
         "decisions must be of zeros and ones, and each cost that of one variable",
     ),
 }  # fmt: skip

@@ -80,7 +80,7 @@ def test_both_sides_run_are_kept_and_not_repeated(run, tmp_path):
     assert both.code == 0, both.err
     results = json.loads(file.read_text())
     assert [(r["method"], r["side"]) for r in results["runs"]][2:] == [
-        ("two_stage", "theirs"), ("spo_plus", "theirs"), ("nid", "theirs")
+        ("two_stage", "theirs"), ("spo_plus", "theirs"), ("nid", "ours"), ("nid", "theirs")
     ]  # fmt: skip
     assert results["runs"][0]["best_test_regret"] == 0.1234
     mine, same = (results["runs"][k] for k in (1, 3))
@@ -96,7 +96,7 @@ def test_both_sides_run_are_kept_and_not_repeated(run, tmp_path):
     assert run(f"{words} --methods two_stage --pyepo-python {sys.executable}").code == 0
     repeated = json.loads(file.read_text())["runs"]
     assert [(r["method"], r["side"]) for r in repeated][3:] == [
-        ("nid", "theirs"), ("two_stage", "theirs")
+        ("nid", "ours"), ("nid", "theirs"), ("two_stage", "theirs")
     ]  # fmt: skip
     assert not any("failure" in r for r in repeated)
     refused = run(f"{words} --shorter 12")
