@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -54,14 +55,19 @@ def arguments(
         "--quick", action="store_true", help=f"{quickly}, small though real; "
         f"the same as {small}, each of which you may set otherwise",
     )  # fmt: skip
+    add_files(parser)
+    parser.set_defaults(small=quick)
+    return parser
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """The options that name files."""
     parser.add_argument("--json", type=Path, help="file for the results (default: none)")
     parser.add_argument("--plot", type=Path, help="file for the picture (default: none)")
     parser.add_argument(
         "--from", dest="old", type=Path, nargs="+", metavar="JSON",
         help="show the results of these files, run nothing",
     )  # fmt: skip
-    parser.set_defaults(small=quick)
-    return parser
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -148,6 +154,31 @@ def _all(run: Run, methods: list[str], options: argparse.Namespace, metric: str)
 def save(runs: list[Row], file: Path) -> None:
     """Write the results, null for what is not finite."""
     file.write_text(standard_json({"runs": runs}))
+
+
+def write(results: Any, file: Path) -> None:
+    """Write all of it or nothing: whoever is stopped meanwhile keeps the file of before."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(standard_json(results))
+    part.replace(file)
+
+
+def read(file: Path, names: set[str]) -> Row:
+    """Results of a file, an object that has these names."""
+    results: Row = json.loads(file.read_text())
+    missing = names - (results.keys() if isinstance(results, dict) else set())
+    if missing:
+        raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
+    return results
+
+
+def merged(several: Sequence[Row], key: Callable[[Row], Any]) -> Row:
+    """The results of several files of the same settings; of runs of the same key, the last."""
+    first, *others = several
+    if any(other["settings"] != first["settings"] for other in others):
+        raise ValueError("the files have runs of different settings")
+    runs = {key(run): run for results in several for run in results["runs"]}
+    return {**first, "runs": list(runs.values())}
 
 
 def standard_json(results: Any) -> str:

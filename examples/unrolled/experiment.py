@@ -8,8 +8,6 @@ the mean training signal: each run has that of its own case, and at the top is t
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -87,9 +85,9 @@ def main(parser: argparse.ArgumentParser, experiment: Experiment) -> int:
         parser.error(f"no method {', '.join(unknown)}; there are {', '.join(known)}")
     try:
         if options.old:
-            results = merged([read(file) for file in options.old])
+            results = _experiment.merged([read(file) for file in options.old], _key)
             if options.json is not None:
-                write(results, options.json)
+                _experiment.write(results, options.json)
         else:
             results = _all(experiment, methods, options)
         print(table(results))
@@ -148,7 +146,7 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
                 bar.update(options.epochs)
             results["runs"].append({**run, **case, "baseline_mse": results["baseline_mse"]})
             if options.json is not None:
-                write(results, options.json)
+                _experiment.write(results, options.json)
     return results
 
 
@@ -164,27 +162,7 @@ def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def read(file: Path) -> Results:
     """Results of a file."""
-    results: Results = json.loads(file.read_text())
-    missing = {"baseline_mse", "settings", "runs"} - results.keys()
-    if missing:
-        raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
-    return results
-
-
-def write(results: Results, file: Path) -> None:
-    """Write all of it or nothing: whoever is stopped meanwhile keeps the file of before."""
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    part.write_text(_experiment.standard_json(results))
-    part.replace(file)
-
-
-def merged(several: Sequence[Results]) -> Results:
-    """The results of several files of the same settings; of the same run twice, the last."""
-    first, *others = several
-    if any(other["settings"] != first["settings"] for other in others):
-        raise ValueError("the files have runs of different settings")
-    runs = {_key(run): run for results in several for run in results["runs"]}
-    return {**first, "runs": list(runs.values())}
+    return _experiment.read(file, {"baseline_mse", "settings", "runs"})
 
 
 def table(results: Results) -> str:

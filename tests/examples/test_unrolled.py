@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from examples import _experiment
 from examples.unrolled import deconvolution, experiment, training
 from examples.unrolled.methods import TRAINED, build, count
 from examples.unrolled.samples import Sets
@@ -205,7 +206,7 @@ def test_a_run_that_diverged_is_null_in_standard_json_and_counted_in_the_table(r
         for seed, error in enumerate((0.1, 0.3, math.inf))
     ]  # fmt: skip
     file = tmp_path / "results.json"
-    experiment.write({"baseline_mse": 0.28, "settings": {}, "runs": rows}, file)
+    _experiment.write({"baseline_mse": 0.28, "settings": {}, "runs": rows}, file)
     assert "NaN" not in file.read_text()
     assert "Infinity" not in file.read_text()
     *_, line, last = run(f"--from {file}").out.splitlines()
