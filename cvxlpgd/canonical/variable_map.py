@@ -31,6 +31,11 @@ class Output:
         return Linear(self.matrix)
 
     @cached_property
+    def often(self) -> np.ndarray:
+        """How often each column of the point is read, (n or m,)."""
+        return np.asarray(self.matrix.sum(axis=0)).ravel()
+
+    @cached_property
     def gain(self) -> float:
         """The largest sum of a row of |M|."""
         return float(np.asarray(abs(self.matrix).sum(axis=1)).max(initial=0.0))

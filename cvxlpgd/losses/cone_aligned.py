@@ -67,8 +67,7 @@ class ConeAligned:
         inner = layer._layer
         Prices.of(inner, "ConeAligned")
         structure = inner.structure
-        reads = [output.matrix.sum(axis=0) for output in inner.canonical.variables.outputs]
-        if not np.sum([np.asarray(v).ravel() for v in reads], axis=0).all():
+        if not np.sum([v.often for v in inner.canonical.variables.outputs], axis=0).all():
             raise InvalidProblem(
                 "ConeAligned needs all variables of the constraints: return them, and write the "
                 "constraints without norms, absolute values and maxima"

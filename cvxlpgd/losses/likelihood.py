@@ -79,7 +79,8 @@ class AdaptiveImplicitMLE(ImplicitMLE):
     ----------
     layer, samples, sigma, noise, seed : as those of `ImplicitMLE`
     schedule : Adaptive, optional
-        Holds kappa; by default `Adaptive()`. Backward passes update it.
+        Holds kappa, and counts noisy copies; by default `Adaptive(target=0.5, start=1.0)`. Backward
+        passes update it.
 
     Raises
     ------
@@ -98,7 +99,7 @@ class AdaptiveImplicitMLE(ImplicitMLE):
         noise: Noise | None = None,
         seed: int | np.random.Generator = 0,
     ) -> None:
-        schedule = Adaptive() if schedule is None else schedule
+        schedule = Adaptive(target=0.5, start=1.0) if schedule is None else schedule
         if not isinstance(schedule, Adaptive):
             raise InvalidOption(f"schedule must be Adaptive(...), not {schedule!r}")
         ImplicitMLE.__init__(

@@ -32,8 +32,7 @@ class Prices:
         InvalidOption, InvalidProblem
         """
         require_linear_cost(layer, what)
-        reads = [output.matrix.sum(axis=0) for output in layer.canonical.variables.outputs]
-        often = np.sum([np.asarray(v).ravel() for v in reads], axis=0)
+        often = np.sum([v.often for v in layer.canonical.variables.outputs], axis=0)
         require_objective(layer, np.flatnonzero(often))
         if layer.structure.P.size:
             raise InvalidProblem(f"{what} is for a layer with a linear objective")

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from cvxlpgd import LPGD, losses
-from cvxlpgd.schedules import Adaptive
 from cvxlpgd.torch import CvxpyLayer
 from examples.decisions import tasks
 from examples.decisions.methods import KAPPAS, LAMBDA, PG_SIGMA, SIGMA, SOLVE_RATIO
@@ -166,7 +165,7 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     "imle": lambda s: s.regret(losses.ImplicitMLE(s.layer(), tau=LAMBDA, **s.noisy())),
     "aimle": lambda s: s.regret(
         # PyEPO begins with costs moved by their own size, too
-        losses.AdaptiveImplicitMLE(s.layer(), schedule=Adaptive(start=1.0), **s.noisy())
+        losses.AdaptiveImplicitMLE(s.layer(), **s.noisy())
     ),
     "dbb": lambda s: s.regret(s.layer(derivative=LPGD(tau=LAMBDA, side="lower"))),
     "nid": lambda s: s.regret(losses.NegativeIdentity(s.layer())),

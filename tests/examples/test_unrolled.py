@@ -220,7 +220,7 @@ def test_a_run_that_diverged_is_null_in_standard_json_and_counted_in_the_table(r
     ("options", "message"),
     [
         ("--methods lpgd_adam", "no method lpgd_adam; there are lpgd, lpgd_ma"),
-        ("--train 500", "invalid choice: 500"),
+        ("--train 20001", "invalid choice: 20001"),
         (f"--from {ROOT}/README.md", "Expecting value"),
         (f"--from {ROOT}/docs/results/regret.json", "has no baseline_mse, settings"),
         ("--batch 0", "must be 1 or more"),
