@@ -114,9 +114,9 @@ def test_columns_of_all_kinds(backend, maximize):
     for _ in range(6):
         c = rng.normal(size=2).astype(np.float32).astype(float)
         value = sense(c[0] * whole + c[1] * boxed + 0.5 * free + 1.5)
-        by_hand = cp.Problem(value, constraints).solve(threads=1)
+        by_hand = cp.Problem(value, constraints).solve()
         cost.value = c
-        assert problem.solve(threads=1) == pytest.approx(by_hand, abs=1e-6)
+        assert problem.solve() == pytest.approx(by_hand, abs=1e-6)
         model.setObj(c)
         solution, value = model.solve()
         assert value == pytest.approx(by_hand, abs=1e-5)
