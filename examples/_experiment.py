@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -182,7 +183,10 @@ def merged(several: Sequence[Row], key: Callable[[Row], Any]) -> Row:
 
 
 def standard_json(results: Any) -> str:
-    """The results as JSON that any reader takes: null for what is not finite."""
+    """The results as JSON that any reader takes: null for what is not finite.
+
+    What has no lists or objects inside is on one line.
+    """
 
     def finite(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -191,7 +195,8 @@ def standard_json(results: Any) -> str:
             return [finite(entry) for entry in value]
         return None if isinstance(value, float) and not np.isfinite(value) else value
 
-    return json.dumps(finite(results), indent=1, allow_nan=False) + "\n"
+    text = json.dumps(finite(results), indent=1, allow_nan=False)
+    return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda leaf: " ".join(leaf[0].split()), text) + "\n"
 
 
 def _table(runs: Sequence[Mapping[str, Any]], metric: str) -> str:

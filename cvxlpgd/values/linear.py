@@ -17,7 +17,7 @@ from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.layer import Layer, real
 from cvxlpgd.program import ConeProgram, Data
 from cvxlpgd.program.restriction import Restriction
-from cvxlpgd.values.differences import fix_columns
+from cvxlpgd.values.targets import fix_columns, hidden_in_objective
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +70,7 @@ def require_linear_cost(layer: Layer, what: str) -> None:
 
 def require_objective(layer: Layer, columns: np.ndarray) -> None:
     """Raise InvalidProblem unless the objective is one of these columns alone."""
-    blocks, P = layer.canonical.parameters.blocks, layer.structure.P
-    priced = np.flatnonzero(blocks["q"].base[0])
-    curved = P.rows[np.flatnonzero(blocks["P"].base[0])]
-    hidden = np.setdiff1d(np.concatenate([priced, blocks["q"].varying, curved]), columns)
-    if len(hidden):
+    if len(hidden_in_objective(layer, columns)):
         raise InvalidProblem(
             "the objective has terms of variables that the layer does not return, so that it is "
             "not known at a solution alone; return all variables of the objective, and write it "

@@ -87,7 +87,7 @@ def main(parser: argparse.ArgumentParser, experiment: Experiment) -> int:
         if options.old:
             results = _experiment.merged([read(file) for file in options.old], _key)
             if options.json is not None:
-                _experiment.write(results, options.json)
+                _experiment.write(condensed(results), options.json)
         else:
             results = _all(experiment, methods, options)
         print(table(results))
@@ -148,6 +148,25 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
             if options.json is not None:
                 _experiment.write(results, options.json)
     return results
+
+
+def condensed(results: Results) -> Results:
+    """For a file to keep: numbers of six digits, and estimates of the first seed alone."""
+    first = min(run["seed"] for run in results["runs"])
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: short(entry) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [short(entry) for entry in value]
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    runs = [
+        run if run["seed"] == first else {k: v for k, v in run.items() if k != "estimates"}
+        for run in results["runs"]
+    ]
+    whole: Results = short({**results, "runs": runs})
+    return whole
 
 
 def mean_signal(sets: Sets) -> float:

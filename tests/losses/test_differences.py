@@ -14,6 +14,7 @@ import cvxlpgd.numpy
 import cvxlpgd.torch
 from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.losses import FenchelYoung, SPOPlus, StructuredHinge, StructuredPerceptron
+from cvxlpgd.values import targets
 from tests.helpers.programs import grid
 from tests.losses.pyepo_model import Grid
 from tests.losses.selection import SUBSETS, N, layers, selection
@@ -272,3 +273,32 @@ def test_targets_on_the_boundary_up_to_rounding(solver):
     assert abs(loss) < 1e-5
     with pytest.raises(InvalidInput, match="outside of the feasible set"):
         SPOPlus(layer)(costs, costs, best * 1.01)
+
+
+def test_targets_that_are_known_to_be_feasible_are_not_solved_for(monkeypatch):
+    """Hidden flows matter for feasibility alone, which depends on the target alone."""
+    x, flow, cost = cp.Variable(4), cp.Variable(4), cp.Parameter(4)
+    constraints = [cp.sum(x) == 1, x >= 0, flow <= x, cp.sum(flow) == 1, flow >= 0]
+    layer = cvxlpgd.torch.CvxpyLayer(cp.Problem(cp.Minimize(cost @ x), constraints), [cost], [x])
+    solves, solve = [], targets.solve
+    monkeypatch.setattr(targets, "solve", lambda *given: solves.append(0) or solve(*given))
+    costs, best = torch.rand(5, 4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+    rows = []
+    for count, chosen in ((1, [0, 1, 2, 3, 0]), (1, [3, 3, 1, 0, 2])):
+        cost_of = costs.clone().requires_grad_()
+        loss = SPOPlus(layer, reduction="none")(cost_of, costs, best[chosen])
+        loss.sum().backward()
+        assert len(solves) == count
+        spread = 2 * costs - costs
+        expected = (spread * best[chosen]).sum(dim=1) - spread.min(dim=1).values
+        assert torch.allclose(loss, expected, atol=1e-7)
+        rows.append(cost_of.grad)
+    assert not torch.equal(*rows)
+    with pytest.raises(InvalidInput, match="outside of the feasible set"):
+        SPOPlus(layer)(costs, costs, best[[0, 1, 2, 3, 3]] * 2)
+    priced = cp.Problem(cp.Minimize(cost @ x + cp.sum(flow)), constraints)
+    layer = cvxlpgd.torch.CvxpyLayer(priced, [cost], [x])
+    solves.clear()
+    for _ in range(2):
+        SPOPlus(layer)(costs, costs, best[[0, 1, 2, 3, 3]])
+    assert len(solves) == 2
