@@ -21,7 +21,7 @@ from cvxlpgd.losses.protocol import (
     reduced,
     refuse_vjp,
 )
-from cvxlpgd.losses.scores import Scores, costs_of, targets_of
+from cvxlpgd.losses.scores import Scores, costs_of, rows_of, targets_of
 from cvxlpgd.program.restriction import TOLERATED
 from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
@@ -109,7 +109,7 @@ class ConeAligned:
 
         def make(values: list[Any]) -> Scores:
             batch, costs = costs_of(layer, values)
-            x = targets_of(layer, arrays, batch).x
+            x = targets_of(layer, rows_of(layer, arrays, batch)).x
             data, _ = layer.canonical.parameters.data([costs])
             value, u_bar = np.zeros(len(x)), np.zeros_like(x)
             for k, (q, point) in enumerate(zip(np.broadcast_to(data.q, x.shape), x, strict=True)):

@@ -12,13 +12,25 @@ import numpy as np
 
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.losses.pool_loss import PoolLoss
-from cvxlpgd.losses.protocol import Pullback
-from cvxlpgd.losses.scores import targets_of
+from cvxlpgd.losses.protocol import ComputingLayer, Pullback, Reduction
+from cvxlpgd.losses.scores import rows_of, targets_of
 from cvxlpgd.values.linear import Terms, linear_terms
+from cvxlpgd.values.targets import MANY
 
 
 class _Contrastive(PoolLoss):
     """A loss of `(pred_cost, true_sol)`."""
+
+    def __init__(
+        self,
+        layer: ComputingLayer,
+        pool: Any,
+        solve_ratio: float = 1.0,
+        reduction: Reduction = "mean",
+        seed: int | np.random.Generator = 0,
+    ) -> None:
+        PoolLoss.__init__(self, layer, pool, solve_ratio, reduction, seed)
+        self._known: dict[bytes, tuple[np.ndarray, np.float64]] = {}
 
     def __call__(self, pred_cost: Any, true_sol: Any) -> Any:
         """The loss.
@@ -40,8 +52,16 @@ class _Contrastive(PoolLoss):
         return self._vjp(pred_cost, true_sol)
 
     def _label(self, label: Any, batch: Batch) -> Terms:
-        layer = self.layer._layer
-        return linear_terms(layer, targets_of(layer, label, batch))
+        """The targets' terms; those of a training are asked for in each epoch, and kept."""
+        layer, rows = self.layer._layer, rows_of(self.layer._layer, label, batch)
+        keys = [row.tobytes() for row in np.concatenate(rows, axis=1)]
+        if not self._known.keys() >= set(keys):
+            terms = linear_terms(layer, targets_of(layer, rows))
+            if len(self._known) > MANY:
+                self._known.clear()
+            self._known |= zip(keys, zip(terms.features, terms.rest, strict=True), strict=True)
+        features, rest = zip(*(self._known[key] for key in keys), strict=True)
+        return Terms(np.array(features), np.array(rest))
 
 
 class NoiseContrastive(_Contrastive):
@@ -74,8 +94,8 @@ class NoiseContrastive(_Contrastive):
     __module__ = "cvxlpgd.losses"
 
     def _loss(self, costs: np.ndarray, pool: Terms, label: Terms) -> tuple[np.ndarray, np.ndarray]:
-        value = label.at_own(costs) - pool.at(costs).mean(axis=1)
-        return value, label.features - pool.features.mean(axis=0)
+        features, rest = pool.mean
+        return label.at_own(costs) - costs @ features - rest, label.features - features
 
 
 class ContrastiveMAP(_Contrastive):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Layer
@@ -42,6 +43,8 @@ class SolutionPool:
         shapes, cost = self._layer.shapes, self._layer.domains[0]
         self.solutions: tuple[np.ndarray, ...] = tuple(np.zeros((0, *shape)) for shape in shapes)
         self._terms = Terms(np.zeros((0, cost.size)), np.zeros(0))
+        self._grid = 0.0  # solutions that differ by less are one
+        self._places: set[bytes] = set()  # on that grid, of those that are in
         self.extend(layer._constants(solutions, "solutions"))
         if not len(self):
             raise InvalidInput(
@@ -76,22 +79,32 @@ class SolutionPool:
             return
         rows = [v[finite] for v in rows]
         terms = linear_terms(self._layer, as_points(self._layer, rows))
-        whole = np.concatenate([self._terms.features, terms.features])
-        rest = np.concatenate([self._terms.rest, terms.rest])
-        keep = _first_of_each(np.column_stack([whole, rest]), len(self))
-        self._terms = Terms(whole[keep], rest[keep])
+        new = np.column_stack([terms.features, terms.rest])
+        if not len(self):
+            self._grid = SAME * (float(np.abs(new).max(initial=0.0)) or 1.0)
+        keep = self._first_of_each(new)
+        if not len(keep):
+            return
+        self._terms = Terms(
+            np.concatenate([self._terms.features, terms.features[keep]]),
+            np.concatenate([self._terms.rest, terms.rest[keep]]),
+        )
         self.solutions = tuple(
-            np.concatenate([old, new.reshape(-1, *old.shape[1:])])[keep]
-            for old, new in zip(self.solutions, rows, strict=True)
+            np.concatenate([old, v[keep].reshape(-1, *old.shape[1:])])
+            for old, v in zip(self.solutions, rows, strict=True)
         )
 
-
-def _first_of_each(rows: np.ndarray, known: int) -> np.ndarray:
-    """Which rows to keep: the first `known`, and of the others the first of each kind."""
-    tolerance = SAME * np.abs(rows).max(initial=0.0)
-    kept = list(range(known))
-    _, first = np.unique(np.round(rows[known:] / (tolerance or 1.0)), axis=0, return_index=True)
-    for i in np.sort(first) + known:
-        if not (np.abs(rows[kept] - rows[i]).max(axis=1, initial=0.0) <= tolerance).any():
-            kept.append(i)
-    return np.array(kept, dtype=np.int64)
+    def _first_of_each(self, new: np.ndarray) -> np.ndarray:
+        """Which rows differ from all before them, and from those of the pool."""
+        firsts: dict[bytes, int] = {}
+        for i, place in enumerate(np.round(new / self._grid) + 0.0):  # + 0.0: -0 is 0
+            firsts.setdefault(place.tobytes(), i)
+        fresh = [i for place, i in firsts.items() if place not in self._places]
+        self._places |= firsts.keys()
+        if not fresh:
+            return np.zeros(0, dtype=np.int64)
+        known = np.column_stack([self._terms.features, self._terms.rest])
+        # two that are nearly the same may be on both sides of a line of the grid
+        apart = cdist(new[fresh], np.concatenate([known, new[fresh]]), "chebyshev") > self._grid
+        own = apart[:, len(known) :] | ~np.tri(len(fresh), k=-1, dtype=bool)
+        return np.array(fresh)[apart[:, : len(known)].all(axis=1) & own.all(axis=1)]

@@ -53,7 +53,7 @@ class _Ranking(PoolLoss):
 class PointwiseRanking(_Ranking):
     """The mean squared error of the objective over a pool.
 
-        loss = (1/K) Σ_k (s_k - t_k)²
+        loss = (1/K) Σ_k (s_k - t_k)²  =  (ĉ - c)' M (ĉ - c),   M the mean of x_k x_k'
 
     Parameters
     ----------
@@ -69,8 +69,9 @@ class PointwiseRanking(_Ranking):
     def _loss(
         self, costs: np.ndarray, pool: Terms, label: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        off = (costs - label) @ pool.features.T
-        return (off**2).mean(axis=1), 2 * off @ pool.features / len(pool)
+        off = costs - label
+        pulled = off @ pool.second_moment
+        return (off * pulled).sum(axis=1), 2 * pulled
 
 
 class PairwiseRanking(_Ranking):

@@ -10,7 +10,7 @@ from cvxlpgd.checks import is_number, is_positive
 from cvxlpgd.errors import InaccurateSolutionWarning, InvalidOption
 from cvxlpgd.layer.failure import warn
 from cvxlpgd.losses.protocol import ComputingLayer
-from cvxlpgd.losses.scores import Scores, targets_of
+from cvxlpgd.losses.scores import Scores, rows_of, targets_of
 from cvxlpgd.losses.smoothed import Smoothed
 from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
@@ -83,7 +83,7 @@ class Regularized(Smoothed):
         if margin is not None:
             raise InvalidOption("a regularized layer has no margins")
         made, layer = self._solutions(values), self._layer
-        target = targets_of(layer, targets, made.batch)
+        target = targets_of(layer, rows_of(layer, targets, made.batch))
         outputs = layer.canonical.variables.outputs
         v = np.concatenate([output.linear(target.x) for output in outputs], axis=1)
 

@@ -13,7 +13,7 @@ from cvxlpgd.layer import Layer, form_batch, spread
 from cvxlpgd.layer.failure import raise_faults, warn
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.program.restriction import TOLERATED
-from cvxlpgd.values.linear import Points, as_points, as_rows, violations
+from cvxlpgd.values.linear import Points, as_points, violations
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,8 @@ def costs_of(layer: Layer, values: list[Any]) -> tuple[Batch, np.ndarray]:
     return batch, np.broadcast_to(flat, (batch.samples, flat.shape[1]))
 
 
-def targets_of(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> Points:
-    """Each sample's target; one that is not feasible is told.
+def rows_of(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> list[np.ndarray]:
+    """Each sample's target, (batch, size) for each returned variable.
 
     Raises
     ------
@@ -60,11 +60,23 @@ def targets_of(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> Poi
     """
     if len(targets) != len(layer.shapes):
         raise InvalidInput(f"received {len(targets)} targets, expected {len(layer.shapes)}")
-    wide = [
-        spread(target, batch.shape + shape, f"target {i}")
-        for i, (target, shape) in enumerate(zip(targets, layer.shapes, strict=True))
+    return [
+        spread(target, batch.shape + shape, f"target {i}").astype(float).reshape(-1, size)
+        for i, (target, shape, size) in enumerate(
+            zip(targets, layer.shapes, layer.sizes, strict=True)
+        )
     ]
-    points = as_points(layer, as_rows(layer, wide, "target"))
+
+
+def targets_of(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
+    """The points of targets (batch, size); one that is not feasible is told.
+
+    Raises
+    ------
+    InvalidInput
+        For a value that a variable cannot have.
+    """
+    points = as_points(layer, rows)
     violation = violations(layer, points)
     if (violation > TOLERATED).any():
         k = int(violation.argmax())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -29,6 +30,16 @@ class Terms:
 
     def __len__(self) -> int:
         return len(self.rest)
+
+    @cached_property
+    def mean(self) -> tuple[np.ndarray, np.float64]:
+        """Their means."""
+        return self.features.mean(axis=0), self.rest.mean()
+
+    @cached_property
+    def second_moment(self) -> np.ndarray:
+        """The mean of φφ', (entries, entries)."""
+        return np.asarray(self.features.T @ self.features / len(self))
 
     def at(self, costs: np.ndarray) -> np.ndarray:
         """The objective of every point with every cost (batch, entries), (batch, points)."""
