@@ -23,7 +23,7 @@ All begin at the mean of the training signals, whose own error is the last line 
 share step, batches, clipping and the choice of weights by validation. A training that is no longer
 finite has diverged; it is counted, and the weights before it are tested.
 
-The whole table, in two processes; a run that a file has is not repeated:
+The whole table, in two processes of some hour; a run that a file has is not repeated:
 
     python -m examples.unrolled.deconvolution --methods METHODS --seeds 3 --json a.json
     python -m examples.unrolled.deconvolution --methods METHODS --seed 3 --seeds 2 --json b.json
