@@ -16,11 +16,20 @@ import torch
 from campaigns.soak import __main__ as soaking
 from campaigns.soak.families import FAMILIES
 from cvxlpgd.errors import SolveFailed
-from cvxlpgd.solvers import SCS
+from cvxlpgd.solvers import SCS, Processes
 from cvxlpgd.solvers.run import each
 from cvxlpgd.torch import CvxpyLayer
 
 STEPS = 200
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_pools_of_other_tests():
+    """The thread that manages a pool may fail while all of Python's objects are listed."""
+    for count in range(1, 5):
+        Processes(count).close()
+
+
 FEWER = {"LP by a name of CVXPY's": 30, "new layers": 60}  # a step takes ten times as long
 
 
