@@ -6,7 +6,9 @@ import gc
 import pickle
 import secrets
 import weakref
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -178,3 +180,22 @@ def test_what_is_kept_of_a_sample_does_not_depend_on_its_batch(monkeypatch):
         for batch in (q, q[:1]):
             workspace = solve(solver, cones(batch)).workspace
             assert [entry.factors is not None for entry in workspace] == [kept] * len(batch)
+
+
+def solve_from_what_is_left(solver, program, start):
+    """As `solve`, where what is left is known to be of this structure."""
+    assert all(slot.stock.structure is program.structure for slot in start.workspace)
+    return solve(solver, program, start)
+
+
+def test_a_workers_first_piece_may_start_from_what_another_worker_left():
+    """The structure arrives with it: bits must not depend on which worker did what before."""
+    program = disk(np.random.default_rng(5).normal(size=(4, 6)))
+    first = solve(SCS(), program)
+    moved = replace(program, data=replace(program.data, q=program.data.q + 0.3))
+    piece = Piece.of(SCS(), moved, first).with_structure(moved.structure)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        outcome = pool.submit(run_piece, solve_from_what_is_left, piece).result(120)
+    expected = solve(SCS(), moved, first).point
+    assert np.array_equal(outcome.solution.point.x, expected.x)
+    assert np.array_equal(outcome.solution.point.y, expected.y)

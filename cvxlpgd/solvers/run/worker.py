@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pickle import dumps
+from pickle import dumps, loads
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,14 +33,14 @@ class Piece:
     structure: Structure | None  # None where the worker should have it
     data: Data
     start: Solution | None
-    workspace: np.ndarray | None  # of the start: a pickled solution leaves it out
+    workspace: bytes | None  # of the start, pickled: it is of a structure that may come with it
     gone: tuple[str, ...]  # structures that nobody needs
 
     @classmethod
     def of(cls, solver: Solver, program: ConeProgram, start: Solution | None) -> Piece:
         """A piece without its structure."""
-        workspace, token = _portable(start), token_of(program.structure)
-        return cls(solver, token, None, program.data, start, workspace, gone())
+        token = token_of(program.structure)
+        return cls(solver, token, None, program.data, start, _pickled(start), gone())
 
     def with_structure(self, structure: Structure) -> Piece:
         """The same for a worker that lacks it."""
@@ -68,22 +68,24 @@ def run_piece(way: Way, piece: Piece, *arguments: Any) -> Outcome:
     structure = _receive(piece)
     if structure is None:
         return Outcome(lacking=True)
-    start = piece.start and piece.start.change(workspace=piece.workspace)
+    start = piece.start and piece.start.change(
+        workspace=None if piece.workspace is None else loads(piece.workspace)
+    )
     solution = way(piece.solver, ConeProgram(structure, piece.data), start, *arguments)
-    return Outcome(False, solution, _portable(solution))
+    portable = solution is not None and _pickled(solution) is not None
+    return Outcome(False, solution, solution.workspace if solution and portable else None)
 
 
-def _portable(solution: Solution | None) -> np.ndarray | None:
+def _pickled(solution: Solution | None) -> bytes | None:
     """What the solver left with a solution; None where that cannot travel, as a caller's own solver
     may leave what it likes.
     """
     if solution is None or solution.workspace is None:
         return None
     try:
-        dumps(solution.workspace)
+        return dumps(solution.workspace)
     except Exception:  # the classes of what is left raise what they like
         return None
-    return solution.workspace
 
 
 def follow(
