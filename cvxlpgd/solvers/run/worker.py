@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pickle import dumps, loads
+from pickle import dumps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,21 +30,40 @@ class Piece:
 
     solver: Solver
     token: str
-    structure: Structure | None  # None where the worker should have it
+    structure: Structure | _Travelling | None  # None where the worker should have it
     data: Data
     start: Solution | None
-    workspace: bytes | None  # of the start, pickled: it is of a structure that may come with it
+    workspace: np.ndarray | None  # of the start: a pickled solution leaves it out
     gone: tuple[str, ...]  # structures that nobody needs
 
     @classmethod
     def of(cls, solver: Solver, program: ConeProgram, start: Solution | None) -> Piece:
         """A piece without its structure."""
-        token = token_of(program.structure)
-        return cls(solver, token, None, program.data, start, _pickled(start), gone())
+        workspace, token = _portable(start), token_of(program.structure)
+        return cls(solver, token, None, program.data, start, workspace, gone())
 
     def with_structure(self, structure: Structure) -> Piece:
-        """The same for a worker that lacks it."""
-        return replace(self, structure=structure)
+        """The same for a worker that lacks it, where it arrives as a Structure."""
+        return replace(self, structure=_Travelling(structure, self.token))
+
+
+@dataclass(frozen=True, eq=False)
+class _Travelling:
+    """A structure on its way: known by its token before what follows it in the piece is read, such
+    as what was left of it.
+    """
+
+    structure: Structure
+    token: str
+
+    def __reduce__(self) -> Any:
+        """In the worker it is the structure."""
+        return _arrive, (self.structure, self.token)
+
+
+def _arrive(structure: Structure, token: str) -> Structure:
+    """The structure of this name, which may be here already."""
+    return structure_of(token) or introduce(structure, token)
 
 
 class Outcome(NamedTuple):
@@ -68,24 +87,22 @@ def run_piece(way: Way, piece: Piece, *arguments: Any) -> Outcome:
     structure = _receive(piece)
     if structure is None:
         return Outcome(lacking=True)
-    start = piece.start and piece.start.change(
-        workspace=None if piece.workspace is None else loads(piece.workspace)
-    )
+    start = piece.start and piece.start.change(workspace=piece.workspace)
     solution = way(piece.solver, ConeProgram(structure, piece.data), start, *arguments)
-    portable = solution is not None and _pickled(solution) is not None
-    return Outcome(False, solution, solution.workspace if solution and portable else None)
+    return Outcome(False, solution, _portable(solution))
 
 
-def _pickled(solution: Solution | None) -> bytes | None:
+def _portable(solution: Solution | None) -> np.ndarray | None:
     """What the solver left with a solution; None where that cannot travel, as a caller's own solver
     may leave what it likes.
     """
     if solution is None or solution.workspace is None:
         return None
     try:
-        return dumps(solution.workspace)
+        dumps(solution.workspace)
     except Exception:  # the classes of what is left raise what they like
         return None
+    return solution.workspace
 
 
 def follow(
@@ -103,7 +120,7 @@ _received: dict[str, Structure] = {}  # by token, the one that was asked for las
 def _receive(piece: Piece) -> Structure | None:
     """The piece's structure, kept for later ones; None where neither has it."""
     structure = _received.pop(piece.token, None) or structure_of(piece.token)
-    if structure is None and piece.structure is not None:
+    if structure is None and isinstance(piece.structure, Structure):
         structure = introduce(piece.structure, piece.token)
     if structure is not None:
         _received[piece.token] = structure
