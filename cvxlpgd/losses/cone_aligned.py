@@ -19,12 +19,15 @@ from cvxlpgd.losses.protocol import (
     check_computing,
     reduce,
     reduced,
-    refuse_vjp,
+    value_of,
+    with_pullback,
 )
 from cvxlpgd.losses.scores import Scores, costs_of, rows_of, targets_of
 from cvxlpgd.program.restriction import TOLERATED
 from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
+
+ROUNDING = 1e-9  # of the largest entry: a solver's own zero
 
 
 class ConeAligned:
@@ -93,15 +96,11 @@ class ConeAligned:
         ------
         InvalidInput
         """
-        made = self._evaluate(pred_cost, true_sol)
-        return reduce(made[0] if isinstance(made, tuple) else made, self.reduction)
+        return reduce(value_of(self._evaluate(pred_cost, true_sol)), self.reduction)
 
     def vjp(self, pred_cost: Any, true_sol: Any) -> tuple[Any, Pullback]:
         """For NumPy layers: the loss, and the function from its cotangent to the prediction's."""
-        made = self._evaluate(pred_cost, true_sol)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        return reduced(made[0], made[1], self.reduction)
+        return reduced(*with_pullback(self._evaluate(pred_cost, true_sol)), self.reduction)
 
     def _evaluate(self, pred_cost: Any, true_sol: Any) -> Any:
         arrays = self.layer._constants(true_sol, "targets")
@@ -152,7 +151,9 @@ class _Rows:
         """The unit normals of the rows that are tight at x, those of equalities both ways."""
         sizes = np.linalg.norm(self.G, axis=1)
         slack = self.h - self.G @ x
-        reach = TOLERATED * (1 + np.abs(self.h) + np.abs(self.G) @ np.abs(x))
+        size = np.abs(self.G)  # of a row: its own terms, and what solvers leave in place of zeros
+        reach = TOLERATED * (np.abs(self.h) + size @ np.abs(x))
+        reach += ROUNDING * size.sum(axis=1) * np.abs(x).max(initial=0.0)
         tight = (sizes > 0) & (self.equal | (slack <= reach))
         unit = self.G[tight] / sizes[tight, None]
         return np.concatenate([unit, -unit[self.equal[tight]]])

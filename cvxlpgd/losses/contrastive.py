@@ -12,7 +12,7 @@ import numpy as np
 
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.losses.pool_loss import PoolLoss
-from cvxlpgd.losses.protocol import ComputingLayer, Pullback, Reduction
+from cvxlpgd.losses.protocol import Pullback
 from cvxlpgd.losses.scores import rows_of, targets_of
 from cvxlpgd.values.linear import Terms, linear_terms
 from cvxlpgd.values.targets import MANY
@@ -20,17 +20,6 @@ from cvxlpgd.values.targets import MANY
 
 class _Contrastive(PoolLoss):
     """A loss of `(pred_cost, true_sol)`."""
-
-    def __init__(
-        self,
-        layer: ComputingLayer,
-        pool: Any,
-        solve_ratio: float = 1.0,
-        reduction: Reduction = "mean",
-        seed: int | np.random.Generator = 0,
-    ) -> None:
-        PoolLoss.__init__(self, layer, pool, solve_ratio, reduction, seed)
-        self._known: dict[bytes, tuple[np.ndarray, np.float64]] = {}
 
     def __call__(self, pred_cost: Any, true_sol: Any) -> Any:
         """The loss.

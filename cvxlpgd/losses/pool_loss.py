@@ -18,7 +18,8 @@ from cvxlpgd.losses.protocol import (
     check_computing,
     reduce,
     reduced,
-    refuse_vjp,
+    value_of,
+    with_pullback,
 )
 from cvxlpgd.losses.scores import Scores, costs_of
 from cvxlpgd.values.linear import Terms
@@ -46,6 +47,7 @@ class PoolLoss:
         self.layer, self.pool, self.reduction = layer, pool, reduction
         self.solve_ratio = solve_ratio
         self._rng = np.random.default_rng(seed)
+        self._known: dict[bytes, tuple[np.ndarray, np.float64]] = {}  # terms of labels, by rows
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.pool!r}, solve_ratio={self.solve_ratio})"
@@ -59,14 +61,10 @@ class PoolLoss:
         raise NotImplementedError
 
     def _call(self, pred_cost: Any, label: Any) -> Any:
-        made = self._evaluate(pred_cost, label)
-        return reduce(made[0] if isinstance(made, tuple) else made, self.reduction)
+        return reduce(value_of(self._evaluate(pred_cost, label)), self.reduction)
 
     def _vjp(self, pred_cost: Any, label: Any) -> tuple[Any, Pullback]:
-        made = self._evaluate(pred_cost, label)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        return reduced(made[0], made[1], self.reduction)
+        return reduced(*with_pullback(self._evaluate(pred_cost, label)), self.reduction)
 
     def _evaluate(self, pred_cost: Any, label: Any) -> Any:
         arrays = self.layer._constants(label, "label")

@@ -76,6 +76,25 @@ def array_of(value: Any, what: str) -> Any:
     return real(value, what)
 
 
+def value_of(made: Any) -> Any:
+    """The value of what a layer evaluated; of a NumPy layer its pullback stands beside."""
+    return made[0] if isinstance(made, tuple) else made
+
+
+def with_pullback(made: Any) -> tuple[np.ndarray, Pullback]:
+    """The value of what a NumPy layer evaluated, and its pullback.
+
+    Raises
+    ------
+    InvalidOption
+        For a torch layer.
+    """
+    if not isinstance(made, tuple):
+        refuse_vjp()
+    value, pullback = made
+    return value, pullback
+
+
 def reduce(values: Any, reduction: str) -> Any:
     """Over the batch."""
     return values if reduction == "none" else getattr(values, reduction)()

@@ -9,7 +9,13 @@ import numpy as np
 
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Layer
-from cvxlpgd.losses.protocol import ComputingLayer, Pullback, check_computing, refuse_vjp
+from cvxlpgd.losses.protocol import (
+    ComputingLayer,
+    Pullback,
+    check_computing,
+    value_of,
+    with_pullback,
+)
 
 
 class Smoothed:
@@ -51,17 +57,13 @@ class Smoothed:
         ------
         InvalidInput, SolveFailed
         """
-        made = self.layer._evaluate(self._solutions, values)
-        return self._apart(made[0] if isinstance(made, tuple) else made)
+        return self._apart(value_of(self.layer._evaluate(self._solutions, values)))
 
     def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
         """For NumPy layers: the solutions, and the function from their cotangents to the
         parameters'.
         """
-        made = self.layer._evaluate(self._solutions, values)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        whole, pullback = made
+        whole, pullback = with_pullback(self.layer._evaluate(self._solutions, values))
         shapes = [whole.shape[:-1] + shape for shape in self._layer.shapes]
 
         def pull(*bars: Any) -> tuple[np.ndarray, ...]:
@@ -75,17 +77,13 @@ class Smoothed:
 
     def lagrangian_difference(self, *values: Any, targets: Any, margin: Any = None) -> Any:
         """D(target | w), (*batch shape); see the layer's own."""
-        made = self._evaluate_differences(values, targets, margin)
-        return made[0] if isinstance(made, tuple) else made
+        return value_of(self._evaluate_differences(values, targets, margin))
 
     def lagrangian_difference_vjp(
         self, *values: Any, targets: Any, margin: Any = None
     ) -> tuple[np.ndarray, Pullback]:
         """For NumPy layers: the same, and the function from its cotangent to the parameters'."""
-        made = self._evaluate_differences(values, targets, margin)
-        if not isinstance(made, tuple):
-            refuse_vjp()
-        return made[0], made[1]
+        return with_pullback(self._evaluate_differences(values, targets, margin))
 
     def _evaluate_differences(self, values: Sequence[Any], targets: Any, margin: Any) -> Any:
         arrays = self.layer._constants(targets, "targets")

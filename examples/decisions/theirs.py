@@ -1,4 +1,4 @@
-"""PyEPO's methods, in a process of their own: OR-Tools and CVXPY's HiGHS cannot be in one.
+"""PyEPO's methods, in a process of their own, with versions and solvers of their own.
 
     python -m examples.decisions.theirs
 

@@ -147,7 +147,9 @@ def test_their_methods_train(method, data):
     if find_spec("gurobipy") is None and method in plan.DEAR["theirs"]:
         pytest.skip("Frank-Wolfe takes minutes with SciPy, and gurobipy is not installed")
     few = {"train": 8, "samples": 1} if method in plan.DEAR["theirs"] else {}
-    trained(theirs.rows(job(method, **few), data["shortest_path"]))
+    rows = trained(theirs.rows(job(method, **few), data["shortest_path"]))
+    features, start = data["shortest_path"].features[:5], predictor(tasks.FEATURES, 40, 3)
+    assert not torch.allclose(predicted(rows[-1]["weights"], features), start(features), atol=1e-3)
 
 
 def test_cave_trains_where_gurobi_is(data):

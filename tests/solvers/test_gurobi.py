@@ -44,7 +44,7 @@ def missing() -> str:
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it is here")
 
 
-def agree(programs: ConeProgram, other: Solution, within: float = 1e-7) -> None:
+def assert_agrees(programs: ConeProgram, other: Solution, within: float = 1e-7) -> None:
     """The same statuses, and objectives where there are points; KKT residuals at rounding."""
     own = solve(Gurobi(), programs)
     assert own.status.tolist() == other.status.tolist(), own.messages
@@ -58,7 +58,7 @@ def agree(programs: ConeProgram, other: Solution, within: float = 1e-7) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_linear_programs_are_those_of_highs(seed: int) -> None:
     programs = random_linear(seed, 3)
-    agree(programs, solve(HiGHS(), programs))
+    assert_agrees(programs, solve(HiGHS(), programs))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -71,7 +71,7 @@ def test_quadratic_programs_are_those_of_a_refined_interior_point(seed: int) -> 
     b = np.concatenate([A[:rows] @ random.uniform(-0.5, 0.5, n) + 0.1, np.ones(2 * n)])
     q = 3 * random.standard_normal((3, n))
     programs = dense(q, A[None], b[None], (NonNeg(len(b)),), (root @ root.T)[None])
-    agree(programs, solve(Refined(Clarabel()), programs))
+    assert_agrees(programs, solve(Refined(Clarabel()), programs))
 
 
 def whole(programs: ConeProgram, seed: int) -> ConeProgram:
@@ -88,7 +88,7 @@ def whole(programs: ConeProgram, seed: int) -> ConeProgram:
 @pytest.mark.parametrize("seed", range(20))
 def test_integer_programs_are_those_of_highs(seed: int) -> None:
     programs = whole(linear(3, seed), seed)
-    agree(programs, solve(HiGHS(), programs))
+    assert_agrees(programs, solve(HiGHS(), programs))
 
 
 def test_a_quadratic_integer_program_is_that_of_enumeration() -> None:
@@ -135,7 +135,7 @@ def conic(seed: int, batch: int = 3) -> ConeProgram:
 @pytest.mark.parametrize("seed", range(30))
 def test_second_order_programs_are_those_of_a_refined_interior_point(seed: int) -> None:
     programs = conic(seed)
-    agree(programs, solve(Refined(Clarabel()), programs), 1e-6)
+    assert_agrees(programs, solve(Refined(Clarabel()), programs), 1e-6)
 
 
 def forms_of(programs: ConeProgram) -> list[str]:
@@ -167,7 +167,7 @@ def test_a_disk_whose_square_would_be_full_has_variables_of_its_own() -> None:
         matrix = programs.structure.A.matrix(programs.data.A[0]).tocsr()[2 * n :]
         matrix.eliminate_zeros()
         assert (form_of(slice(2 * n, 2 * n + 4), matrix).square is not None) == direct
-        agree(programs, solve(Refined(Clarabel()), programs), 1e-6)
+        assert_agrees(programs, solve(Refined(Clarabel()), programs), 1e-6)
 
 
 c, z, r = cp.Parameter(4), cp.Variable(4), cp.Parameter(nonneg=True)
