@@ -27,7 +27,7 @@ from cvxlpgd.program.restriction import TOLERATED
 from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
 
-ROUNDING = 1e-9  # of the largest entry: a solver's own zero
+ROUNDING = 1e-9  # of a variable's own size: a solver's zero
 
 
 class ConeAligned:
@@ -38,7 +38,8 @@ class ConeAligned:
     A decision x is optimal for a linear cost q just if -q is in that cone, {A'y: y >= 0 where a
     row is tight at x}; bounds of boolean variables are rows. So a decision need not be solved for,
     and the loss is 0 where it is optimal in the linear relaxation. A share `inward` of the mean
-    normal moves t into the cone's inside, where the decision is safely the best.
+    normal moves t into the cone's inside, where the decision is safely the best. The gradient is
+    that with t held fixed, which for inward=0 is the whole derivative.
 
     Tang, Khalil, "CaVE: a cone-aligned approach for fast predict-then-optimize with binary linear
     programs", CPAIOR 2024.
@@ -130,6 +131,11 @@ class _Rows:
 
     def __init__(self, G: np.ndarray, h: np.ndarray, equal: np.ndarray) -> None:
         self.G, self.h, self.equal = G, h, equal
+        # a variable's own size by the constraints: its least distance from 0 to a row that is not
+        # at 0, alone; infinite where all rows are there
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.where((G != 0) & (h != 0)[:, None], np.abs(h)[:, None] / np.abs(G), np.inf)
+        self.own = reach.min(axis=0, initial=np.inf)
 
     @classmethod
     def of(cls, layer: Layer) -> _Rows:
@@ -151,9 +157,11 @@ class _Rows:
         """The unit normals of the rows that are tight at x, those of equalities both ways."""
         sizes = np.linalg.norm(self.G, axis=1)
         slack = self.h - self.G @ x
-        size = np.abs(self.G)  # of a row: its own terms, and what solvers leave in place of zeros
-        reach = TOLERATED * (np.abs(self.h) + size @ np.abs(x))
-        reach += ROUNDING * size.sum(axis=1) * np.abs(x).max(initial=0.0)
+        largest = np.abs(x).max(initial=0.0)
+        own = np.where(np.isfinite(self.own), self.own, largest)
+        # a row's own terms, and what solvers leave in place of zeros
+        reach = TOLERATED * (np.abs(self.h) + np.abs(self.G) @ np.abs(x))
+        reach += ROUNDING * (np.abs(self.G) @ own)
         tight = (sizes > 0) & (self.equal | (slack <= reach))
         unit = self.G[tight] / sizes[tight, None]
         return np.concatenate([unit, -unit[self.equal[tight]]])

@@ -13,7 +13,8 @@ from cvxlpgd.layer import Layer
 from cvxlpgd.losses.protocol import ComputingLayer, check_computing
 from cvxlpgd.values.linear import Terms, as_points, as_rows, linear_terms, require_linear_cost
 
-SAME = 1e-6  # of the largest entry: solutions that differ by less are one
+SAME = 1e-6  # of a column's largest entry: solutions that differ by less are one
+LEAST = 1e-3  # of the largest of all: a column whose entries are smaller holds a solver's noise
 
 
 class SolutionPool:
@@ -43,8 +44,8 @@ class SolutionPool:
         shapes, cost = self._layer.shapes, self._layer.domains[0]
         self.solutions: tuple[np.ndarray, ...] = tuple(np.zeros((0, *shape)) for shape in shapes)
         self._terms = Terms(np.zeros((0, cost.size)), np.zeros(0))
-        self._grid = 0.0  # solutions that differ by less are one
-        self._places: set[bytes] = set()  # on that grid, of those that are in
+        self._scale = np.zeros(cost.size + 1)  # the columns' largest entries
+        self._places: set[bytes] = set()  # on a grid of that scale, of those that are in
         self.extend(layer._constants(solutions, "solutions"))
         if not len(self):
             raise InvalidInput(
@@ -79,10 +80,7 @@ class SolutionPool:
             return
         rows = [v[finite] for v in rows]
         terms = linear_terms(self._layer, as_points(self._layer, rows))
-        new = np.column_stack([terms.features, terms.rest])
-        if not len(self):
-            self._grid = SAME * (float(np.abs(new).max(initial=0.0)) or 1.0)
-        keep = self._first_of_each(new)
+        keep = self._first_of_each(terms)
         if not len(keep):
             return
         self._terms = Terms(
@@ -94,17 +92,35 @@ class SolutionPool:
             for old, v in zip(self.solutions, rows, strict=True)
         )
 
-    def _first_of_each(self, new: np.ndarray) -> np.ndarray:
-        """Which rows differ from all before them, and from those of the pool."""
+    def _first_of_each(self, terms: Terms) -> np.ndarray:
+        """Which terms differ from all before them, and from those of the pool."""
+        known, new = self._columns(self._terms), self._columns(terms)
+        whole = np.abs(np.concatenate([known, new])).max(axis=0)
+        whole[:-1] = np.maximum(whole[:-1], LEAST * whole[:-1].max(initial=0.0))
+        whole[-1] += SAME * float(np.abs(np.append(self._terms.rest, terms.rest)).max())
+        unit = SAME * np.where(whole > 0, whole, 1.0)
+        known, new = known / unit, new / unit
+        if (whole != self._scale).any():
+            self._scale, self._places = whole, set(map(_place, known))
         firsts: dict[bytes, int] = {}
-        for i, place in enumerate(np.round(new / self._grid) + 0.0):  # + 0.0: -0 is 0
-            firsts.setdefault(place.tobytes(), i)
+        for i, row in enumerate(new):
+            firsts.setdefault(_place(row), i)
         fresh = [i for place, i in firsts.items() if place not in self._places]
         self._places |= firsts.keys()
         if not fresh:
             return np.zeros(0, dtype=np.int64)
-        known = np.column_stack([self._terms.features, self._terms.rest])
         # two that are nearly the same may be on both sides of a line of the grid
-        apart = cdist(new[fresh], np.concatenate([known, new[fresh]]), "chebyshev") > self._grid
+        apart = cdist(new[fresh], np.concatenate([known, new[fresh]]), "chebyshev") > 1.0
         own = apart[:, len(known) :] | ~np.tri(len(fresh), k=-1, dtype=bool)
         return np.array(fresh)[apart[:, : len(known)].all(axis=1) & own.all(axis=1)]
+
+    def _columns(self, terms: Terms) -> np.ndarray:
+        """φ, and r without what all have in common."""
+        common = self._terms.rest[0] if len(self) else 0.0
+        common = common if len(self) or not len(terms) else terms.rest[0]
+        return np.column_stack([terms.features, terms.rest - common])
+
+
+def _place(row: np.ndarray) -> bytes:
+    """The nearest point of the grid of integers."""
+    return (np.round(row) + 0.0).tobytes()  # + 0.0: -0 is 0

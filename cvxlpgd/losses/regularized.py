@@ -41,7 +41,8 @@ class Regularized(Smoothed):
     rounds : int
         A solution takes at most so many solves.
     tol : float
-        > 0: by how much the objective may be above its least, relative to weight |x|² + |c'x|.
+        > 0: by how much the objective may be above its least, relative to how much its two terms
+        change from x to the solution of the last round.
 
     Raises
     ------
@@ -67,10 +68,10 @@ class Regularized(Smoothed):
 
     def _solutions(self, values: list[Any]) -> Solutions:
         made = regularized(self._prices, values, self.weight, self.rounds, self.tol)
-        late = int((made.gap > self.tol * made.size).sum())
+        late = int(made.late.sum())
         if late:
             warn(
-                f"{late} of {len(made.gap)} regularized solutions are short of tol={self.tol} "
+                f"{late} of {len(made.late)} regularized solutions are short of tol={self.tol} "
                 f"after {self.rounds} rounds; allow more, or a larger weight or tol",
                 InaccurateSolutionWarning,
             )

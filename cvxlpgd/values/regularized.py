@@ -29,6 +29,7 @@ from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
 
 IN_USE = 1e-9  # shares that are smaller are rounding
+NOISE = 1e-9  # of the largest entry: vertices that differ by less are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Regularized:
     costs: np.ndarray  # p (batch, total)
     solutions: np.ndarray  # v (batch, total), NaN where a solve failed
     points: tuple[np.ndarray, ...]  # those in use by each sample, (points, total)
-    gap: np.ndarray  # (batch,): by how much the objective may be above its least
+    late: np.ndarray  # bool (batch,): whether it took more rounds than allowed
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,11 +53,6 @@ class Regularized:
     def value(self) -> np.ndarray:
         """The solutions, flat."""
         return self.solutions.reshape(-1)
-
-    @property
-    def size(self) -> np.ndarray:
-        """What the gap is relative to: weight |v|² + |p'v|, (batch,)."""
-        return _size(self.weight, self.costs, self.solutions)
 
     def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
         """The cost's cotangent."""
@@ -83,7 +79,8 @@ def regularized(
     rounds : int
         At most so many.
     tol : float
-        Of the gap, relative to weight |v|² + |p'v|.
+        Of the gap (p + weight v)'d to the newest vertex, d = v - vertex, relative to
+        |p'd| + weight |v'd|: a constant, or a cost that all decisions bear, does not count.
 
     Raises
     ------
@@ -95,29 +92,36 @@ def regularized(
     costs, v = prices(call.handed.into_batch(call.program.data.q, np.nan)), _outputs(call)
     good = np.isfinite(v).all(axis=1)
     points = [v[k : k + 1] for k in range(len(v))]
-    gap = np.where(good, np.inf, np.nan)
     for _ in range(rounds):
         pull = np.where(good[:, None], -weight * v, 0.0)
         vertices = _outputs(layer.forward(values, along=prices.apart(pull)))
-        slope = costs + weight * v
-        gap = np.sum(slope * (v - vertices), axis=1)
-        late = np.flatnonzero(gap > tol * _size(weight, costs, v))
-        if not len(late):
-            break
-        for k in late:
+        d = v - vertices
+        fixed, moved = np.sum(costs * d, axis=1), weight * np.sum(v * d, axis=1)
+        late = fixed + moved > tol * (np.abs(fixed) + np.abs(moved))
+        for k in np.flatnonzero(late):
+            if _is_among(vertices[k], points[k]):  # v is the best of a hull that has this vertex
+                late[k] = False
+                continue
             trial = np.concatenate([points[k], vertices[k : k + 1]])
             points[k], v[k] = _nearest(trial, -costs[k] / weight)
-    return Regularized(prices, batch, weight, costs, v, tuple(points), gap)
+        if not late.any():
+            break
+    return Regularized(prices, batch, weight, costs, v, tuple(points), late)
 
 
-def _size(weight: float, costs: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.asarray(weight * np.sum(v * v, axis=1) + np.abs(np.sum(costs * v, axis=1)))
+def _is_among(vertex: np.ndarray, points: np.ndarray) -> bool:
+    """Whether it is one of these points, but for a solver's noise."""
+    off = np.abs(points - vertex).max(axis=1)
+    return bool((off <= NOISE * np.abs(points).max()).any())
 
 
 def _nearest(points: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The points in use of the hull's point next to theta, and that point."""
-    scale = np.abs(points - theta).max()
-    rows = np.vstack([(points - theta).T / (scale or 1.0), np.ones(len(points))])
+    directions = points[1:] - points[0]
+    # what is across the hull changes nothing but the rounding of distances
+    along = np.linalg.lstsq(directions.T, theta - points[0])[0] @ directions
+    away = points - points[0] - along
+    rows = np.vstack([away.T / (np.abs(away).max() or 1.0), np.ones(len(points))])
     shares, _ = nnls(rows, np.append(np.zeros(len(theta)), 1.0))
     shares /= shares.sum()
     used = shares > IN_USE

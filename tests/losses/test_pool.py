@@ -293,3 +293,27 @@ def test_problems_are_refused():
             PairwiseRanking(cvxlpgd.numpy.CvxpyLayer(*selection()), POOL, **option)
     with pytest.raises(InvalidOption, match="temperature"):
         ListwiseRanking(cvxlpgd.numpy.CvxpyLayer(*selection()), POOL, temperature=0.0)
+
+
+def test_solutions_are_told_apart_by_each_columns_own_size():
+    """A constant term, a dear slack, and a first solution of zeros do not make others alike."""
+    corners = np.array(np.meshgrid(*[[0.0, 1.0]] * 3)).reshape(3, 8).T
+    for constant in (0.0, 1e7):
+        x, cost = cp.Variable(3, boolean=True), cp.Parameter(3)
+        problem = cp.Problem(cp.Minimize(cost @ x + constant), [cp.sum(x) <= 3])
+        layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x])
+        loss = ContrastiveMAP(layer, corners, solve_ratio=0.0)
+        assert len(loss.pool) == 8
+        value = loss(np.array([0.5, -0.2, -0.4]), np.array([1.0, 0.0, 0.0]))
+        assert value == pytest.approx(1.1, abs=1e-7)
+    x, slack, cost = cp.Variable(3), cp.Variable(), cp.Parameter(3)
+    priced = cp.Problem(cp.Minimize(cost @ x + 1e4 * slack), [x >= 0, x <= 1 + slack, slack >= 0])
+    layer = cvxlpgd.numpy.CvxpyLayer(priced, [cost], [x, slack])
+    first = np.array([[1.0, 1.0, 0.0], [1.0, 0.99, 0.015], [0.0, 0.0, 0.0]])
+    assert len(SolutionPool(layer, [first, np.array([0.0, 0.0, 2.0])])) == 3
+    x = cp.Variable(3)
+    small = cp.Problem(cp.Minimize(cost @ x), [x >= 0, x <= 1e-6])
+    pool = SolutionPool(cvxlpgd.numpy.CvxpyLayer(small, [cost], [x]), np.zeros((1, 3)))
+    pool.extend([1e-6 * corners])
+    pool.extend([1e-6 * corners + 1e-19])
+    assert len(pool) == 8

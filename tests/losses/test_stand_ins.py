@@ -233,3 +233,41 @@ def test_problems_are_refused(stand_in):
             )
             with pytest.raises(InvalidProblem, match=message):
                 stand_in(layer)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e4, 1e6])
+def test_a_cost_that_all_decisions_bear_does_not_end_the_search(shift):
+    x, cost = cp.Variable(4), cp.Parameter(4)
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0])
+    layer = cvxlpgd.torch.CvxpyLayer(problem, [cost], [x])
+    c = torch.tensor([0.0, 0.1, 0.3, 0.05], dtype=torch.float64) + shift
+    c.requires_grad_()
+    (found,) = Regularized(layer)(c)
+    (found @ torch.arange(1.0, 5.0, dtype=torch.float64)).backward()
+    expected = [0.3625, 0.2625, 0.0625, 0.3125]
+    assert found.tolist() == pytest.approx(expected, abs=1e-4 if shift == 1e6 else 1e-6)
+    assert c.grad.tolist() == pytest.approx([1.5, 0.5, -0.5, -1.5], abs=1e-6)
+
+
+@pytest.mark.filterwarnings("default::cvxlpgd.errors.InaccurateSolutionWarning")  # of its programs
+def test_solutions_at_vertices_are_no_late_ones(recwarn):
+    x, cost = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= 0, x <= 1e6])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x], solver="HIGHS")
+    for c in ([-0.3, -0.6, -0.2], [1.0, 2.0, 3.0]):
+        found = Regularized(layer)(np.array(c))[0]
+        assert np.allclose(found, np.maximum(-np.array(c), 0), atol=1e-6)
+    assert not [w for w in recwarn if "regularized solutions" in str(w.message)]
+
+
+@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+def test_tight_rows_are_those_of_each_variables_own_size(units):
+    """Two variables of other units, and a bound that is never active."""
+    x, cost = cp.Variable(2), cp.Parameter(2)
+    high = np.array([units, 1e-4])
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= 0, x <= high, x[1] <= 1e9])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x])
+    loss = ConeAligned(layer, inward=0.0)
+    c = np.array([-1.0, 0.5])
+    assert loss(c, high) == pytest.approx(1 - 1 / np.sqrt(1.25))
+    assert loss(c, high * np.array([1.0, 0.0])) == pytest.approx(0.0, abs=1e-12)
