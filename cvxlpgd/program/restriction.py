@@ -13,7 +13,8 @@ from cvxlpgd.program.pattern import Array, Pattern, product
 from cvxlpgd.program.programs import ConeProgram
 from cvxlpgd.program.structure import Structure
 
-TOLERATED = 1e-5  # violation by fixed values, relative to 1 + |b|: that of single precision
+TOLERATED = 1e-5  # violation by fixed values, relative to the row's own size: single precision
+LEFT = 1e-8  # violation that solvers leave, whose tolerances are absolute
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +69,23 @@ class Restriction:
         held[:, self.free] = 0.0
         q = (w.q + product(structure.P, w.P, held))[:, self.free]
         b = w.b - product(structure.A, w.A, held)
-        violation = xp.zeros(len(x), dtype=x.dtype)
+        size, violation = _row_sizes(program, held), xp.zeros(len(x), dtype=x.dtype)
         for cone, rows in _cones(structure):
             if isinstance(cone, Zero | NonNeg):
                 rows = rows[self.unreached[rows]]
-                cone = type(cone)(len(rows))
             if not len(rows) or not self.unreached[rows[0]]:
                 continue
-            violation = xp.maximum(violation, distance(cone, b[:, rows]))
+            own, unit = b[:, rows], size[:, rows]
+            if isinstance(cone, Zero | NonNeg):
+                cone = type(cone)(len(rows))
+                own = own / unit
+            else:
+                unit = xp.max(unit, axis=1, keepdims=True)
+                own = own / unit
+            violation = xp.maximum(violation, distance(cone, own))
             b[:, rows] = cone.project(b[:, rows])
         left = ConeProgram(self.left, Data(w.P[:, self.P], q, w.A[:, self.A], b))
-        size = 1 + norm(w.b) + norm(w.b - b)
-        return left, np.asarray(to_device(violation / size, "cpu"))
+        return left, np.asarray(to_device(violation, "cpu"))
 
     def widened(self, left: ConeProgram, program: ConeProgram, x: Array) -> ConeProgram:
         """What is left, with rows that hold up to `TOLERATED` of their own size.
@@ -105,6 +111,25 @@ class Restriction:
         whole = x * 1.0
         whole[:, self.free] = z.x
         return replace(z, x=whole)
+
+
+def _row_sizes(program: ConeProgram, x: Array) -> Array:
+    """|b_i| + Σ_j |A_ij| (|x_j| + u), (batch, m): by its own size a row is held or not.
+
+    u is the largest |x_j|, at least the least |b_i| / |A_i| that is not 0: what a zero may be off.
+    What solvers leave is added.
+    """
+    structure, w = program.structure, program.data
+    xp = array_namespace(x)
+    A, b, here = xp.abs(w.A), xp.abs(w.b), xp.abs(x)
+    sums = product(structure.A, A, here * 0.0 + 1.0)
+    inf = xp.asarray(np.inf, dtype=x.dtype)
+    apart = xp.where((b > 0) & (sums > 0), b / xp.where(sums > 0, sums, sums * 0.0 + 1.0), inf)
+    least = xp.min(apart, axis=1, keepdims=True) if structure.m else here[:, :0]
+    unit = norm(here)[:, None]
+    if structure.m:
+        unit = xp.maximum(unit, xp.where(xp.isfinite(least), least, least * 0.0))
+    return b + product(structure.A, A, here) + sums * unit + LEFT / TOLERATED
 
 
 def _cones(structure: Structure) -> list[tuple[Cone, np.ndarray]]:

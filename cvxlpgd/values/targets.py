@@ -108,7 +108,7 @@ def fix_columns(
         x[:, own] = output.linear.adjoint(v)[:, own]
         x[:, own] /= output.often[own]
         off = np.abs(output.linear(x) - v).max(initial=0.0)
-        if not off <= TOLERATED * (1 + np.abs(v).max(initial=0.0)):
+        if not off <= TOLERATED * np.abs(v).max(initial=0.0):
             raise InvalidInput(
                 f"target {i} is not a value of variable {output.name}: it is NaN or infinite, not "
                 "symmetric, or has entries outside of the variable's pattern"

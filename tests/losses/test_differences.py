@@ -302,3 +302,36 @@ def test_targets_that_are_known_to_be_feasible_are_not_solved_for(monkeypatch):
     for _ in range(2):
         SPOPlus(layer)(costs, costs, best[[0, 1, 2, 3, 3]])
     assert len(solves) == 2
+
+
+@pytest.mark.parametrize("never", [10.0, 1e5, 1e9])
+def test_a_bound_that_is_never_active_hides_no_infeasible_target(never):
+    x, cost = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= 0, cp.sum(x) == 1, x <= never])
+    layer = cvxlpgd.torch.CvxpyLayer(problem, [cost], [x])
+    c = torch.tensor([-0.3, -0.5, -0.35])
+    for wrong in ([0.0, 1.5, 0.0], [3.0, 3.0, 3.0], [0.5, 0.6, -0.1]):
+        with pytest.raises(InvalidInput, match="outside of the feasible set"):
+            FenchelYoung(layer)(c, torch.tensor(wrong))
+    right = torch.tensor([0.2, 0.3, 0.5]) * (1 + 2e-7) - torch.tensor([0.0, 0.0, 1e-7])
+    assert FenchelYoung(layer)(c, right) > 0
+
+
+@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+def test_targets_are_judged_by_their_own_size(units):
+    x, cost = cp.Variable(2), cp.Parameter(2)
+    layer = cvxlpgd.torch.CvxpyLayer(
+        cp.Problem(cp.Minimize(cost @ x), [x >= 0, x <= units]), [cost], [x]
+    )
+    c = torch.tensor([-1.0, -1.0], dtype=torch.float64)
+    with pytest.raises(InvalidInput, match="outside of the feasible set"):
+        FenchelYoung(layer)(c, units * torch.tensor([1.1, 1.0]))
+    corner = units * torch.tensor([1.0, 0.0], dtype=torch.float64)
+    assert FenchelYoung(layer)(c, corner).item() == pytest.approx(units, rel=1e-6)
+    assert abs(FenchelYoung(layer)(-c, 0 * corner).item()) < 1e-8 * units
+    S = cp.Variable((2, 2), symmetric=True)
+    matrix, price = cp.Problem(cp.Minimize(cp.trace(S)), [S >= 0, units >= S]), cp.Parameter((2, 2))
+    matrix = cp.Problem(cp.Minimize(cp.sum(cp.multiply(price, S))), matrix.constraints)
+    layer = cvxlpgd.torch.CvxpyLayer(matrix, [price], [S])
+    with pytest.raises(InvalidInput, match="not symmetric"):
+        FenchelYoung(layer)(torch.eye(2), units * torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
