@@ -1,4 +1,4 @@
-"""Electrical impedance tomography of a disk by unrolled schemes, with and without momentum.
+r"""Electrical impedance tomography of a disk by unrolled schemes, with and without momentum.
 
 Sixteen electrodes on the edge of a disk take turns in driving a current and reading 208 voltages
 (examples/unrolled/impedance.py); the image sought has the conductivities of 704 triangles. Disks
@@ -9,6 +9,8 @@ on 100 disks. The methods (examples/unrolled/methods.py) are
     lpgd, lpgd_ma, lpgd_rma    learned proximal gradient descent: plain, with a moving average,
                                with recurrent momentum (Zhou et al., Inverse Problems 2024)
     lpd, lpd_ma, lpd_rma       learned primal-dual, alike
+    lpgd_wide, lpd_wide        plain, with as many parameters as the recurrent ones, which takes
+                               four times as long
 
 and, without training,
 
@@ -21,10 +23,12 @@ of the training set, a smaller one repeated, so that all trainings have as many 
 Convolutions run along the triangles in their order (examples/unrolled/mesh.py): ring by ring, where
 consecutive triangles share an edge.
 
-The whole table, in two processes of some 80 minutes; a run that a file has is not repeated:
+The whole table, an hour and a half of one core; a run that a file has is not repeated:
 
-    python -m examples.unrolled.eit --inclusions 2 --seeds 3 --data FOLDER --json two.json
-    python -m examples.unrolled.eit --inclusions 4 --seeds 3 --data FOLDER --json four.json
+    M=gauss_newton,lpgd,lpgd_ma,lpgd_rma,lpd,lpd_ma,lpd_rma
+    python -m examples.unrolled.eit --methods $M --seeds 3 --data FOLDER --json eit.json
+    python -m examples.unrolled.eit --methods lpgd_wide,lpd_wide --inclusions 4 --train 400 \
+        --seeds 3 --data FOLDER --json eit.json
 """
 
 from __future__ import annotations
@@ -45,13 +49,12 @@ from examples.unrolled import eit_sets
 from examples.unrolled.eit_data import COARSE, KINDS, Forward
 from examples.unrolled.experiment import Case, Experiment, arguments, main
 from examples.unrolled.mesh import disk
-from examples.unrolled.methods import Problem
+from examples.unrolled.methods import TRAINED, Problem
 from examples.unrolled.samples import Sets
 from examples.unrolled.training import SHOWN, Run
 
 EPOCH = 400  # disks
 EPOCHS, BATCH = 10, 4
-TRAINED = ("lpgd", "lpgd_ma", "lpgd_rma", "lpd", "lpd_ma", "lpd_rma")
 QUICK = {
     "methods": "gauss_newton,lpgd,lpgd_ma,lpgd_rma", "inclusions": [2], "train": [50], "epochs": 3
 }  # fmt: skip
@@ -121,7 +124,7 @@ EXPERIMENT = Experiment(
     made,
     {"gauss_newton": gauss_newton},
     draw,
-    TRAINED,
+    [name for name in TRAINED if name != "prox"],
 )
 
 
