@@ -169,6 +169,8 @@ class _Rows:
 
 def _angle(u: np.ndarray, normals: np.ndarray, inward: float) -> tuple[float, np.ndarray]:
     """1 - cos(u, t) and its gradient in u, t the direction in the cone that u shall have."""
+    scale = np.abs(u).max()  # no square of u overflows, nor is it lost
+    u = u / scale
     shares, _ = nnls(normals.T, u) if len(normals) else (np.zeros(0), 0.0)
     nearest, mean = shares @ normals, normals.sum(axis=0)
     t = (1 - inward) * _unit(nearest) + inward * _unit(mean)
@@ -176,7 +178,7 @@ def _angle(u: np.ndarray, normals: np.ndarray, inward: float) -> tuple[float, np
         return 1.0, np.zeros_like(u)
     size, t = np.linalg.norm(u), _unit(t)
     cos = float(u @ t / size)
-    return 1 - cos, (cos * u / size - t) / size
+    return 1 - cos, (cos * u / size - t) / size / scale
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

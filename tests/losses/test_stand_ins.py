@@ -131,6 +131,10 @@ def test_the_gradient_of_cone_aligned(inward, sense):
     loss = ConeAligned(in_numpy, inward, "none")
     assert (np.abs((gradient * c).sum(axis=1)) < 1e-9).all()  # an angle knows no sizes
     assert np.allclose(loss(3 * c, target), value)
+    for scale in (1e-160, 1e160):  # whose squares no number holds
+        by_scale, pullback = loss.vjp(scale * c, target)
+        assert np.allclose(by_scale, value)
+        assert np.allclose(pullback(np.ones(5))[0] * scale, gradient)
     if inward == 0:
         for j in range(N):
             step = 1e-6 * np.eye(N)[j]
