@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, replace
 
+import cvxpy as cp
 import numpy as np
 import pytest
 
 from cvxlpgd.cones import PSD, SOC, Exp, NonNeg
 from cvxlpgd.errors import InvalidOption, SolverNotInstalled, UnsuitableSolver
+from cvxlpgd.numpy import CvxpyLayer
 from cvxlpgd.program import Data
 from cvxlpgd.solution import Status
 from cvxlpgd.solvers import CVXPY, DAQP, ECOS, OSQP, PIQP, SCS, Clarabel, Gurobi, HiGHS
 from cvxlpgd.solvers.cvxpy.problem import SampleProblem
+from cvxlpgd.solvers.highs import setup
+from cvxlpgd.solvers.highs.objects import set_options
 from cvxlpgd.solvers.options import Configured, Options
 from cvxlpgd.solvers.protocol import is_installed, require
 from cvxlpgd.solvers.registry import SOLVERS
@@ -158,3 +162,23 @@ def test_samples_with_the_same_matrices_share_one_compiled_problem(
     assert len(made) == 1
     assert solve(CVXPY("HIGHS"), program(row, [c, A, b])).ok.all()
     assert len(made) == 4
+
+
+@pytest.mark.parametrize(
+    ("n", "given", "expected"), [(8, None, False), (300, None, None), (8, 1, True)]
+)
+def test_small_integer_programs_go_without_feasibility_jump(n, given, expected, monkeypatch):
+    name, seen = "mip_heuristic_run_feasibility_jump", []
+
+    def recorded(solver, settings):
+        seen.append(settings.get(name))
+        set_options(solver, settings)
+
+    monkeypatch.setattr(setup, "set_options", recorded)
+    x, cost = cp.Variable(n, boolean=True), cp.Parameter(n)
+    problem = cp.Problem(cp.Maximize(cost @ x), [cp.sum(x) <= 2])
+    options = {} if given is None else {name: bool(given)}
+    layer = CvxpyLayer(problem, [cost], [x], solver=HiGHS(**options))
+    (chosen,) = layer(np.arange(n) / n)
+    assert np.flatnonzero(chosen > 0.5).tolist() == [n - 2, n - 1]
+    assert seen == [expected]
