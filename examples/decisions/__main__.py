@@ -44,7 +44,7 @@ from examples.decisions.tasks import PORTFOLIO_NOISE, TASKS, TRAIN
 QUICK_METHODS = "two_stage,spo_plus,dbb,lpgd"
 QUICK = {
     "methods": QUICK_METHODS, "degrees": "4", "noise": "0.5", "train": "100", "seeds": 1,
-    "shorter": 8, "rates": "0.1", "validation": 50, "test": 100, "solver": "default",
+    "shorter": 12, "rates": "0.1", "validation": 50, "test": 100, "solver": "default",
 }  # fmt: skip
 
 
