@@ -38,7 +38,7 @@ from examples import _experiment
 from examples.decisions import plan, runs
 from examples.decisions.methods import EXTRA, METHODS, SIDES
 from examples.decisions.picture import picture
-from examples.decisions.report import table
+from examples.decisions.report import REGRETS, table
 from examples.decisions.tasks import PORTFOLIO_NOISE, TASKS, TRAIN
 
 QUICK_METHODS = "two_stage,spo_plus,dbb,lpgd"
@@ -85,6 +85,10 @@ def parser() -> argparse.ArgumentParser:
         "--everything", action="store_true",
         help="each method with both solvers in all cells, which takes five times as long",
     )  # fmt: skip
+    words.add_argument(
+        "--regret", choices=tuple(REGRETS), default="test",
+        help="the samples that the table's regrets are of (default: %(default)s)",
+    )  # fmt: skip
     words.add_argument("--seed", type=int, default=0, help="the first seed (default: %(default)s)")
     words.add_argument(
         "--validation", type=_experiment.positive, default=100,
@@ -128,7 +132,7 @@ def main() -> int:
         present = [t for t in options.tasks if any(run["task"] == t for run in results["runs"])]
         for why, names in plan.absences(options, present).items():
             absent.append(f"{', '.join(names)}: {why}")
-        print(table({**results, "absent": [*results["absent"], *absent]}))
+        print(table({**results, "absent": [*results["absent"], *absent]}, options.regret))
         if options.plot is not None:
             picture(results, options.plot)
             print(f"picture: {options.plot}", file=sys.stderr)

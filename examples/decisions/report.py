@@ -16,22 +16,23 @@ Row = dict[str, Any]
 Cell = tuple[Any, ...]
 
 FLOOR = 1e-3  # regrets below 0.1 % count as that: a ratio to nothing would outweigh all others
-CHOICE, FIGURE = "best_validation_regret", "best_test_regret"
+REGRETS = {"validation": "best_validation_regret", "test": "best_test_regret"}
 OF_CELL = ("task", "degree", "noise", "train", "seed")
 
 
 class Figures:
     """Runs by what they are of; of several learning rates the one that validation prefers."""
 
-    def __init__(self, runs: Iterable[Row]) -> None:
+    def __init__(self, runs: Iterable[Row], samples: str = "test") -> None:
         self._chosen: dict[Cell, dict[Cell, Row]] = {}
         self._all: dict[Cell, list[Row]] = {}
+        self.figure = REGRETS[samples]
         self.runs = [run for run in runs if "failure" not in run]
         for run in self.runs:
             what = (run["task"], run["side"], run["method"], run["solver"])
             self._all.setdefault(what, []).append(run)
             chosen, cell = self._chosen.setdefault(what, {}), tuple(run[n] for n in OF_CELL)
-            if cell not in chosen or _number(run[CHOICE]) < _number(chosen[cell][CHOICE]):
+            if cell not in chosen or _validated(run) < _validated(chosen[cell]):
                 chosen[cell] = run
 
     def tasks(self) -> list[str]:
@@ -68,12 +69,12 @@ class Figures:
         return {cell: run for cell, run in mine.items() if cell in other or not other}
 
     def ratios(self, task: str, side: str, method: str, solver: str) -> list[float]:
-        """Test regrets over those of the squared error of costs, in the same cells."""
+        """Regrets over those of the squared error of costs, in the same cells."""
         base: dict[Cell, Row] = {}
         for one in SIDES:
             base = self.chosen(task, one, "two_stage", solver) | base
         return [
-            _floored(run[FIGURE]) / _floored(base[cell][FIGURE])
+            _floored(run[self.figure]) / _floored(base[cell][self.figure])
             for cell, run in self.cells(task, side, method, solver).items()
             if cell in base
         ]
@@ -93,9 +94,16 @@ class Figures:
         return {rate: chosen.count(rate) for rate in sorted(set(chosen))}
 
 
-def table(results: Row) -> str:
-    """A table for each task, and below what is left out and what failed."""
-    figures = Figures(results["runs"])
+def table(results: Row, samples: str = "test") -> str:
+    """A table for each task, and below what is left out and what failed.
+
+    Parameters
+    ----------
+    results : {"runs", "absent"}
+    samples : "test" or "validation"
+        Whose regrets.
+    """
+    figures = Figures(results["runs"], samples)
     parts = [_of_task(figures, task) for task in figures.tasks()]
     lost = [run for run in results["runs"] if "failure" in run]
     for what in dict.fromkeys((r["side"], r["method"], r["task"], r["solver"]) for r in lost):
@@ -105,10 +113,11 @@ def table(results: Row) -> str:
     parts += [f"left out: {line}" for line in results["absent"]]
     if figures.runs:
         parts.append(
-            "Regret over that of two_stage in the same cell, geometric mean (÷× geometric standard "
-            f"deviation) over cells and seeds; regrets below {FLOOR:g} count as that. Seconds are "
-            "of training with 1000 samples, the median of all runs. Where both packages have a "
-            "method, only cells that both have count. Learning rates that validation prefers: "
+            f"Regret of {samples} samples over that of two_stage in the same cell, geometric mean "
+            "(÷× geometric standard deviation) over cells and seeds; regrets below "
+            f"{FLOOR:g} count as that. Seconds are of training with 1000 samples, the median of "
+            "all runs. Where both packages have a method, only cells that both have count. "
+            "Learning rates that validation prefers: "
             f"{', '.join(f'{r:g} in {n} cells' for r, n in figures.rates().items())}."
         )
     return "\n\n".join(parts)
@@ -125,7 +134,7 @@ def _of_task(figures: Figures, task: str) -> str:
         for method in figures.methods(task)
     ]
     base = [
-        run[FIGURE]
+        run[figures.figure]
         for side in SIDES
         for run in figures.chosen(task, side, "two_stage", solvers[0]).values()
     ]
@@ -161,6 +170,10 @@ def _written(value: float, how: str) -> str:
 
 def _floored(regret: float | None) -> float:
     return max(_number(regret), FLOOR)
+
+
+def _validated(run: Row) -> float:
+    return _number(run[REGRETS["validation"]])
 
 
 def _number(value: float | None) -> float:

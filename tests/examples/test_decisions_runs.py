@@ -134,6 +134,9 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
     assert figures.ratios("shortest_path", "ours", "dbb", "same") == []
     alone = report.Figures(row for row in rows if row["side"] == "ours")
     assert alone.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4, 1])
+    before = report.Figures((row for row in rows if row["side"] == "ours"), "validation")
+    # 0.1 against 0.2, and 0.2 against 0.2
+    assert before.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([0.5, 1])
     assert figures.seconds("shortest_path", "ours", "lpgd", "same") == 2
     assert figures.rates() == {0.02: 1, 0.1: 7}
     text = report.table({"runs": [*rows, a_run(seed=9, failure="SolveFailed: x")], "absent": ["y"]})
