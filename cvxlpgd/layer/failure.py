@@ -22,6 +22,7 @@ _TRY = {
     Status.FAILED: "try another solver (solver=), a looser eps, more time where there is a "
     "time_limit, or better scaled data",
 }
+_AS_NAN = ' A failed sample is NaN and its gradients are 0 (on_failure="nan").'
 LOOSE = 1e-3  # a larger residual is a failure to most users: no looser eps is offered
 _LISTED = 8  # reasons in one message, and runs of neighbouring samples for each of them
 _INSIDE = str(Path(__file__).parent.parent)
@@ -34,15 +35,19 @@ class Once:
     degenerate: bool = False
 
 
-def raise_faults(faults: Sequence[str], shape: tuple[int, ...]) -> None:
-    """Raise InvalidInput if a sample's values are outside their domains.
+def raise_faults(faults: Sequence[str], shape: tuple[int, ...], policy: str = "raise") -> None:
+    """Raise InvalidInput if a sample's values are outside their domains, or warn of them if the
+    policy is "nan".
 
     `faults` says what is wrong with each sample of the batch flattened from `shape`; else "".
     """
     bad = [i for i, fault in enumerate(faults) if fault]
     if bad:
         described = _list(bad, [faults[i] for i in bad], shape)
-        raise errors.InvalidInput(f"{_count(np.array(bad), shape)} cannot be solved: {described}")
+        text = f"{_count(np.array(bad), shape)} cannot be solved: {described}"
+        if policy == "raise":
+            raise errors.InvalidInput(text)
+        warn(f"{text}.{_AS_NAN}", errors.FailedSampleWarning)
 
 
 def say_solutions(
@@ -71,8 +76,7 @@ def say_solutions(
     if tries:
         text += f" What to try: {'; '.join(sorted(tries))}."
     if policy == "nan":
-        text += ' A failed sample is NaN and its gradients are 0 (on_failure="nan").'
-        warn(text, errors.FailedSampleWarning)
+        warn(text + _AS_NAN, errors.FailedSampleWarning)
     else:
         if solution.ok.any():
             text += ' With on_failure="nan" the other samples go on.'

@@ -24,7 +24,7 @@ from cvxlpgd.losses.protocol import (
 )
 from cvxlpgd.losses.scores import Scores, costs_of, rows_of, targets_of
 from cvxlpgd.program.restriction import TOLERATED
-from cvxlpgd.values.linear import cost_cotangent
+from cvxlpgd.values.linear import cost_cotangent, without_cost
 from cvxlpgd.values.prices import Prices
 
 ROUNDING = 1e-9  # of a variable's own size: a solver's zero
@@ -113,6 +113,9 @@ class ConeAligned:
             data, _ = layer.canonical.parameters.data([costs])
             value, u_bar = np.zeros(len(x)), np.zeros_like(x)
             for k, (q, point) in enumerate(zip(np.broadcast_to(data.q, x.shape), x, strict=True)):
+                if np.isnan(q).any():
+                    value[k] = np.nan
+                    continue
                 if not q.any():
                     raise InvalidInput(
                         f"the cost of sample {k} is 0, which has no direction: begin with others"
@@ -141,7 +144,7 @@ class _Rows:
     def of(cls, layer: Layer) -> _Rows:
         """Those of a layer whose constraints have no parameters."""
         structure = layer.structure
-        data, _ = layer.canonical.parameters.data([np.zeros((1, layer.domains[0].size))])
+        data = without_cost(layer)[0].data
         A = np.zeros((structure.m, structure.n))
         A[structure.A.rows, structure.A.cols] = data.A[0]
         equal = np.zeros(structure.m, dtype=bool)

@@ -14,7 +14,7 @@ from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.losses.pool_loss import PoolLoss
 from cvxlpgd.losses.protocol import Pullback
 from cvxlpgd.losses.scores import rows_of, targets_of
-from cvxlpgd.values.linear import Terms, linear_terms
+from cvxlpgd.values.linear import Terms, entries_of_cost, linear_terms
 from cvxlpgd.values.targets import MANY
 
 
@@ -49,8 +49,11 @@ class _Contrastive(PoolLoss):
             if len(self._known) > MANY:
                 self._known.clear()
             self._known |= zip(keys, zip(terms.features, terms.rest, strict=True), strict=True)
-        features, rest = zip(*(self._known[key] for key in keys), strict=True)
-        return Terms(np.array(features), np.array(rest))
+        known = [self._known[key] for key in keys]
+        features = np.array([features for features, _ in known])
+        return Terms(
+            features.reshape(len(keys), entries_of_cost(layer)), np.array([r for _, r in known])
+        )
 
 
 class NoiseContrastive(_Contrastive):

@@ -8,7 +8,8 @@ gradients need no second solve.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from cvxlpgd.losses.protocol import (
     reduced,
     refuse_vjp,
     split,
+    wide,
 )
 
 ROUNDING = 1e-6  # a solver's own vertex is that far from zeros and ones, or less
@@ -130,15 +132,18 @@ class StructuredHinge(_Difference):
 
     def _margin(self, targets: Sequence[Any]) -> list[Any]:
         """Margin d(., target) as a linear function: |x - 0| = x and |x - 1| = 1 - x."""
-        for i, target in enumerate(targets):
+        along = []
+        for i, given in enumerate(targets):
             try:
+                target = wide(given)
                 off = abs(target * (1 - target))  # 0 at 0 and at 1
                 fits = bool((off <= ROUNDING).all())
             except (NotImplementedError, RuntimeError, TypeError):  # sparse and meta tensors
                 fits = False
             if not fits:
                 raise InvalidInput(f"target {i} is not of zeros and ones, as the hinge loss needs")
-        return [self.margin * (1 - 2 * target) for target in targets]
+            along.append(self.margin * (1 - 2 * target))
+        return along
 
 
 class SPOPlus:
@@ -187,7 +192,9 @@ class SPOPlus:
         """
         spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        return reduce(self.layer.lagrangian_difference(spread, targets=targets), self.reduction)
+        with self._of_other_sign():
+            losses = self.layer.lagrangian_difference(spread, targets=targets)
+        return reduce(losses, self.reduction)
 
     def vjp(
         self, pred_cost: Any, true_cost: Any, true_sol: Any = None, true_obj: Any = None
@@ -195,14 +202,29 @@ class SPOPlus:
         """For NumPy layers: the loss, and the function from its cotangent to the prediction's."""
         spread = _spread(self.layer, pred_cost, true_cost)
         targets = self._solutions(true_cost, true_sol)
-        loss, pullback = _numpy_vjp(self.layer, [spread], targets, None, self.reduction)
+        with self._of_other_sign():
+            loss, pullback = _numpy_vjp(self.layer, [spread], targets, None, self.reduction)
 
         def pull(bar: Any = 1.0) -> tuple[np.ndarray, ...]:
             (gradient,) = pullback(bar)
-            added = tuple(range(gradient.ndim - np.ndim(pred_cost)))
-            return (2 * gradient.sum(axis=added),)
+            return (_as_given(2 * gradient, pred_cost),)
 
         return loss, pull
+
+    @contextmanager
+    def _of_other_sign(self) -> Iterator[None]:
+        """Say where a cost comes from that is outside of what the parameter declares."""
+        domain = self.layer._layer.domains[0]
+        declared = domain.declared["bounds"]
+        try:
+            yield
+        except InvalidInput as error:
+            if not declared or declared not in str(error):
+                raise
+            raise InvalidInput(
+                f"{error}. SPO+ solves for 2 pred_cost - true_cost, which may leave what "
+                f"{domain.name} declares by {declared}: declare the cost without it"
+            ) from None
 
     def _solutions(self, true_cost: Any, true_sol: Any) -> list[Any]:
         solutions = self.layer(true_cost) if true_sol is None else true_sol
@@ -217,17 +239,27 @@ def _spread(layer: LossLayer, pred_cost: Any, true_cost: Any) -> Any:
     InvalidInput
         For other shapes, or batch axes or arrays that do not fit each other.
     """
-    shape, costs = layer._layer.domains[0].shape, []
+    shape = layer._layer.domains[0].shape
+    costs: list[Any] = []
     for name, cost in (("pred_cost", pred_cost), ("true_cost", true_cost)):
         array = array_of(cost, name)
         own = tuple(array.shape)
         if len(own) < len(shape) or own[len(own) - len(shape) :] != shape:
             raise InvalidInput(f"{name} has shape {own}, expected {shape} after any batch axes")
-        costs.append(array)
+        costs.append(wide(array, costs[0] if costs else None))
     try:
         return 2 * costs[0] - costs[1]
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidInput(f"pred_cost and true_cost do not go together: {error}") from None
+
+
+def _as_given(gradient: np.ndarray, given: Any) -> np.ndarray:
+    """A cotangent (*batch axes, *shape) in the shape and precision of the value it belongs to."""
+    value = np.asarray(given)
+    total = gradient.sum(axis=tuple(range(gradient.ndim - value.ndim)))
+    shared = tuple(i for i, n in enumerate(value.shape) if n == 1)
+    total = np.asarray(total.sum(axis=shared, keepdims=True) if shared else total)
+    return total.astype(value.dtype) if value.dtype.kind == "f" else total
 
 
 def _numpy_vjp(

@@ -99,6 +99,10 @@ class Perturbed(Smoothed):
         settings = self._settings
         return f"{type(self).__name__}(samples={settings.samples}, sigma={settings.sigma})"
 
+    @property
+    def _by(self) -> Derivative:
+        return self._layer.derivative if self.derivative is None else self.derivative
+
     def _solutions(self, values: list[Any]) -> Any:
         return expected(
             self._layer, values, self._settings, self._rng, self.derivative,

@@ -11,7 +11,14 @@ from scipy.spatial.distance import cdist
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Layer
 from cvxlpgd.losses.protocol import ComputingLayer, check_computing
-from cvxlpgd.values.linear import Terms, as_points, as_rows, linear_terms, require_linear_cost
+from cvxlpgd.values.linear import (
+    Terms,
+    as_points,
+    as_rows,
+    entries_of_cost,
+    linear_terms,
+    require_linear_cost,
+)
 
 SAME = 1e-6  # of a column's largest entry: solutions that differ by less are one
 LEAST = 1e-3  # of the largest of all: a column whose entries are smaller holds a solver's noise
@@ -41,10 +48,10 @@ class SolutionPool:
         check_computing(layer)
         require_linear_cost(layer._layer, "a pool of solutions")
         self._layer: Layer = layer._layer
-        shapes, cost = self._layer.shapes, self._layer.domains[0]
+        shapes, entries = self._layer.shapes, entries_of_cost(self._layer)
         self.solutions: tuple[np.ndarray, ...] = tuple(np.zeros((0, *shape)) for shape in shapes)
-        self._terms = Terms(np.zeros((0, cost.size)), np.zeros(0))
-        self._scale = np.zeros(cost.size + 1)  # the columns' largest entries
+        self._terms = Terms(np.zeros((0, entries)), np.zeros(0))
+        self._scale = np.zeros(entries + 1)  # the columns' largest entries
         self._places: set[bytes] = set()  # on a grid of that scale, of those that are in
         self.extend(layer._constants(solutions, "solutions"))
         if not len(self):

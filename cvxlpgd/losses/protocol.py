@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from array_api_compat import is_array_api_obj, is_numpy_array
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
 from cvxlpgd.checks import is_one_of
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput, InvalidOption
 from cvxlpgd.layer import real
 
@@ -37,8 +38,15 @@ class LossLayer(Protocol):
 class ComputingLayer(LossLayer, Protocol):
     """A layer that differentiates what is computed of its parameters in NumPy arrays."""
 
-    def _evaluate(self, make: Callable[[list[Any]], Any], values: Sequence[Any]) -> Any:
-        """The value of what `make` makes of arrays; of NumPy layers also its pullback."""
+    def _evaluate(
+        self,
+        make: Callable[[list[Any]], Any],
+        values: Sequence[Any],
+        derivative: Derivative | None = None,
+    ) -> Any:
+        """The value of what `make` makes of arrays; of NumPy layers also its pullback. Where it has
+        gradients by a derivative, that is named.
+        """
 
     def _constants(self, values: Any, what: str) -> list[np.ndarray]:
         """Arrays that get no gradient."""
@@ -74,6 +82,17 @@ def array_of(value: Any, what: str) -> Any:
     if is_array_api_obj(value) and not is_numpy_array(value):
         return value
     return real(value, what)
+
+
+def wide(array: Any, like: Any = None) -> Any:
+    """An array of single or double precision, in which differences of integers do not wrap around
+    and those of half precision do not overflow; where it is neither, in the precision of `like`.
+    """
+    xp = array_namespace(array)
+    floats = (xp.float32, xp.float64)
+    if array.dtype in floats:
+        return array
+    return xp.astype(array, like.dtype if getattr(like, "dtype", None) in floats else xp.float64)
 
 
 def value_of(made: Any) -> Any:

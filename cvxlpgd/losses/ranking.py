@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from cvxlpgd.checks import is_number, is_positive
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer import spread
+from cvxlpgd.layer import form_batch, spread
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.losses.pool import SolutionPool
 from cvxlpgd.losses.pool_loss import PoolLoss
@@ -42,12 +42,13 @@ class _Ranking(PoolLoss):
         return self._vjp(pred_cost, true_cost)
 
     def _label(self, label: Any, batch: Batch) -> np.ndarray:
-        domain = self.layer._layer.domains[0]
+        layer = self.layer._layer
         (true_cost,) = label
-        wide = spread(true_cost, batch.shape + domain.shape, "true_cost").astype(float)
+        wide = spread(true_cost, batch.shape + layer.domains[0].shape, "true_cost").astype(float)
         if not np.isfinite(wide).all():
             raise InvalidInput("true_cost has NaN or infinite entries")
-        return wide.reshape(batch.samples, domain.size)
+        (flat,) = layer.compiled.flat(form_batch(layer.domains, [wide]).values)
+        return np.broadcast_to(flat, (batch.samples, flat.shape[1]))
 
 
 class PointwiseRanking(_Ranking):

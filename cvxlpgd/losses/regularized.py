@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from cvxlpgd.checks import is_number, is_positive
-from cvxlpgd.errors import InaccurateSolutionWarning, InvalidOption
+from cvxlpgd.cones import NonNeg, Zero
+from cvxlpgd.errors import InaccurateSolutionWarning, InvalidOption, InvalidProblem
 from cvxlpgd.layer.failure import warn
 from cvxlpgd.losses.protocol import ComputingLayer
 from cvxlpgd.losses.scores import Scores, rows_of, targets_of
@@ -23,10 +24,11 @@ class Regularized(Smoothed):
 
         x(c) = argmin over the hull  f(x; c) + (weight/2) |x|²
 
-    It is unique, changes continuously with the cost, and has an exact gradient. Solutions are
-    found by the layer's own solver alone, so also of integer programs (Frank and Wolfe's method,
-    fully corrective). Of a linear program the same comes cheaper with the quadratic term in the
-    objective. A regularized layer stands for the layer in `FenchelYoung`.
+    It is unique, changes continuously with the cost, and has an exact gradient, at a kink that of
+    one of its sides. Solutions are found by the layer's own solver alone, so also of integer
+    programs (Frank and Wolfe's method, fully corrective). Of programs without integers the same
+    comes cheaper with the quadratic term in the objective, and with constraints that are not
+    linear that is the only way. A regularized layer stands for the layer in `FenchelYoung`.
 
     Dalle, Baty, Bouvier, Parmentier, "Learning with combinatorial optimization layers: a
     probabilistic approach", arXiv 2207.13513; Blondel, Martins, Niculae, JMLR 2020.
@@ -34,8 +36,8 @@ class Regularized(Smoothed):
     Parameters
     ----------
     layer : cvxlpgd.torch.CvxpyLayer or cvxlpgd.numpy.CvxpyLayer
-        Of one parameter, the cost, that enters the linear objective alone. It returns all
-        variables of the objective.
+        Of one parameter, the cost, that enters the linear objective alone, and with linear
+        constraints. It returns all variables of the objective.
     weight : float
         > 0, in the costs' units over the variables'. Larger ones blur more.
     rounds : int
@@ -62,6 +64,11 @@ class Regularized(Smoothed):
             raise InvalidOption(f"rounds must be an integer >= 1, not {rounds!r}")
         self.weight, self.rounds, self.tol = weight, rounds, tol
         self._prices = Prices.of(self._layer, "Regularized")
+        if any(not isinstance(cone, Zero | NonNeg) for cone in self._layer.structure.cones):
+            raise InvalidProblem(
+                "Regularized is for linear constraints, whose solutions have corners; write the "
+                "quadratic term into the objective: (weight / 2) * cp.sum_squares(x)"
+            )
 
     def __repr__(self) -> str:
         return f"Regularized(weight={self.weight})"
@@ -72,7 +79,7 @@ class Regularized(Smoothed):
         if late:
             warn(
                 f"{late} of {len(made.late)} regularized solutions are short of tol={self.tol} "
-                f"after {self.rounds} rounds; allow more, or a larger weight or tol",
+                f"after at most {self.rounds} rounds; allow more, or a larger weight or tol",
                 InaccurateSolutionWarning,
             )
         return made

@@ -18,7 +18,10 @@ from cvxlpgd.values.linear import Points, as_points, violations
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """A loss of each sample (batch,), and its gradient in the cost (batch, entries)."""
+    """A loss of each sample (batch,), and its gradient in the cost (batch, entries).
+
+    A loss that is NaN has no gradient.
+    """
 
     layer: Layer
     batch: Batch
@@ -32,23 +35,27 @@ class Scores:
 
     def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
         """The cost's cotangent."""
-        return [self.layer.compiled.gather(0, self.gradient * bar[:, None], self.batch)]
+        known = np.isfinite(self.value)[:, None]
+        full = np.where(known, self.gradient, 0.0) * bar[:, None]
+        return [self.layer.compiled.gather(0, full, self.batch)]
 
 
 def costs_of(layer: Layer, values: list[Any]) -> tuple[Batch, np.ndarray]:
     """The batch that a cost forms, and the costs (batch, entries).
 
+    Costs outside of their domain, NaN and infinite ones among them, are NaN with on_failure="nan".
+
     Raises
     ------
     InvalidInput
-        For costs outside of their domain, NaN and infinite ones among them.
+        For such costs otherwise.
     """
     batch = form_batch(layer.domains, values)
     faults = layer.compiled.faults(batch)
-    if any(faults):
-        raise_faults(faults, batch.shape)
+    raise_faults(faults, batch.shape, layer.settings.on_failure)
     (flat,) = layer.compiled.flat(batch.values)
-    return batch, np.broadcast_to(flat, (batch.samples, flat.shape[1]))
+    good = np.array([not fault for fault in faults], dtype=bool)
+    return batch, np.where(good[:, None], flat, np.nan)
 
 
 def rows_of(layer: Layer, targets: Sequence[np.ndarray], batch: Batch) -> list[np.ndarray]:

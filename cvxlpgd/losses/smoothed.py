@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Layer
 from cvxlpgd.losses.protocol import (
@@ -38,6 +39,11 @@ class Smoothed:
         raise NotImplementedError
 
     @property
+    def _by(self) -> Derivative | None:
+        """The derivative that gradients of constraints' parameters are by, if there is one."""
+        return None
+
+    @property
     def _layer(self) -> Layer:
         layer: Layer = self.layer._layer
         return layer
@@ -57,13 +63,15 @@ class Smoothed:
         ------
         InvalidInput, SolveFailed
         """
-        return self._apart(value_of(self.layer._evaluate(self._solutions, values)))
+        made = self.layer._evaluate(self._solutions, values, self._by)
+        return self._apart(value_of(made))
 
     def vjp(self, *values: Any) -> tuple[Any, Callable[..., tuple[np.ndarray, ...]]]:
         """For NumPy layers: the solutions, and the function from their cotangents to the
         parameters'.
         """
-        whole, pullback = with_pullback(self.layer._evaluate(self._solutions, values))
+        made = self.layer._evaluate(self._solutions, values, self._by)
+        whole, pullback = with_pullback(made)
         shapes = [whole.shape[:-1] + shape for shape in self._layer.shapes]
 
         def pull(*bars: Any) -> tuple[np.ndarray, ...]:

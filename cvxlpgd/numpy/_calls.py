@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Call, Layer, spread
 from cvxlpgd.layer.arrays import Kind, double, give_back, take_in, take_in_tangent
@@ -74,14 +75,19 @@ def push_forward(
 
 
 def evaluate(
-    layer: Layer, make: Callable[[list[Any]], Any], values: Sequence[Any]
+    layer: Layer,
+    make: Callable[[list[Any]], Any],
+    values: Sequence[Any],
+    derivative: Derivative | None = None,
 ) -> tuple[np.ndarray, Callable[[Any], tuple[Any, ...]]]:
-    """A sum of optimal values that `make` makes of arrays, and its pullback."""
+    """A sum of optimal values that `make` makes of arrays, and its pullback; or a mean of
+    solutions, whose gradients are by this derivative.
+    """
     arrays, kinds, dtype = take_in(layer.domains, values)
     sums = make(arrays)
 
     def pullback(bar: Any) -> tuple[Any, ...]:
-        refuse_integer_rows(layer, [True] * len(layer.domains))
+        refuse_integer_rows(layer, [True] * len(layer.domains), derivative)
         flat = double(spread(bar, sums.shape, "cotangent")).ravel()
         return give_back(layer.domains, sums.vjp(flat, [True] * len(values)), kinds)
 

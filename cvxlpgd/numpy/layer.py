@@ -235,9 +235,12 @@ class CvxpyLayer:
         return self._evaluate(make, values)
 
     def _evaluate(
-        self, make: Callable[[list[Any]], Any], values: Sequence[Any]
+        self,
+        make: Callable[[list[Any]], Any],
+        values: Sequence[Any],
+        derivative: Derivative | None = None,
     ) -> tuple[np.ndarray, Callable[[Any], Arrays]]:
-        return evaluate(self._layer, make, values)
+        return evaluate(self._layer, make, values, derivative)
 
     def _constants(self, values: Any, what: str) -> list[np.ndarray]:
         return as_list(values, what, np.ndarray)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.layer import Layer
 from cvxlpgd.program import Solution
 from cvxlpgd.torch import _operators
@@ -88,10 +89,17 @@ def _outside_of_graphs(
 
 
 @eagerly
-def evaluate(layer: Layer, make: Callable[[list[Any]], Any], values: Sequence[Any]) -> Tensor:
-    """A sum of optimal values (*batch shape), by what makes it of arrays."""
+def evaluate(
+    layer: Layer,
+    make: Callable[[list[Any]], Any],
+    values: Sequence[Any],
+    derivative: Derivative | None = None,
+) -> Tensor:
+    """A sum of optimal values (*batch shape), by what makes it of arrays; or a mean of solutions,
+    whose gradients are by this derivative.
+    """
     tensors, strays = take_in(layer.domains, values)
-    refuse_integer_rows(layer, need_gradients(tensors))
+    refuse_integer_rows(layer, need_gradients(tensors), derivative)
 
     def make_of_tensors(each: Sequence[Tensor]) -> Any:
         return make(pack(layer.domains, doubles(each, "numpy"), strays))

@@ -304,8 +304,13 @@ class CvxpyLayer(torch.nn.Module):
         make = partial(lagrangian_difference, self._layer, targets=arrays, margin=along)
         return evaluate(self._layer, make, values)
 
-    def _evaluate(self, make: Callable[[list[Any]], Any], values: Sequence[Any]) -> Tensor:
-        return evaluate(self._layer, make, values)
+    def _evaluate(
+        self,
+        make: Callable[[list[Any]], Any],
+        values: Sequence[Any],
+        derivative: Derivative | None = None,
+    ) -> Tensor:
+        return evaluate(self._layer, make, values, derivative)
 
     def _constants(self, values: Any, what: str) -> list[Any]:
         return list(constants(values, what))

@@ -24,7 +24,7 @@ from cvxlpgd.derivatives import Derivative
 from cvxlpgd.layer import Call, Layer, Record, failure
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.noise import Noisy, Settings, moved
-from cvxlpgd.values.optimal import Values
+from cvxlpgd.values.optimal import Values, spread_to_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,7 @@ class Expected:
         """Parameters' cotangents; samples with a failed solve count nothing."""
         samples, batch, total = self.solutions.shape
         bar = bar.reshape(batch, total)
+        bar = np.where(np.isfinite(self.solutions).all(axis=(0, 2))[:, None], bar, 0.0)
         if self.derivative is not None:
             return self._pull(bar, needed)
         rest = [need and k not in self.settings.moved for k, need in enumerate(needed)]
@@ -174,5 +175,17 @@ def expected_difference(
     InvalidOption, SolveFailed
     """
     noisy = moved(layer, values, settings, rng)
+    shape = noisy.batch.shape
+    targets = _of_batch(layer, targets, shape, "target")
+    if margin is not None:
+        margin = _of_batch(layer, margin, shape, "margin")
     inner = lagrangian_difference(layer, noisy.values, targets, margin)
     return ExpectedDifferences(inner, noisy, settings.samples)
+
+
+def _of_batch(
+    layer: Layer, arrays: Sequence[np.ndarray], shape: tuple[int, ...], what: str
+) -> list[np.ndarray]:
+    """Arrays of the returned variables that belong to samples, and to no copy of them."""
+    rows = spread_to_outputs(layer, arrays, shape, what)
+    return [v.reshape(shape + own) for v, own in zip(rows, layer.shapes, strict=True)]

@@ -131,7 +131,7 @@ def as_points(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
 
 def linear_terms(layer: Layer, points: Points) -> Terms:
     """φ and r of these points."""
-    program, offset = _without_cost(layer)
+    program, offset = without_cost(layer)
     rest = program.objective(points.x) + offset
     return Terms(cost_cotangent(layer, points.x, np.ones(len(points))), rest)
 
@@ -141,16 +141,21 @@ def cost_cotangent(
 ) -> np.ndarray:
     """The cost's cotangent (batch, entries) for that of q (batch, n), and of the constant term."""
     parameters = layer.canonical.parameters
-    zero, entries = [np.zeros((1, layer.domains[0].size))], parameters.entries([True])
+    zero, entries = [np.zeros((1, entries_of_cost(layer)))], parameters.entries([True])
     bars = {name: np.zeros((len(q_bar), len(rows))) for name, rows in entries.items()}
     bars["q"] = q_bar[:, entries.q]
     (bar,) = parameters.cotangents(zero, Data(**bars), entries, [True], offset_bar=offset_bar)
     return np.asarray(bar)
 
 
-def _without_cost(layer: Layer) -> tuple[ConeProgram, np.ndarray]:
+def entries_of_cost(layer: Layer) -> int:
+    """How many entries a cost has; those of its pattern alone where it has one."""
+    return math.prod(layer.domains[0].kept)
+
+
+def without_cost(layer: Layer) -> tuple[ConeProgram, np.ndarray]:
     """The program with a cost of 0, and its constant term."""
-    data, offset = layer.canonical.parameters.data([np.zeros((1, layer.domains[0].size))])
+    data, offset = layer.canonical.parameters.data([np.zeros((1, entries_of_cost(layer)))])
     return ConeProgram(layer.structure, data), np.asarray(offset)
 
 
@@ -160,5 +165,5 @@ def violations(layer: Layer, points: Points) -> np.ndarray:
     Rows that variables enter which the layer does not return are left out.
     """
     restriction = Restriction.of(layer.structure, points.columns)
-    _, violation = restriction.program(_without_cost(layer)[0], points.x)
+    _, violation = restriction.program(without_cost(layer)[0], points.x)
     return violation

@@ -173,6 +173,7 @@ def moved(
             factor = np.exp(settings.sigma * draws - settings.sigma**2 / 2)
             noisy.factors[k] = factor
             noisy.values[k] = wide * factor
+            wide = wide.copy()  # the gradient's too, whatever the caller writes to theirs
         else:
             noisy.values[k] = wide + settings.sigma * draws
         noisy.given[k], noisy.draws[k] = wide, draws

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxlpgd.derivatives import Derivative
 from cvxlpgd.derivatives import perturbation as perturb
 from cvxlpgd.derivatives.integers import refuse_rows
 from cvxlpgd.derivatives.lpgd import ENDS, LPGD
@@ -62,10 +63,18 @@ class Values:
         return call.gather(gradients, selection, lost, needed)
 
 
-def refuse_integer_rows(layer: Layer, needed: Sequence[bool]) -> None:
-    """Raise DerivativeFailed, before anything is solved, for gradients that values do not have."""
+def refuse_integer_rows(
+    layer: Layer, needed: Sequence[bool], derivative: Derivative | None = None
+) -> None:
+    """Raise DerivativeFailed, before anything is solved, for gradients of an integer program's
+    constraints that values do not have; or that means of solutions do not, by their derivative.
+    """
     if any(needed):
-        refuse_rows(layer.structure, layer.entries(needed))
+        structure, entries = layer.structure, layer.entries(needed)
+        if derivative is None:
+            refuse_rows(structure, entries)
+        elif structure.mixed_integer and len(entries.A) + len(entries.b):
+            derivative.refuse(structure, entries)
 
 
 def own_settings(layer: Layer, tau: Any, side: str | None) -> tuple[Any, str]:

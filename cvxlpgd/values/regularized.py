@@ -10,8 +10,11 @@ Wolfe); then v is the best point of their hull, v = Σ α_k v_k with
     minimize |Σ α_k (v_k - θ)|² + (Σ α_k - 1)²,  α >= 0,   scaled to Σ α_k = 1,
 
 which is a nonnegative least squares problem: at the best scale, its value grows with the distance.
-Where α > 0 stays as it is, v moves along the face of its points: ∂v/∂p = -Π/weight, with Π the
-orthogonal projection on the span of their differences.
+
+Where the hull has corners, v moves along the face of the hull that it is inside of, the points of
+least cost p + weight v: ∂v/∂p = -Π/weight, with Π the orthogonal projection on the span of that
+face. The points in use may be fewer than span it, two for a chord through v. So `_face` looks
+further, by costs moved a little each way in a direction that is not in the span yet.
 """
 
 from __future__ import annotations
@@ -28,8 +31,11 @@ from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.values.linear import cost_cotangent
 from cvxlpgd.values.prices import Prices
 
-IN_USE = 1e-9  # shares that are smaller are rounding
-NOISE = 1e-9  # of the largest entry: vertices that differ by less are one
+IN_USE = 1e-9  # shares that are smaller are rounding, and so are singular values, of the largest
+NOISE = 1e-9  # of the largest entry: so exact are a solver's vertices
+STEPS = (1e-4, 1e-6)  # of the costs' size, by which they are moved to see the whole of a face
+SEEN = 1e-6  # of a face's extent: what is across what is known by less is rounding
+FLAT = 1e-3  # of the two terms' sizes: the least size of costs in which these cancel
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +43,14 @@ class Regularized:
     """The solutions of a batch, all variables of a sample one after the other."""
 
     prices: Prices
+    values: list[Any]  # of the cost, (*batch axes, *shape)
     batch: Batch
     weight: float
+    tol: float
     costs: np.ndarray  # p (batch, total)
     solutions: np.ndarray  # v (batch, total), NaN where a solve failed
     points: tuple[np.ndarray, ...]  # those in use by each sample, (points, total)
-    late: np.ndarray  # bool (batch,): whether it took more rounds than allowed
+    late: np.ndarray  # bool (batch,): whether it is short of tol
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -57,16 +65,58 @@ class Regularized:
     def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
         """The cost's cotangent."""
         bar = bar.reshape(self.solutions.shape)
+        asked = np.isfinite(self.solutions).all(axis=1) & bar.any(axis=1)
         p_bar = np.zeros_like(bar)
-        for k, points in enumerate(self.points):
-            if np.isfinite(self.solutions[k]).all() and len(points) > 1:
-                directions = (points[1:] - points[0]).T
-                basis, sizes, _ = np.linalg.svd(directions, full_matrices=False)
-                basis = basis[:, sizes > IN_USE * sizes[0]]
-                p_bar[k] = -basis @ (basis.T @ bar[k]) / self.weight
+        for k, basis in self._faces(asked).items():
+            p_bar[k] = -basis @ (basis.T @ bar[k]) / self.weight
         layer = self.prices.layer
         full = cost_cotangent(layer, self.prices.adjoint(p_bar))
         return [layer.compiled.gather(0, full, self.batch)]
+
+    def _faces(self, asked: np.ndarray) -> dict[int, np.ndarray]:
+        """Orthonormal bases (total, dimensions) of the faces that samples' solutions are inside of.
+
+        A random direction across what is known sees the rest of a face. Where only one of both ways
+        leads on, the solution is on the edge of that rest, and stays with what is known.
+        """
+        extents = [np.abs(points).max() for points in self.points]
+        bases = {
+            int(k): _span(self.points[k] - self.solutions[k], SEEN * extents[k])
+            for k in np.flatnonzero(asked)
+        }
+        v, rng = np.where(asked[:, None], self.solutions, 0.0), np.random.default_rng(0)
+        costs = np.where(asked[:, None], self.costs + self.weight * v, 0.0)
+        terms = np.maximum(np.abs(self.costs), self.weight * np.abs(v)).max(axis=1)
+        size = np.maximum(np.abs(costs).max(axis=1), FLAT * terms)
+        size, open_ = np.where(size > 0, size, 1.0), dict.fromkeys(bases, 0)  # the step's place
+        while open_:
+            moves = np.zeros_like(v)
+            for k, place in open_.items():
+                across = _without(rng.standard_normal((v.shape[1],)), bases[k])
+                moves[k] = STEPS[place] * size[k] * across
+            ends = [self._vertices(self.weight * v + move) for move in (moves, -moves)]
+            on_face = np.all([self._is_on_face(end) for end in ends], axis=0)
+            for k in list(open_):
+                steps = np.array([end[k] - v[k] for end in ends])
+                new = np.array([_without(step, bases[k]) for step in steps])
+                least = SEEN * (extents[k] + np.abs(steps).max())
+                if not on_face[k] and open_[k] + 1 < len(STEPS):
+                    open_[k] += 1
+                elif on_face[k] and (np.abs(new).max(axis=1) > least).all():
+                    bases[k] = np.concatenate([bases[k], _span(new, least)], axis=1)
+                else:
+                    del open_[k]
+        return bases
+
+    def _vertices(self, added: np.ndarray) -> np.ndarray:
+        """Solutions for the costs and these."""
+        layer = self.prices.layer
+        return _outputs(layer.forward(self.values, along=self.prices.apart(-added)))
+
+    def _is_on_face(self, vertices: np.ndarray) -> np.ndarray:
+        """Whether vertices are as good as the solutions, up to tol or to what solvers leave."""
+        gaps = _gap(self.costs, self.weight, self.solutions, vertices, self.tol)
+        return np.minimum(*gaps) <= 1
 
 
 def regularized(
@@ -92,34 +142,48 @@ def regularized(
     costs, v = prices(call.handed.into_batch(call.program.data.q, np.nan)), _outputs(call)
     good = np.isfinite(v).all(axis=1)
     points = [v[k : k + 1] for k in range(len(v))]
+    open_, late = good.copy(), good.copy()
     for _ in range(rounds):
         pull = np.where(good[:, None], -weight * v, 0.0)
         vertices = _outputs(layer.forward(values, along=prices.apart(pull)))
-        d = v - vertices
-        fixed, moved = np.sum(costs * d, axis=1), weight * np.sum(v * d, axis=1)
-        late = fixed + moved > tol * (np.abs(fixed) + np.abs(moved))
-        for k in np.flatnonzero(late):
-            if _is_among(vertices[k], points[k]):  # v is the best of a hull that has this vertex
-                late[k] = False
+        of_tol, of_noise = _gap(costs, weight, v, vertices, tol)
+        for k in np.flatnonzero(open_):
+            if of_tol[k] <= 1:
+                open_[k] = late[k] = False
                 continue
             trial = np.concatenate([points[k], vertices[k : k + 1]])
-            points[k], v[k] = _nearest(trial, -costs[k] / weight)
-        if not late.any():
+            points[k], best = _nearest(trial, -costs[k] / weight)
+            if np.abs(best - v[k]).max() <= NOISE * np.abs(trial).max():  # it was the best before
+                open_[k], late[k] = False, of_noise[k] > 1
+            v[k] = best
+        if not open_.any():
             break
-    return Regularized(prices, batch, weight, costs, v, tuple(points), late)
+    kept = [np.array(value) for value in values]  # the caller may write to theirs
+    return Regularized(prices, kept, batch, weight, tol, costs, v, tuple(points), late)
 
 
-def _is_among(vertex: np.ndarray, points: np.ndarray) -> bool:
-    """Whether it is one of these points, but for a solver's noise."""
-    off = np.abs(points - vertex).max(axis=1)
-    return bool((off <= NOISE * np.abs(points).max()).any())
+def _gap(
+    costs: np.ndarray, weight: float, v: np.ndarray, vertices: np.ndarray, tol: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """By how much vertices are better than v, in units of tol, and of what solvers leave, (batch,).
+
+    One that is worse, or as good, has 0 or less.
+    """
+    d = v - vertices
+    fixed, moved = np.sum(costs * d, axis=1), weight * np.sum(v * d, axis=1)
+    terms = np.sum(np.abs(costs) + weight * np.abs(v), axis=1)
+    extent = np.maximum(np.abs(v), np.abs(vertices)).max(axis=1)
+    gap, least = fixed + moved, np.finfo(float).tiny
+    of_tol = gap / np.maximum(tol * (np.abs(fixed) + np.abs(moved)), least)
+    return of_tol, gap / np.maximum(NOISE * terms * extent, least)
 
 
 def _nearest(points: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The points in use of the hull's point next to theta, and that point."""
     directions = points[1:] - points[0]
     # what is across the hull changes nothing but the rounding of distances
-    along = np.linalg.lstsq(directions.T, theta - points[0])[0] @ directions
+    basis = _span(directions, IN_USE * np.abs(directions).max(initial=0.0))
+    along = basis @ (basis.T @ (theta - points[0]))
     away = points - points[0] - along
     rows = np.vstack([away.T / (np.abs(away).max() or 1.0), np.ones(len(points))])
     shares, _ = nnls(rows, np.append(np.zeros(len(theta)), 1.0))
@@ -127,6 +191,17 @@ def _nearest(points: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndar
     used = shares > IN_USE
     shares = shares[used] / shares[used].sum()
     return points[used], shares @ points[used]
+
+
+def _span(rows: np.ndarray, least: float) -> np.ndarray:
+    """An orthonormal basis of the span of these rows, as columns; sizes below `least` are none."""
+    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+    return np.asarray(basis[sizes > least].T)
+
+
+def _without(vector: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What is across the span of an orthonormal basis."""
+    return np.asarray(vector - basis @ (basis.T @ vector))
 
 
 def _outputs(call: Call) -> np.ndarray:

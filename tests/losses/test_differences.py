@@ -335,3 +335,48 @@ def test_targets_are_judged_by_their_own_size(units):
     layer = cvxlpgd.torch.CvxpyLayer(matrix, [price], [S])
     with pytest.raises(InvalidInput, match="not symmetric"):
         FenchelYoung(layer)(torch.eye(2), units * torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+
+
+def test_integers_neither_wrap_around_nor_overflow():
+    in_torch, in_numpy = layers(*selection())
+    cost = np.arange(1.0, N + 1)
+    pred, true = 40 * np.arange(1, N + 1), np.arange(100, 100 - N, -1)
+    hinge = StructuredHinge(in_numpy, 200.0)(cost, SUBSETS[3])
+    spo = SPOPlus(in_numpy)(pred.astype(float), true.astype(float))
+    for kind in (np.uint8, np.int8, np.int64, bool):
+        target = SUBSETS[3].astype(kind)
+        assert StructuredHinge(in_numpy, 200.0)(cost, target) == pytest.approx(hinge)
+        tensors = torch.tensor(cost), torch.tensor(target)
+        assert StructuredHinge(in_torch, 200.0)(*tensors).item() == pytest.approx(hinge)
+    for kind in (np.uint8, np.int64, np.float16):
+        values = pred.astype(kind), true.astype(kind)
+        assert SPOPlus(in_numpy)(*values) == pytest.approx(spo)
+        assert SPOPlus(in_torch)(*map(torch.tensor, values)).item() == pytest.approx(spo)
+    half = torch.tensor([4e4, 1.0, 2.0, 3.0, 4.0, 5.0], dtype=torch.float16, requires_grad=True)
+    SPOPlus(in_torch)(half, half.detach()).backward()
+    assert half.grad.dtype == torch.float16
+
+
+def test_the_gradient_of_a_shared_prediction_has_its_shape():
+    in_torch, in_numpy = layers(*selection())
+    pred, true = rng.normal(size=(1, N)), rng.normal(size=(5, N))
+    tensor = torch.tensor(pred, requires_grad=True)
+    SPOPlus(in_torch)(tensor, torch.tensor(true)).backward()
+    for given in (pred, pred[0], pred.astype(np.float32)):
+        (gradient,) = SPOPlus(in_numpy).vjp(given, true)[1]()
+        assert (gradient.shape, gradient.dtype) == (given.shape, given.dtype)
+        assert np.allclose(gradient, tensor.grad, atol=1e-6)
+
+
+def test_spo_plus_says_why_a_cost_has_another_sign():
+    x, cost = cp.Variable(3), cp.Parameter(3, nonneg=True, name="cost")
+    problem = cp.Problem(cp.Minimize(cost @ x), [cp.sum(x) == 1, x >= 0])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x])
+    close = np.array([1.0, 2.0, 3.0])
+    assert SPOPlus(layer)(close, close) == pytest.approx(0.0, abs=1e-9)
+    for call in (SPOPlus(layer), SPOPlus(layer).vjp):
+        with pytest.raises(InvalidInput, match="2 pred_cost - true_cost, which may leave"):
+            call(close, close[::-1])
+    with pytest.raises(InvalidInput) as refused:
+        SPOPlus(layer)(close, close, np.array([2.0, 0.0, 0.0]))
+    assert "pred_cost" not in str(refused.value)

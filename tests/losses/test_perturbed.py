@@ -14,7 +14,13 @@ import torch
 import cvxlpgd.numpy
 import cvxlpgd.torch
 from cvxlpgd import LPGD, Exact
-from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem, SolveFailed
+from cvxlpgd.errors import (
+    DerivativeFailed,
+    InvalidInput,
+    InvalidOption,
+    InvalidProblem,
+    SolveFailed,
+)
 from cvxlpgd.losses import (
     AdaptiveImplicitMLE,
     FenchelYoung,
@@ -338,6 +344,13 @@ def test_failed_samples_are_nan_and_count_nothing():
     mean[0, 0].backward()
     assert costs.grad[0, 0] != 0
     assert (costs.grad[1] == 0).all()
+    # a sample of which some copies fail has no gradient by a derivative either
+    costs = torch.tensor([[0.5, 0.5], [0.5, 0.5]], requires_grad=True)
+    with pytest.warns(cvxlpgd.errors.FailedSampleWarning):
+        (mean,) = AdaptiveImplicitMLE(layer, 8, sigma=0.5, noise=Normal(), seed=7)(costs)
+    assert mean.isfinite().all(dim=1).tolist() == [True, False]
+    mean.nansum().backward()
+    assert (costs.grad[1] == 0).all()
     strict = cvxlpgd.torch.CvxpyLayer(problem, [cost], [x])
     with pytest.raises(SolveFailed):
         Perturbed(strict, 4)(costs)
@@ -402,3 +415,49 @@ def test_it_is_lpgd_at_one_sample_without_noise():
     _, pullback = ImplicitMLE(layer, 1, 1e-9, 1.0).vjp(c)
     _, own = layer.vjp(c)
     assert np.allclose(pullback(bar)[0], own(bar)[0], atol=1e-6)
+
+
+def test_labels_belong_to_samples_and_not_to_their_copies():
+    in_numpy = layers(*selection())[1]
+    for samples in (2, 3):
+        loss = FenchelYoung(Perturbed(in_numpy, samples), "none")
+        with pytest.raises(InvalidInput, match="target 0 has shape"):
+            loss(rng.normal(size=N), SUBSETS[:3])
+        assert loss(rng.normal(size=(3, N)), SUBSETS[:3]).shape == (3,)
+
+
+def test_costs_that_are_written_to_between_the_passes():
+    layer, gradients = layers(*selection())[0], []
+    c = torch.tensor(rng.uniform(1, 2, size=N))
+    for factor in (1.0, 10.0):
+        cost = c.clone().requires_grad_()
+        (mean,) = Perturbed(layer, samples=20, sigma=0.5, multiplicative=True)(cost)
+        with torch.no_grad():
+            cost.mul_(factor)
+        mean[0].backward()
+        gradients.append(cost.grad)
+    assert torch.equal(*gradients)
+    assert gradients[0].any()
+
+
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+@pytest.mark.parametrize("by_draws", [False, True])
+def test_gradients_of_an_integer_programs_constraints(by_draws):
+    """They are the layer's own, as those of a fixed integer part."""
+    y, z = cp.Variable(3, integer=True), cp.Variable()
+    cost, b = cp.Parameter(3), cp.Parameter()
+    problem = cp.Problem(
+        cp.Minimize(cost @ y + z), [cp.sum(y) + z == b, y >= 0, y <= 3, z >= 0, z <= 0.9]
+    )
+    derivative = LPGD(tau=1.0, integer_constraints=True)
+    for heuristic in (True, False):
+        own = derivative if heuristic else LPGD(tau=1.0)
+        layer = cvxlpgd.torch.CvxpyLayer(problem, [cost, b], [y, z], derivative=own)
+        noisy = Perturbed(layer, samples=4, derivative=None if by_draws else own)
+        given = torch.tensor(2.5, requires_grad=True)
+        if heuristic:
+            noisy(torch.tensor([1.0, 2.0, 3.0]), given)[1].sum().backward()
+            assert given.grad == pytest.approx(1.0)
+        else:
+            with pytest.raises(DerivativeFailed, match="no dual variables"):
+                noisy(torch.tensor([1.0, 2.0, 3.0]), given)

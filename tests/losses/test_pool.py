@@ -11,8 +11,15 @@ from scipy.special import log_softmax, softmax
 
 import cvxlpgd.numpy
 import cvxlpgd.torch
-from cvxlpgd.errors import InfeasibleTargetWarning, InvalidInput, InvalidOption, InvalidProblem
+from cvxlpgd.errors import (
+    FailedSampleWarning,
+    InfeasibleTargetWarning,
+    InvalidInput,
+    InvalidOption,
+    InvalidProblem,
+)
 from cvxlpgd.losses import (
+    ConeAligned,
     ContrastiveMAP,
     FenchelYoung,
     ListwiseRanking,
@@ -317,3 +324,48 @@ def test_solutions_are_told_apart_by_each_columns_own_size():
     pool.extend([1e-6 * corners])
     pool.extend([1e-6 * corners + 1e-19])
     assert len(pool) == 8
+
+
+@pytest.mark.parametrize("loss", [*CONTRASTIVE, *RANKING, ConeAligned])
+def test_costs_with_a_pattern_are_as_those_without(loss):
+    x, diagonal, whole = cp.Variable((2, 2)), cp.Parameter((2, 2), diag=True), cp.Parameter((2, 2))
+    simplex = [x >= 0, cp.sum(x) == 1]
+    rows = []
+    for cost, price in (
+        (diagonal, cp.sum(cp.multiply(diagonal, x))),
+        (whole, whole[0, 0] * x[0, 0] + whole[1, 1] * x[1, 1]),
+    ):
+        layer = cvxlpgd.numpy.CvxpyLayer(cp.Problem(cp.Minimize(price), simplex), [cost], [x])
+        pool = np.array([np.diag([1.0, 0.0]), np.diag([0.0, 1.0]), np.eye(2) / 2])
+        made = loss(layer) if loss is ConeAligned else loss(layer, pool, solve_ratio=0.0)
+        label = np.diag([1.5, 0.5]) if loss in RANKING else np.diag([0.75, 0.25])
+        value, pullback = made.vjp(np.diag([1.0, 2.0]), label)
+        rows.append((value, pullback()[0]))
+    assert rows[0][0] == pytest.approx(rows[1][0])
+    assert rows[0][0] != 0
+    assert np.allclose(rows[0][1], rows[1][1])
+
+
+@pytest.mark.parametrize("loss", [*CONTRASTIVE, *RANKING, ConeAligned])
+def test_a_cost_with_nan_fails_alone(loss):
+    layer = cvxlpgd.numpy.CvxpyLayer(*selection(), on_failure="nan")
+    made = loss(layer) if loss is ConeAligned else loss(layer, POOL)
+    made.reduction = "none"
+    pred, true, target = data(4)
+    label = true if loss in RANKING else target
+    pred[1] = np.nan
+    with pytest.warns(FailedSampleWarning, match="has NaN"):
+        value, pullback = made.vjp(pred, label)
+    assert np.isfinite(value).tolist() == [True, False, True, True]
+    gradient = pullback(np.ones(4))[0]
+    assert np.isfinite(gradient).all()
+    assert not gradient[1].any()
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("loss", CONTRASTIVE + RANKING)
+def test_a_batch_of_none(loss):
+    made = never_solving(loss)(layers(*selection())[1])
+    value, pullback = made.vjp(np.zeros((0, N)), np.zeros((0, N)))
+    assert value.shape == (0,)
+    assert pullback(value)[0].shape == (0, N)

@@ -227,6 +227,11 @@ def test_problems_are_refused(stand_in):
         layer = cvxlpgd.numpy.CvxpyLayer(problem, parameters, [x])
         with pytest.raises(InvalidProblem, match=message):
             stand_in(layer)
+    if stand_in is Regularized:
+        ball = cp.Problem(cp.Minimize(cost @ x), [cp.norm(x) <= 1])
+        layer = cvxlpgd.numpy.CvxpyLayer(ball, [cost], [x])
+        with pytest.raises(InvalidProblem, match="quadratic term into the objective"):
+            stand_in(layer)
     if stand_in is ConeAligned:
         for constraint, message in (
             (cp.norm(x) <= 1, "ConeAligned"),
@@ -275,3 +280,37 @@ def test_tight_rows_are_those_of_each_variables_own_size(units):
     c = np.array([-1.0, 0.5])
     assert loss(c, high) == pytest.approx(1 - 1 / np.sqrt(1.25))
     assert loss(c, high * np.array([1.0, 0.0])) == pytest.approx(0.0, abs=1e-12)
+
+
+TIED = np.array([
+    [0.0] * N, [0.3] * N, [0.2, -0.4, 0.2, 0.6, -0.4, 0.2], [0.6, -0.5, 0.6, 0.6, -0.3, 1.0],
+    [0.3, 0.30001, 0.29999, 0.30001, 0.3, 0.3], [1.2, 1.2, 1.2 + 1e-3, 1.2, 1.2 - 1e-3, 1.2],
+])  # fmt: skip
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("integer", [False, True])
+def test_regularized_at_costs_that_tie(integer):
+    """The face that a solution is inside of is larger than the span of a few vertices."""
+    bar = rng.normal(size=TIED.shape)
+    made = layers(*selection(integer=integer))[1]
+    curved = cvxlpgd.numpy.CvxpyLayer(*selection(quadratic=1.0), derivative=Exact())
+    (x,), pullback = Regularized(made).vjp(TIED)
+    (expected,), exact = curved.vjp(TIED)
+    assert not curved.info.kink.any()
+    assert np.allclose(x, expected, atol=1e-8)
+    assert np.allclose(pullback(bar)[0], exact(bar)[0], atol=1e-6)
+    if not integer:  # whose targets are integers
+        loss = FenchelYoung(Regularized(made), "none")(TIED, expected)
+        assert np.allclose(loss, 0.0, atol=1e-12)
+
+
+def test_regularized_within_a_box():
+    """Where the minimum of the whole objective is feasible, it is the solution."""
+    x, cost = cp.Variable(4), cp.Parameter(4)
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= -1, x <= 1])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x])
+    c, bar = np.array([[0.0] * 4, [0.3] * 4, [0.2, -0.4, 3.0, 0.2]]), rng.normal(size=(3, 4))
+    (found,), pullback = Regularized(layer, 0.5).vjp(c)
+    assert np.allclose(found, np.clip(-2 * c, -1, 1), atol=1e-9)
+    assert np.allclose(pullback(bar)[0], np.where(np.abs(2 * c) < 1, -2 * bar, 0), atol=1e-9)
