@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,10 @@ class Figures:
         other = self.chosen(task, another, method, solver)
         return {cell: run for cell, run in mine.items() if cell in other or not other}
 
+    def common(self, task: str, method: str, solver: str) -> int:
+        """How many cells a method has there, those of both packages if both have it."""
+        return max(len(self.cells(task, side, method, solver)) for side in SIDES)
+
     def ratios(self, task: str, side: str, method: str, solver: str) -> list[float]:
         """Regrets over those of the squared error of costs, in the same cells."""
         base: dict[Cell, Row] = {}
@@ -95,7 +99,7 @@ class Figures:
 
 
 def table(results: Row, samples: str = "test") -> str:
-    """A table for each task, and below what is left out and what failed.
+    """A table for each task, two of all tasks, and below what is left out and what failed.
 
     Parameters
     ----------
@@ -105,6 +109,8 @@ def table(results: Row, samples: str = "test") -> str:
     """
     figures = Figures(results["runs"], samples)
     parts = [_of_task(figures, task) for task in figures.tasks()]
+    if len(parts) > 1:
+        parts += [_of_all(figures, "regret", _regret), _of_all(figures, "seconds", _seconds)]
     lost = [run for run in results["runs"] if "failure" in run]
     for what in dict.fromkeys((r["side"], r["method"], r["task"], r["solver"]) for r in lost):
         same = [r for r in lost if (r["side"], r["method"], r["task"], r["solver"]) == what]
@@ -149,10 +155,37 @@ def _words(figures: Figures, task: str, method: str, solver: str) -> list[str]:
     of = [(task, side, method, solver) for side in SIDES]
     ours, theirs = (figures.seconds(*what) for what in of)
     return [
-        str(max(len(figures.cells(*what)) for what in of) or ""),
+        str(figures.common(task, method, solver) or ""),
         *(_spread(figures.ratios(*what)) for what in of),
         _written(ours, ".3f"), _written(theirs, ".3f"), _written(ours / theirs, ".2f"),
     ]  # fmt: skip
+
+
+def _of_all(figures: Figures, what: str, word: Callable[..., str]) -> str:
+    """One figure of all tasks and methods, ours / PyEPO's."""
+    tasks = figures.tasks()
+    methods = [m for m in METHODS | EXTRA if any(m in figures.methods(task) for task in tasks)]
+    lines = [
+        [method, *(_pair(figures, task, method, word) for task in tasks)] for method in methods
+    ]
+    text = tabulate(lines, headers=["method", *tasks], tablefmt="github", disable_numparse=True)
+    return f"{what}, ours / theirs\n\n{text}"
+
+
+def _pair(figures: Figures, task: str, method: str, word: Callable[..., str]) -> str:
+    """Of the set of rows that has a method in more cells, the first of those alike."""
+    solver = max(figures.solvers(), key=lambda s: figures.common(task, method, s))
+    pair = [word(figures, task, side, method, solver) for side in SIDES]
+    return " / ".join(w or "–" for w in pair) if any(pair) else ""
+
+
+def _regret(figures: Figures, *what: str) -> str:
+    ratios = figures.ratios(*what)
+    return f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else ""
+
+
+def _seconds(figures: Figures, *what: str) -> str:
+    return _written(figures.seconds(*what), ".3g")
 
 
 def _spread(ratios: Sequence[float]) -> str:

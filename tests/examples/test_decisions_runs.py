@@ -146,6 +146,13 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
     assert cells[:7] == ["lpgd", "1", "4.000", "0.500", "2.000", "1.000", "2.00"]
     assert "failed, 1 runs of ours lpgd shortest_path same: SolveFailed: x" in text
     assert "left out: y" in text
+    assert "regret, ours / theirs" not in text  # of a single task
+    both = [*rows, *(r | {"task": "tsp"} for r in rows if r["side"] == "ours")]
+    text = report.table({"runs": both, "absent": []})
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| lpgd ")]
+    # tasks in their order; where only one package ran, cells are all of its own
+    assert [word.strip() for word in lines[-2]] == ["lpgd", "4.00 / 0.50", "2.00 / –"]
+    assert [word.strip() for word in lines[-1]] == ["lpgd", "2 / 1", "2 / –"]
 
 
 def test_a_training_that_leads_nowhere_is_a_failure(run, monkeypatch, tmp_path):
