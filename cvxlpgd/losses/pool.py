@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 from cvxlpgd.errors import InvalidInput
 from cvxlpgd.layer import Layer
 from cvxlpgd.losses.protocol import ComputingLayer, check_computing
+from cvxlpgd.losses.scores import say_infeasible
 from cvxlpgd.values.linear import (
     Terms,
     as_points,
@@ -33,7 +34,8 @@ class SolutionPool:
         Of one parameter, the cost, that enters the objective alone and linearly. It returns all
         variables of the objective.
     solutions : array (*axes, *shape), or list of one for each returned variable
-        Feasible values, such as the layer's own solutions for the training costs.
+        Feasible values, such as the layer's own solutions for the training costs; others are told
+        by InfeasibleTargetWarning.
 
     Raises
     ------
@@ -58,6 +60,9 @@ class SolutionPool:
             raise InvalidInput(
                 "the pool is empty: begin with solutions, such as layer(true_costs) of training"
             )
+        rows = [v.reshape(len(self), -1) for v in self.solutions]
+        points = as_points(self._layer, rows)
+        say_infeasible(self._layer, points, "solutions of the pool", "number")
 
     def __len__(self) -> int:
         return len(self._terms)

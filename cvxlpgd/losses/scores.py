@@ -84,13 +84,19 @@ def targets_of(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
         For a value that a variable cannot have.
     """
     points = as_points(layer, rows)
+    say_infeasible(layer, points, "targets", "that of sample")
+    return points
+
+
+def say_infeasible(layer: Layer, points: Points, what: str, which: str) -> None:
+    """Warn of points that are not feasible, which are `what`, and `which` for one of them."""
     violation = violations(layer, points)
-    if (violation > TOLERATED).any():
+    bad = violation > TOLERATED
+    if bad.any():
         k = int(violation.argmax())
         warn(
-            f"{int((violation > TOLERATED).sum())} of {len(points)} targets are not feasible; the "
-            f"worst is that of sample {k}, whose constraints are violated by {violation[k]:.1e} "
-            "(relative): the loss asks for a decision that cannot be taken",
+            f"{int(bad.sum())} of {len(points)} {what} are not feasible; the worst is {which} {k}, "
+            f"whose constraints are violated by {violation[k]:.1e} (relative): the loss asks for a "
+            "decision that cannot be taken, or compares with one",
             InfeasibleTargetWarning,
         )
-    return points

@@ -369,3 +369,8 @@ def test_a_batch_of_none(loss):
     value, pullback = made.vjp(np.zeros((0, N)), np.zeros((0, N)))
     assert value.shape == (0,)
     assert pullback(value)[0].shape == (0, N)
+
+
+def test_solutions_that_are_not_feasible_are_told():
+    with pytest.warns(InfeasibleTargetWarning, match="1 of 5 solutions of the pool .* number 2, "):
+        SolutionPool(layers(*selection())[1], POOL * [[1.0], [1.0], [1.1], [1.0], [1.0]])
