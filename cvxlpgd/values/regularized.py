@@ -13,7 +13,7 @@ which is a nonnegative least squares problem: at the best scale, its value grows
 
 Where the hull has corners, v moves along the face of the hull that it is inside of, the points of
 least cost p + weight v: ∂v/∂p = -Π/weight, with Π the orthogonal projection on the span of that
-face. The points in use may be fewer than span it, two for a chord through v. So `_face` looks
+face. The points in use may be fewer than span it, two for a chord through v. So `_faces` looks
 further, by costs moved a little each way in a direction that is not in the span yet.
 """
 
@@ -90,10 +90,10 @@ class Regularized:
         size = np.maximum(np.abs(costs).max(axis=1), FLAT * terms)
         size, open_ = np.where(size > 0, size, 1.0), dict.fromkeys(bases, 0)  # the step's place
         while open_:
-            moves = np.zeros_like(v)
+            # the same for all samples, so that none depends on who else is in the batch
+            direction, moves = rng.standard_normal((v.shape[1],)), np.zeros_like(v)
             for k, place in open_.items():
-                across = _without(rng.standard_normal((v.shape[1],)), bases[k])
-                moves[k] = STEPS[place] * size[k] * across
+                moves[k] = STEPS[place] * size[k] * _without(direction, bases[k])
             ends = [self._vertices(self.weight * v + move) for move in (moves, -moves)]
             on_face = np.all([self._is_on_face(end) for end in ends], axis=0)
             for k in list(open_):
