@@ -17,8 +17,9 @@ and, without training,
     gauss_newton               regularized Gauss-Newton steps (examples/unrolled/gauss_newton.py)
 
 All others begin at the image of gauss_newton, which they must improve on. They share the step, the
-batches, the clipping and the choice of weights by validation. An epoch is 400 disks for all sizes
-of the training set, a smaller one repeated, so that all trainings have as many steps.
+batches, the clipping and the choice of weights by validation. An epoch is 400 disks, a smaller
+training set repeated, so that all trainings have as many steps; a larger one is seen once in an
+epoch.
 
 Convolutions run along the triangles in their order (examples/unrolled/mesh.py): ring by ring, where
 consecutive triangles share an edge.
@@ -53,7 +54,7 @@ from examples.unrolled.methods import TRAINED, Problem
 from examples.unrolled.samples import Sets
 from examples.unrolled.training import SHOWN, Run
 
-EPOCH = 400  # disks
+EPOCH, DISKS = 400, 10_000  # of an epoch at least, and of a training set at most
 EPOCHS, BATCH = 10, 4
 QUICK = {
     "methods": "gauss_newton,lpgd,lpgd_ma,lpgd_rma", "inclusions": [2], "train": [50], "epochs": 3
@@ -74,7 +75,7 @@ def samples(inclusions: int, n_train: int, folder: Path | None) -> Sets:
 def made(case: Case, options: argparse.Namespace) -> tuple[Problem, Sets]:
     """The problem of a case, and its samples."""
     sets = samples(case["inclusions"], max(options.train), options.data)
-    rows = torch.arange(EPOCH) % case["n_train"]
+    rows = torch.arange(max(EPOCH, case["n_train"])) % case["n_train"]
     operator = Forward()
     problem = Problem.of(operator, sets.train[:SCALED], prox=None, iterations=ITERATIONS)
     problem = replace(problem, scale=GRADIENT * problem.scale)
@@ -137,8 +138,8 @@ def parser() -> argparse.ArgumentParser:
         help="how many a disk has (default: 2 4)",
     )  # fmt: skip
     words.add_argument(
-        "--train", type=int, nargs="+", choices=range(1, EPOCH + 1), default=[50, 200, 400],
-        metavar="COUNT", help=f"training disks, at most {EPOCH} (default: 50 200 400)",
+        "--train", type=int, nargs="+", choices=range(1, DISKS + 1), default=[50, 200, 400],
+        metavar="COUNT", help=f"training disks, at most {DISKS} (default: 50 200 400)",
     )  # fmt: skip
     words.add_argument(
         "--data", type=Path, metavar="FOLDER",

@@ -242,7 +242,7 @@ def test_the_command_writes_rows_and_does_not_repeat_them(small, tmp_path, monke
     ("words", "message"),
     [
         ("--inclusions 3", "invalid choice: 3"),
-        ("--train 401", "invalid choice: 401"),
+        ("--train 10001", "invalid choice: 10001"),
         ("--methods newton", "no method newton"),
         ("--methods prox", "no method prox"),
     ],
