@@ -125,7 +125,7 @@ def main() -> int:
         if options.old:
             results = runs.merged(options.old)
             if options.json is not None:
-                _experiment.write(results, options.json)
+                _experiment.write(runs.condensed(results), options.json)
             results = plan.selected(results, options)
         else:
             results = runs.everything(options)

@@ -197,3 +197,10 @@ def merged(files: list[Path]) -> Results:
     several = [read(file) for file in files]
     absent = list(dict.fromkeys(line for results in several for line in results["absent"]))
     return {**_experiment.merged(several, plan.key), "absent": absent}
+
+
+def condensed(results: Results) -> Results:
+    """For a file to keep: without the curves of training, and with numbers of six digits."""
+    kept = [{k: v for k, v in run.items() if k != "epochs"} for run in results["runs"]]
+    condensed: Results = _experiment.rounded({**results, "runs": kept})
+    return condensed

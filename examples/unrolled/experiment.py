@@ -153,19 +153,11 @@ def _all(experiment: Experiment, methods: list[str], options: argparse.Namespace
 def condensed(results: Results) -> Results:
     """For a file to keep: numbers of six digits, and estimates of the first seed alone."""
     first = min(run["seed"] for run in results["runs"])
-
-    def short(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: short(entry) for name, entry in value.items()}
-        if isinstance(value, list):
-            return [short(entry) for entry in value]
-        return float(f"{value:.6g}") if isinstance(value, float) else value
-
     runs = [
         run if run["seed"] == first else {k: v for k, v in run.items() if k != "estimates"}
         for run in results["runs"]
     ]
-    whole: Results = short({**results, "runs": runs})
+    whole: Results = _experiment.rounded({**results, "runs": runs})
     return whole
 
 
