@@ -173,8 +173,15 @@ def _of_all(figures: Figures, what: str, word: Callable[..., str]) -> str:
 
 
 def _pair(figures: Figures, task: str, method: str, word: Callable[..., str]) -> str:
-    """Of the set of rows that has a method in more cells, the first of those alike."""
-    solver = max(figures.solvers(), key=lambda s: figures.common(task, method, s))
+    """Of the set of rows in which both packages have a method, in more cells, the first of those
+    alike.
+    """
+
+    def worth(solver: str) -> tuple[int, int]:
+        sides = sum(bool(figures.cells(task, side, method, solver)) for side in SIDES)
+        return sides, figures.common(task, method, solver)
+
+    solver = max(figures.solvers(), key=worth)
     pair = [word(figures, task, side, method, solver) for side in SIDES]
     return " / ".join(w or "–" for w in pair) if any(pair) else ""
 
