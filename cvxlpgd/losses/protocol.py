@@ -87,10 +87,12 @@ def array_of(value: Any, what: str) -> Any:
 def wide(array: Any, like: Any = None) -> Any:
     """An array of single or double precision, in which differences of integers do not wrap around
     and those of half precision do not overflow; where it is neither, in the precision of `like`.
+
+    Complex numbers stay, to be refused.
     """
     xp = array_namespace(array)
     floats = (xp.float32, xp.float64)
-    if array.dtype in floats:
+    if array.dtype in floats or xp.isdtype(array.dtype, "complex floating"):
         return array
     return xp.astype(array, like.dtype if getattr(like, "dtype", None) in floats else xp.float64)
 
