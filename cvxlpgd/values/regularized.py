@@ -20,6 +20,7 @@ further, by costs moved a little each way in a direction that is not in the span
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Regularized:
     """The solutions of a batch, all variables of a sample one after the other."""
 
     prices: Prices
-    values: list[Any]  # of the cost, (*batch axes, *shape)
+    values: list[Any]  # of the cost, (*batch axes, *shape), as they were given
     batch: Batch
     weight: float
     tol: float
@@ -158,8 +159,8 @@ def regularized(
             v[k] = best
         if not open_.any():
             break
-    kept = [np.array(value) for value in values]  # the caller may write to theirs
-    return Regularized(prices, kept, batch, weight, tol, costs, v, tuple(points), late)
+    own = deepcopy(list(values))  # the caller may write to theirs
+    return Regularized(prices, own, batch, weight, tol, costs, v, tuple(points), late)
 
 
 def _gap(

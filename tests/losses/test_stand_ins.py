@@ -6,6 +6,7 @@ import cvxpy as cp
 import numpy as np
 import pyepo.func
 import pytest
+import scipy.sparse as sp
 import torch
 
 import cvxlpgd.numpy
@@ -318,3 +319,15 @@ def test_regularized_within_a_box():
     (found,), pullback = Regularized(layer, 0.5).vjp(c)
     assert np.allclose(found, np.clip(-2 * c, -1, 1), atol=1e-9)
     assert np.allclose(pullback(bar)[0], np.where(np.abs(2 * c) < 1, -2 * bar, 0), atol=1e-9)
+
+
+def test_regularized_takes_sparse_costs():
+    x, cost = cp.Variable((2, 2)), cp.Parameter((2, 2), diag=True)
+    problem = cp.Problem(cp.Minimize(cp.sum(cp.multiply(cost, x))), [x >= 0, cp.sum(x) == 1])
+    loss = Regularized(cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x]))
+    c, bar = np.diag([0.1, 0.2]), np.array([[1.0, 0.0], [0.0, 0.0]])
+    (dense,), pullback = loss.vjp(c)
+    (found,), of_sparse = loss.vjp(sp.coo_array(c))
+    assert np.array_equal(found, dense)
+    assert pullback(bar)[0] == pytest.approx(np.diag([-0.75, 0.25]))  # all four entries move
+    assert of_sparse(bar)[0].toarray() == pytest.approx(np.diag([-0.75, 0.25]))
