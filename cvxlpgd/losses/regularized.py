@@ -28,7 +28,8 @@ class Regularized(Smoothed):
     one of its sides. Solutions are found by the layer's own solver alone, so also of integer
     programs (Frank and Wolfe's method, fully corrective). Of programs without integers the same
     comes cheaper with the quadratic term in the objective, and with constraints that are not
-    linear that is the only way. A regularized layer stands for the layer in `FenchelYoung`.
+    linear that is the only way. Variables shall be of one size, up to 1e5, where a bound that is
+    never active counts. A regularized layer stands for the layer in `FenchelYoung`.
 
     Dalle, Baty, Bouvier, Parmentier, "Learning with combinatorial optimization layers: a
     probabilistic approach", arXiv 2207.13513; Blondel, Martins, Niculae, JMLR 2020.
@@ -80,6 +81,14 @@ class Regularized(Smoothed):
             warn(
                 f"{late} of {len(made.late)} regularized solutions are short of tol={self.tol} "
                 f"after at most {self.rounds} rounds; allow more, or a larger weight or tol",
+                InaccurateSolutionWarning,
+            )
+        uneven = int(made.uneven.sum())
+        if uneven:
+            warn(
+                f"{uneven} of {len(made.late)} regularized solutions have variables that differ by "
+                "more than 1e5 in size, and the smaller ones, with their gradients, are lost in "
+                "the rounding: bound the large ones, or scale the variables",
                 InaccurateSolutionWarning,
             )
         return made

@@ -36,6 +36,7 @@ IN_USE = 1e-9  # shares that are smaller are rounding, and so are singular value
 NOISE = 1e-9  # of the largest entry: so exact are a solver's vertices
 STEPS = (1e-4, 1e-6)  # of the costs' size, by which they are moved to see the whole of a face
 SEEN = 1e-6  # of a face's extent: what is across what is known by less is rounding
+UNEVEN, ZERO = 1e-5, 1e-12  # of the largest variable: one that is smaller is lost, or a zero
 FLAT = 1e-3  # of the two terms' sizes: the least size of costs in which these cancel
 
 
@@ -62,6 +63,14 @@ class Regularized:
     def value(self) -> np.ndarray:
         """The solutions, flat."""
         return self.solutions.reshape(-1)
+
+    @property
+    def uneven(self) -> np.ndarray:
+        """Whether some variables' vertices are lost in the rounding of the largest's, (batch,)."""
+        own = np.array([np.abs(points).max(axis=0) for points in self.points])
+        own = own.reshape(self.solutions.shape)
+        largest = own.max(axis=1, initial=0.0)[:, None]
+        return np.any((own > ZERO * largest) & (own < UNEVEN * largest), axis=1)
 
     def vjp(self, bar: np.ndarray, needed: Sequence[bool]) -> list[Any]:
         """The cost's cotangent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cvxpy as cp
 import numpy as np
 import pyepo.func
@@ -331,3 +333,22 @@ def test_regularized_takes_sparse_costs():
     assert np.array_equal(found, dense)
     assert pullback(bar)[0] == pytest.approx(np.diag([-0.75, 0.25]))  # all four entries move
     assert of_sparse(bar)[0].toarray() == pytest.approx(np.diag([-0.75, 0.25]))
+
+
+@pytest.mark.parametrize(
+    ("high", "even"),
+    [([1, 1, 1e4], True), ([1, 1, 1e7], False), ([1e-6, 1, 1], False), ([1e-6] * 3, True)],
+)
+def test_variables_of_very_different_sizes_are_told(high, even):
+    """A bound that is never active is a vertex of the linear program all the same."""
+    x, cost = cp.Variable(3), cp.Parameter(3)
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= 0, x <= high])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x])
+    c = -np.array([0.3, 0.6, 0.4]) * np.minimum(high, 1)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        (found,), pullback = Regularized(layer, tol=1e-9).vjp(c)
+    assert bool([w for w in told if "differ by more than 1e5" in str(w.message)]) is not even
+    if even:
+        assert found == pytest.approx(-c)
+        assert pullback(np.ones(3))[0] == pytest.approx(-np.ones(3))
