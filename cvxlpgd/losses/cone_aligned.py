@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.linalg import null_space
 from scipy.optimize import nnls
 
 from cvxlpgd.checks import is_number
@@ -27,19 +28,27 @@ from cvxlpgd.program.restriction import TOLERATED
 from cvxlpgd.values.linear import cost_cotangent, without_cost
 from cvxlpgd.values.prices import Prices
 
-ROUNDING = 1e-9  # of a variable's own size: a solver's zero
+ROUNDING = 1e-9  # of a variable's own size, a solver's zero; of a unit vector, likewise
+INWARD = 3e-4  # chosen by validation data of paths and knapsacks, docs/experiments.md
+ENTRIES = 4_000_000  # of all normals that are in work at a time
+
+# Newton's method: the most steps, how near products come, how fast they fall, steps' share of the
+# way to the boundary
+STEPS, NEAR, FALL, SHORT = 100, 1e-6, 0.1, 0.995
 
 
 class ConeAligned:
     """CaVE: the angle between a cost and those under which the right decision is optimal.
 
-        loss = 1 - cos(-q, t),    t the point next to -q of the cone of the tight rows' normals
+        loss = 1 - cos(u, t),    u = -q/|q|,    t = A'y,    A the unit normals of the tight rows
+        y = argmin |u - A'y|^2/2 + inward mean_i(y_i^2/2 - log y_i),    the mean over inequalities
 
-    A decision x is optimal for a linear cost q just if -q is in that cone, {A'y: y >= 0 where a
-    row is tight at x}; bounds of boolean variables are rows. So a decision need not be solved for,
-    and the loss is 0 where it is optimal in the linear relaxation. A share `inward` of the mean
-    normal moves t into the cone's inside, where the decision is safely the best. The gradient is
-    that with t held fixed, which for inward=0 is the whole derivative.
+    A decision is optimal for a linear cost q just if u is in the cone of the normals of rows that
+    are tight at it, {A'y: y >= 0 for inequalities}; bounds of boolean variables are rows. So no
+    decision need be solved for. With inward=0, t is the point of the cone next to u: the loss is 0
+    where the decision is optimal in the linear relaxation, also where others are as good. The
+    larger `inward`, the deeper t lies in the cone, where no other is, and the nearer to the sum of
+    all normals. The gradient is that with t held fixed, which for inward=0 is the whole derivative.
 
     Tang, Khalil, "CaVE: a cone-aligned approach for fast predict-then-optimize with binary linear
     programs", CPAIOR 2024.
@@ -50,7 +59,7 @@ class ConeAligned:
         Of one parameter, the cost, that enters the objective alone; with linear constraints and
         objective. It returns all of its variables.
     inward : float
-        In [0, 1].
+        A weight, >= 0.
     reduction : "mean", "sum" or "none"
 
     Raises
@@ -61,12 +70,12 @@ class ConeAligned:
     __module__ = "cvxlpgd.losses"
 
     def __init__(
-        self, layer: ComputingLayer, inward: float = 0.2, reduction: Reduction = "mean"
+        self, layer: ComputingLayer, inward: float = INWARD, reduction: Reduction = "mean"
     ) -> None:
         check(layer, reduction)
         check_computing(layer)
-        if not (is_number(inward) and 0 <= inward <= 1):
-            raise InvalidOption(f"inward must be a number in [0, 1], not {inward!r}")
+        if not (is_number(inward) and 0 <= inward < np.inf):
+            raise InvalidOption(f"inward must be a number >= 0, not {inward!r}")
         self.layer, self.inward, self.reduction = layer, inward, reduction
         inner = layer._layer
         Prices.of(inner, "ConeAligned")
@@ -111,34 +120,38 @@ class ConeAligned:
             batch, costs = costs_of(layer, values)
             x = targets_of(layer, rows_of(layer, arrays, batch)).x
             data, _ = layer.canonical.parameters.data([costs])
-            value, u_bar = np.zeros(len(x)), np.zeros_like(x)
-            for k, (q, point) in enumerate(zip(np.broadcast_to(data.q, x.shape), x, strict=True)):
-                if np.isnan(q).any():
-                    value[k] = np.nan
-                    continue
-                if not q.any():
-                    raise InvalidInput(
-                        f"the cost of sample {k} is 0, which has no direction: begin with others"
-                    )
-                value[k], u_bar[k] = _angle(-q, self._rows.tight(point), self.inward)
+            q = np.broadcast_to(data.q, x.shape)
+            if (~q.any(axis=1)).any():
+                raise InvalidInput(
+                    f"the cost of sample {np.flatnonzero(~q.any(axis=1))[0]} is 0, which has no "
+                    "direction: begin with others"
+                )
+            value, u_bar = np.full(len(x), np.nan), np.zeros_like(x)
+            good = ~np.isnan(q).any(axis=1)
+            value[good], u_bar[good] = _angles(-q[good], self._rows, x[good], self.inward)
             return Scores(layer, batch, value, cost_cotangent(layer, -u_bar))
 
         return self.layer._evaluate(make, [pred_cost])
 
 
 class _Rows:
-    """Normals of all constraints of a structure, bounds of boolean columns among them.
+    """The rows of a structure, bounds of boolean columns among them: Gx <= h, and equalities.
 
-    Gx <= h, with equality where `equal`.
+    The columns of `free` (n, r) are orthonormal and orthogonal to the equalities' normals;
+    `normals` (inequalities, r) are the inequalities' unit normals in these coordinates.
     """
 
     def __init__(self, G: np.ndarray, h: np.ndarray, equal: np.ndarray) -> None:
-        self.G, self.h, self.equal = G, h, equal
         # a variable's own size by the constraints: its least distance from 0 to a row that is not
         # at 0, alone; infinite where all rows are there
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where((G != 0) & (h != 0)[:, None], np.abs(h)[:, None] / np.abs(G), np.inf)
         self.own = reach.min(axis=0, initial=np.inf)
+        sizes = np.linalg.norm(G, axis=1)
+        G, h, equal, sizes = (v[sizes > 0] for v in (G, h, equal, sizes))
+        unit = G / sizes[:, None]
+        self.free = null_space(unit[equal]) if equal.any() else np.eye(G.shape[1])
+        self.G, self.h, self.normals = G[~equal], h[~equal], unit[~equal] @ self.free
 
     @classmethod
     def of(cls, layer: Layer) -> _Rows:
@@ -157,33 +170,81 @@ class _Rows:
         return cls(G, h, np.concatenate([equal, none > 0, none > 0]))
 
     def tight(self, x: np.ndarray) -> np.ndarray:
-        """The unit normals of the rows that are tight at x, those of equalities both ways."""
-        sizes = np.linalg.norm(self.G, axis=1)
-        slack = self.h - self.G @ x
-        largest = np.abs(x).max(initial=0.0)
+        """Which inequalities are tight at each of x (batch, n): (batch, inequalities)."""
+        slack = self.h - _each(self.G, x)
+        largest = np.abs(x).max(axis=1, initial=0.0, keepdims=True)
         own = np.where(np.isfinite(self.own), self.own, largest)
         # a row's own terms, and what solvers leave in place of zeros
-        reach = TOLERATED * (np.abs(self.h) + np.abs(self.G) @ np.abs(x))
-        reach += ROUNDING * (np.abs(self.G) @ own)
-        tight = (sizes > 0) & (self.equal | (slack <= reach))
-        unit = self.G[tight] / sizes[tight, None]
-        return np.concatenate([unit, -unit[self.equal[tight]]])
+        size = np.abs(self.G)
+        reach = TOLERATED * (np.abs(self.h) + _each(size, np.abs(x)))
+        return slack <= reach + ROUNDING * _each(size, own)
+
+    def points(self, u: np.ndarray, x: np.ndarray, inward: float) -> np.ndarray:
+        """The points t of the cones at x for unit vectors u, both (batch, n)."""
+        v, tight = _each(self.free.T, u), self.tight(x)
+        across = u - _each(self.free, v)  # the equalities' part of u is in the cone
+        inside, counts = np.zeros_like(v), tight.sum(axis=1)
+        for k in np.unique(counts[counts > 0]):  # samples that go together
+            (alike,) = np.nonzero(counts == k)
+            parts = 1 + len(alike) * k * v.shape[1] // ENTRIES
+            for part in np.array_split(alike, parts):
+                A = self.normals[np.nonzero(tight[part])[1]].reshape(len(part), k, -1)
+                y = _deep(A, v[part], inward) if inward else _nearest(A, v[part])
+                inside[part] = _each(A.transpose(0, 2, 1), y)
+        return across + _each(self.free, inside)
 
 
-def _angle(u: np.ndarray, normals: np.ndarray, inward: float) -> tuple[float, np.ndarray]:
-    """1 - cos(u, t) and its gradient in u, t the direction in the cone that u shall have."""
-    scale = np.abs(u).max()  # no square of u overflows, nor is it lost
+def _angles(
+    u: np.ndarray, rows: _Rows, x: np.ndarray, inward: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """1 - cos(u, t) and its gradient in u, (batch,) and (batch, n)."""
+    scale = np.abs(u).max(axis=1, keepdims=True)  # no square of u overflows, nor is it lost
     u = u / scale
-    shares, _ = nnls(normals.T, u) if len(normals) else (np.zeros(0), 0.0)
-    nearest, mean = shares @ normals, normals.sum(axis=0)
-    t = (1 - inward) * _unit(nearest) + inward * _unit(mean)
-    if not t.any():  # no cost but 0 is in the cone, or u is opposite to it
-        return 1.0, np.zeros_like(u)
-    size, t = np.linalg.norm(u), _unit(t)
-    cos = float(u @ t / size)
-    return 1 - cos, (cos * u / size - t) / size / scale
+    size = np.linalg.norm(u, axis=1, keepdims=True)
+    u = u / size
+    t = rows.points(u, x, inward)
+    length = np.linalg.norm(t, axis=1, keepdims=True)
+    none = length <= ROUNDING  # no cost but 0 is in the cone, or u is opposite to it
+    t = np.where(none, 0.0, t / np.where(none, 1.0, length))
+    cos = np.sum(u * t, axis=1, keepdims=True)
+    return 1 - cos[:, 0], (cos * u - t) / size / scale
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    size = np.linalg.norm(vector)
-    return vector / size if size > 0 else vector
+def _nearest(A: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Where |v - A'y|^2 is least over y >= 0, for each of A (batch, k, r) and v (batch, r)."""
+    return np.array([nnls(a.T, point)[0] for a, point in zip(A, v, strict=True)])
+
+
+def _deep(A: np.ndarray, v: np.ndarray, inward: float) -> np.ndarray:
+    """Where |v - A'y|^2/2 + inward mean_i(y_i^2/2 - log y_i) is least, for each of A and v.
+
+    With w = inward/k and z = w/y:  (AA' + w) y - z = Av.  Newton's steps in y and z, by the
+    matrices of r columns, aim at y_i z_i = mu, which falls to w.
+    """
+    batch, k, r = A.shape
+    w, T, target = inward / k, A.transpose(0, 2, 1), _each(A, v)
+    y, z = np.ones((batch, k)), np.ones((batch, k))
+    for _ in range(STEPS):
+        rest = target - _each(A, _each(T, y)) - w * y + z
+        products = y * z
+        near = np.abs(rest).max(axis=1) < ROUNDING
+        near &= np.abs(products - w).max(axis=1) < NEAR * w
+        if near.all():
+            break
+        mu = np.maximum(w, FALL * products.mean(axis=1))[:, None]
+        # (D + AA') dy = Dg, by the Woodbury identity
+        D = w + z / y
+        g = (rest + mu / y - z) / D
+        M = np.eye(r) + (T / D[:, None]) @ A
+        dy = g - _each(A, np.linalg.solve(M, (T @ g[..., None]))[..., 0]) / D
+        dz = mu / y - z - z / y * dy
+        least = np.minimum((dy / y).min(axis=1), (dz / z).min(axis=1))
+        step = np.minimum(1.0, -SHORT / np.minimum(least, -ROUNDING))
+        step = np.where(near, 0.0, step)[:, None]  # what is near stays, whatever the others need
+        y, z = y + step * dy, z + step * dz
+    return y
+
+
+def _each(matrix: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """The matrix by each of vectors (batch, n): bits that do not depend on the other vectors."""
+    return (matrix @ vectors[..., None])[..., 0]
