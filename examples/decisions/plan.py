@@ -21,6 +21,7 @@ DEAR = {  # hundreds of solves for a sample
     "ours": ("frank_wolfe",),
     "theirs": ("fenchel_young", "frank_wolfe"),
 }
+TOURS_BY_HIGHS = ("two_stage", "spo_plus", "perturbed_fy", "dbb", "lpgd", "map")  # 0.1 s a solve
 
 KEY = ("task", "degree", "noise", "train", "seed", "method", "side", "solver", "rate")
 
@@ -41,6 +42,8 @@ class Plan:
         data and all seeds, and so have PyEPO's runs; the rest has one cell in the middle. Without
         any, "same" has the middle degree and noise.
     test : int
+    by_default : names of METHODS
+        Those that run with our default solver, unless options name others.
     """
 
     steps: int
@@ -48,13 +51,14 @@ class Plan:
     seeds: int
     whole: tuple[str, ...]
     test: int = 1000
+    by_default: tuple[str, ...] = tuple(METHODS)
 
 
 PLANS = {
     "shortest_path": Plan(steps=96, samples=3, seeds=3, whole=("default",)),
     "knapsack": Plan(steps=96, samples=1, seeds=2, whole=("same",)),
     "knapsack_2d": Plan(steps=96, samples=1, seeds=2, whole=("same",)),
-    "tsp": Plan(steps=32, samples=1, seeds=2, whole=(), test=200),
+    "tsp": Plan(steps=32, samples=1, seeds=2, whole=(), test=200, by_default=TOURS_BY_HIGHS),
     "portfolio": Plan(steps=96, samples=1, seeds=2, whole=("default",)),
 }
 
@@ -113,6 +117,9 @@ def _fits(run: Run, options: argparse.Namespace) -> bool:
     dear = run["method"] in DEAR[run["side"]]
     if run["method"] == "two_stage" or (run["side"] == "theirs" and not dear):
         return middle or bool(plan.whole)
+    every = set(options.methods) >= METHODS.keys()
+    if every and run["solver"] == "default" and run["method"] not in plan.by_default:
+        return False
     if run["solver"] in plan.whole and not dear:
         return True
     once = run["seed"] == options.seed and run["train"] in (options.train or TRAIN[:1])

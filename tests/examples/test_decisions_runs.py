@@ -39,6 +39,11 @@ def test_the_plan_has_each_run_once_and_options_name_cells(monkeypatch):
     assert cells == set(product(plan.DEGREES, plan.NOISE, plan.TRAIN))
     named = list(plan.wanted(options(monkeypatch, "--degrees 6 --noise 0 --tasks tsp --seeds 1")))
     assert {(r["task"], r["degree"], r["noise"]) for r in named} == {("tsp", 6, 0.0)}
+    by_highs = {r["method"] for r in whole if (r["task"], r["solver"]) == ("tsp", "default")}
+    assert by_highs == set(plan.TOURS_BY_HIGHS) - {"two_stage"}
+    tours = "--tasks tsp --side ours --solver default"
+    (one, _) = plan.wanted(options(monkeypatch, f"{tours} --methods nce"))
+    assert one["method"] == "nce"
     everything = list(plan.wanted(options(monkeypatch, "--everything")))
     assert {plan.key(run) for run in everything} > {plan.key(run) for run in whole}
     quick = options(monkeypatch, "--quick --degrees 1")
