@@ -65,7 +65,7 @@ def _regrets(panel: Any, figures: Figures, task: str, names: list[str]) -> None:
     for line, name in enumerate(names):
         for side in SIDES:
             for solver in figures.solvers():
-                logs = np.log(figures.ratios(task, side, name, solver))
+                logs = np.log(list(figures.ratios(task, side, name, solver).values()))
                 if not len(logs) or _repeated(figures, task, side, name, solver):
                     continue
                 error = logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else 0.0

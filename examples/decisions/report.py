@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,16 +72,16 @@ class Figures:
         """How many cells a method has there, those of both packages if both have it."""
         return max(len(self.cells(task, side, method, solver)) for side in SIDES)
 
-    def ratios(self, task: str, side: str, method: str, solver: str) -> list[float]:
+    def ratios(self, task: str, side: str, method: str, solver: str) -> dict[Cell, float]:
         """Regrets over those of the squared error of costs, in the same cells."""
         base: dict[Cell, Row] = {}
         for one in SIDES:
             base = self.chosen(task, one, "two_stage", solver) | base
-        return [
-            _floored(run[self.figure]) / _floored(base[cell][self.figure])
+        return {
+            cell: _floored(run[self.figure]) / _floored(base[cell][self.figure])
             for cell, run in self.cells(task, side, method, solver).items()
             if cell in base
-        ]
+        }
 
     def seconds(self, task: str, side: str, method: str, solver: str) -> float:
         """Of training with 1000 samples: the median run's, NaN without one."""
@@ -120,9 +120,10 @@ def table(results: Row, samples: str = "test") -> str:
     if figures.runs:
         parts.append(
             f"Regret of {samples} samples over that of two_stage in the same cell, geometric mean "
-            "(÷× geometric standard deviation) over cells and seeds; regrets below "
-            f"{FLOOR:g} count as that. Seconds are of training with 1000 samples, the median of "
-            "all runs. Where both packages have a method, only cells that both have count. "
+            "over cells and seeds, ÷× the geometric standard deviation over the seeds of a cell, "
+            f"the root mean square of all cells'; regrets below {FLOOR:g} count as that. Seconds "
+            "are of training with 1000 samples, the median of all runs. Where both packages have a "
+            "method, only cells that both have count. "
             "Learning rates that validation prefers: "
             f"{', '.join(f'{r:g} in {n} cells' for r, n in figures.rates().items())}."
         )
@@ -187,7 +188,7 @@ def _pair(figures: Figures, task: str, method: str, word: Callable[..., str]) ->
 
 
 def _regret(figures: Figures, *what: str) -> str:
-    ratios = figures.ratios(*what)
+    ratios = list(figures.ratios(*what).values())
     return f"{np.exp(np.mean(np.log(ratios))):.2f}" if ratios else ""
 
 
@@ -195,13 +196,16 @@ def _seconds(figures: Figures, *what: str) -> str:
     return _written(figures.seconds(*what), ".3g")
 
 
-def _spread(ratios: Sequence[float]) -> str:
-    """Geometric mean and standard deviation."""
+def _spread(ratios: Mapping[Cell, float]) -> str:
+    """Geometric mean, and standard deviation over the seeds of a cell."""
     if not ratios:
         return ""
-    logs = np.log(ratios)
-    spread = f" ÷× {np.exp(np.std(logs, ddof=1)):.2f}" if len(logs) > 1 else ""
-    return f"{np.exp(np.mean(logs)):.3f}{spread}"
+    seeds: dict[Cell, list[float]] = {}
+    for (*cell, _), ratio in ratios.items():
+        seeds.setdefault(tuple(cell), []).append(np.log(ratio))
+    several = [np.var(logs, ddof=1) for logs in seeds.values() if len(logs) > 1]
+    spread = f" ÷× {np.exp(np.sqrt(np.mean(several))):.2f}" if several else ""
+    return f"{np.exp(np.mean(np.log(list(ratios.values())))):.3f}{spread}"
 
 
 def _written(value: float, how: str) -> str:

@@ -133,19 +133,23 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
         a_run(solver="default", backend="DAQP", best_test_regret=None, seconds=0.5),
         a_run(solver="default", backend="DAQP", method="dbb", best_test_regret=0.3),
     ]
+
+    def ratios(figures, *what):
+        return list(figures.ratios(*what).values())
+
     figures = report.Figures(rows)
-    assert figures.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4])
-    assert figures.ratios("shortest_path", "theirs", "lpgd", "same") == pytest.approx([0.5])
+    assert ratios(figures, "shortest_path", "ours", "lpgd", "same") == pytest.approx([4])
+    assert ratios(figures, "shortest_path", "theirs", "lpgd", "same") == pytest.approx([0.5])
     # PyEPO's Gurobi is its default, ours is not; two_stage has no solver
-    assert figures.ratios("shortest_path", "theirs", "lpgd", "default") == pytest.approx([0.5])
-    assert figures.ratios("shortest_path", "ours", "lpgd", "default") == [math.inf]
-    assert figures.ratios("shortest_path", "ours", "dbb", "default") == pytest.approx([3])
-    assert figures.ratios("shortest_path", "ours", "dbb", "same") == []
+    assert ratios(figures, "shortest_path", "theirs", "lpgd", "default") == pytest.approx([0.5])
+    assert ratios(figures, "shortest_path", "ours", "lpgd", "default") == [math.inf]
+    assert ratios(figures, "shortest_path", "ours", "dbb", "default") == pytest.approx([3])
+    assert ratios(figures, "shortest_path", "ours", "dbb", "same") == []
     alone = report.Figures(row for row in rows if row["side"] == "ours")
-    assert alone.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([4, 1])
+    assert ratios(alone, "shortest_path", "ours", "lpgd", "same") == pytest.approx([4, 1])
     before = report.Figures((row for row in rows if row["side"] == "ours"), "validation")
     # 0.1 against 0.2, and 0.2 against 0.2
-    assert before.ratios("shortest_path", "ours", "lpgd", "same") == pytest.approx([0.5, 1])
+    assert ratios(before, "shortest_path", "ours", "lpgd", "same") == pytest.approx([0.5, 1])
     assert figures.seconds("shortest_path", "ours", "lpgd", "same") == 2
     assert figures.rates() == {0.02: 1, 0.1: 7}
     text = report.table({"runs": [*rows, a_run(seed=9, failure="SolveFailed: x")], "absent": ["y"]})
@@ -156,6 +160,10 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
     assert "failed, 1 runs of ours lpgd shortest_path same: SolveFailed: x" in text
     assert "left out: y" in text
     assert "regret, ours / theirs" not in text  # of a single task
+    # two seeds of one cell, 2 and 8: exp(std(log 2, log 8)) = exp(log 4 / sqrt 2)
+    seeds = [a_run(seed=k, best_test_regret=regret) for k, regret in ((0, 0.2), (1, 0.8))]
+    bases = [a_run(**base, seed=k, best_test_regret=0.1) for k in (0, 1)]
+    assert "| 4.000 ÷× 2.67 " in report.table({"runs": [*seeds, *bases], "absent": []})
     both = [*rows, *(r | {"task": "tsp"} for r in rows if r["side"] == "ours")]
     text = report.table({"runs": both, "absent": []})
     lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| lpgd ")]
