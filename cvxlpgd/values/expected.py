@@ -14,13 +14,15 @@ solutions, w_bar = (1/N) Σ_i x*'(w_i)'g.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cvxlpgd.derivatives import Derivative
+from cvxlpgd.errors import SolveFailed
 from cvxlpgd.layer import Call, Layer, Record, failure
 from cvxlpgd.values.differences import lagrangian_difference
 from cvxlpgd.values.noise import Noisy, Settings, moved
@@ -86,7 +88,8 @@ class Expected:
         call = self.call if self.derivative is None else self.call.with_derivative(self.derivative)
         call = replace(call, once=failure.Once(degenerate=True))  # one of the copies may be silent
         bars = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
-        means = [g if g is None else g / samples for g in call.vjp(bars, needed)]
+        with _of_copies(samples, batch):
+            means = [g if g is None else g / samples for g in call.vjp(bars, needed)]
         if self.watch is not None:
             self.watch(call.record)
         elif self.derivative is not None:
@@ -122,7 +125,8 @@ def expected(
     InvalidInput, SolveFailed
     """
     noisy = moved(layer, values, settings, rng)
-    call = layer.forward(noisy.values)
+    with _of_copies(settings.samples, noisy.batch.samples):
+        call = layer.forward(noisy.values)
     rows = np.concatenate([np.asarray(v) for v in call.outputs], axis=1)
     solutions = rows.reshape(settings.samples, noisy.batch.samples, rows.shape[1])
     return Expected(call, noisy, settings, solutions, derivative, control_variate, watch)
@@ -179,8 +183,20 @@ def expected_difference(
     targets = _of_batch(layer, targets, shape, "target")
     if margin is not None:
         margin = _of_batch(layer, margin, shape, "margin")
-    inner = lagrangian_difference(layer, noisy.values, targets, margin)
+    with _of_copies(settings.samples, noisy.batch.samples):
+        inner = lagrangian_difference(layer, noisy.values, targets, margin)
     return ExpectedDifferences(inner, noisy, settings.samples)
+
+
+@contextmanager
+def _of_copies(samples: int, batch: int) -> Iterator[None]:
+    """Give a failure the numbers of its samples, and say what those in its text are."""
+    try:
+        yield
+    except SolveFailed as error:
+        statuses = {k % batch: s for k, s in zip(error.samples, error.statuses, strict=True)}
+        text = f"{error} The first number is that of the copy with noise, of {samples}."
+        raise SolveFailed(text, tuple(statuses), tuple(statuses.values())) from None
 
 
 def _of_batch(

@@ -352,8 +352,15 @@ def test_failed_samples_are_nan_and_count_nothing():
     mean.nansum().backward()
     assert (costs.grad[1] == 0).all()
     strict = cvxlpgd.torch.CvxpyLayer(problem, [cost], [x])
-    with pytest.raises(SolveFailed):
+    costs = torch.tensor([[0.5, 30.0], [0.5, -30.0], [0.5, -40.0]])
+    with pytest.raises(SolveFailed, match=r"\(3, 2\).*number is that of the copy") as caught:
         Perturbed(strict, 4)(costs)
+    assert caught.value.samples == (1, 2)
+    assert caught.value.statuses == ("unbounded", "unbounded")
+    loss = FenchelYoung(Perturbed(strict, 4))
+    with pytest.raises(SolveFailed) as caught:
+        loss(costs[1], torch.zeros(2))
+    assert caught.value.samples == (0,)
 
 
 @pytest.mark.parametrize(
