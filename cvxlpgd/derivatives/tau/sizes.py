@@ -27,7 +27,8 @@ from cvxlpgd.solvers.protocol import FINEST
 
 SMOOTH = 1.2e-3  # kappa where a difference stands for a derivative: not a round number, so that a
 # cotangent along the cost itself never cancels it exactly
-LINEAR = 1.0  # kappa for the costs of linear and integer programs: see docs/choosing.md
+LINEAR = 1.0  # kappa for the costs of linear and integer programs, which decides better than 0.5
+# or 2 on paths, knapsacks and tours: docs/experiments.md
 
 SAME = 1e-6  # of a loss: less than this is left of it when the objective is taken off, which is
 # the rounding of float32; more is what a prediction is wrong by, and is to be seen
