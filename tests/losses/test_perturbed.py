@@ -154,6 +154,8 @@ def test_implicit_mle_is_a_mean_of_differences(side):
 def test_adaptive_implicit_mle_adapts():
     """Kappa grows while gradients are zero; as big as kappa, tau follows the cost and the loss."""
     layer, _ = layers(*selection())
+    usual = AdaptiveImplicitMLE(layer).schedule
+    assert (usual().kappa, usual.factor, usual.target) == (1.0, 1.001, 0.5)
     schedule = Adaptive(start=1e-4, factor=2.0, target=0.9, rate=1.0)
     loss = AdaptiveImplicitMLE(layer, 4, 0.1, schedule)
     cost = torch.tensor(rng.uniform(1, 2, size=(5, N)), requires_grad=True)
