@@ -51,12 +51,12 @@ class Setting:
         return Known(self.model, self.data.features[self.train], costs)
 
     def pooled(self, name: str) -> Any:
-        """A loss over a pool; the generator that says when to solve is seeded, as it is not."""
+        """A loss over a pool, which solves in the same steps as ours."""
         import pyepo.func
 
         kind = getattr(pyepo.func, name)
         loss = kind(self.model, processes=1, solve_ratio=SOLVE_RATIO, dataset=self.known())
-        loss._branch_rng = np.random.RandomState(self.job["seed"])
+        loss._branch_rng = np.random.default_rng(self.job["seed"])
         return loss
 
     def regret(self, name: str, **options: Any) -> Loss:
