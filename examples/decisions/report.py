@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ Cell = tuple[Any, ...]
 
 FLOOR = 1e-3  # regrets below 0.1 % count as that: a ratio to nothing would outweigh all others
 REGRETS = {"validation": "best_validation_regret", "test": "best_test_regret"}
+WITH = {"same": "the same solver", "default": "each one's default"}
 OF_CELL = ("task", "degree", "noise", "train", "seed")
 
 
@@ -99,7 +100,7 @@ class Figures:
 
 
 def table(results: Row, samples: str = "test") -> str:
-    """A table for each task, two of all tasks, and below what is left out and what failed.
+    """A table for each task, some of all tasks, and below what is left out and what failed.
 
     Parameters
     ----------
@@ -110,7 +111,10 @@ def table(results: Row, samples: str = "test") -> str:
     figures = Figures(results["runs"], samples)
     parts = [_of_task(figures, task) for task in figures.tasks()]
     if len(parts) > 1:
-        parts += [_of_all(figures, "regret", _regret), _of_all(figures, "seconds", _seconds)]
+        parts.append(_of_all(figures, "regret, ours / theirs", _regret, figures.solvers()))
+        for solver in figures.solvers():
+            title = f"seconds, {WITH[solver]}, ours / theirs"
+            parts.append(_of_all(figures, title, _seconds, [solver]))
     lost = [run for run in results["runs"] if "failure" in run]
     for what in dict.fromkeys((r["side"], r["method"], r["task"], r["solver"]) for r in lost):
         same = [r for r in lost if (r["side"], r["method"], r["task"], r["solver"]) == what]
@@ -162,18 +166,21 @@ def _words(figures: Figures, task: str, method: str, solver: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _of_all(figures: Figures, what: str, word: Callable[..., str]) -> str:
-    """One figure of all tasks and methods, ours / PyEPO's."""
+def _of_all(figures: Figures, title: str, word: Callable[..., str], solvers: Sequence[str]) -> str:
+    """One figure of all tasks and methods, of one of these sets of rows."""
     tasks = figures.tasks()
     methods = [m for m in METHODS | EXTRA if any(m in figures.methods(task) for task in tasks)]
     lines = [
-        [method, *(_pair(figures, task, method, word) for task in tasks)] for method in methods
+        [method, *(_pair(figures, task, method, word, solvers) for task in tasks)]
+        for method in methods
     ]
     text = tabulate(lines, headers=["method", *tasks], tablefmt="github", disable_numparse=True)
-    return f"{what}, ours / theirs\n\n{text}"
+    return f"{title}\n\n{text}"
 
 
-def _pair(figures: Figures, task: str, method: str, word: Callable[..., str]) -> str:
+def _pair(
+    figures: Figures, task: str, method: str, word: Callable[..., str], solvers: Sequence[str]
+) -> str:
     """Of the set of rows in which both packages have a method, in more cells, the first of those
     alike.
     """
@@ -182,7 +189,7 @@ def _pair(figures: Figures, task: str, method: str, word: Callable[..., str]) ->
         sides = sum(bool(figures.cells(task, side, method, solver)) for side in SIDES)
         return sides, figures.common(task, method, solver)
 
-    solver = max(figures.solvers(), key=worth)
+    solver = max(solvers, key=worth)
     pair = [word(figures, task, side, method, solver) for side in SIDES]
     return " / ".join(w or "–" for w in pair) if any(pair) else ""
 

@@ -168,8 +168,11 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
     text = report.table({"runs": both, "absent": []})
     lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| lpgd ")]
     # tasks in their order; where only one package ran, cells are all of its own
-    assert [word.strip() for word in lines[-2]] == ["lpgd", "4.00 / 0.50", "2.00 / –"]
-    assert [word.strip() for word in lines[-1]] == ["lpgd", "2 / 1", "2 / –"]
+    assert [word.strip() for word in lines[-3]] == ["lpgd", "4.00 / 0.50", "2.00 / –"]
+    assert "seconds, the same solver, ours / theirs" in text
+    assert [word.strip() for word in lines[-2]] == ["lpgd", "2 / 1", "2 / –"]
+    assert "seconds, each one's default, ours / theirs" in text
+    assert [word.strip() for word in lines[-1]] == ["lpgd", "0.5 / 1", "0.5 / –"]
 
 
 def test_a_training_that_leads_nowhere_is_a_failure(run, monkeypatch, tmp_path):
