@@ -128,7 +128,7 @@ def _row_sizes(program: ConeProgram, x: Array) -> Array:
     least = xp.min(apart, axis=1, keepdims=True) if structure.m else here[:, :0]
     unit = norm(here)[:, None]
     if structure.m:
-        unit = xp.maximum(unit, xp.where(xp.isfinite(least), least, least * 0.0))
+        unit = xp.maximum(unit, xp.where(xp.isfinite(least), least, xp.zeros_like(least)))
     return b + product(structure.A, A, here) + sums * unit + LEFT / TOLERATED
 
 

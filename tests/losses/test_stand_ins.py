@@ -15,6 +15,7 @@ import cvxlpgd.numpy
 import cvxlpgd.torch
 from cvxlpgd import Exact
 from cvxlpgd.errors import (
+    FailedSampleWarning,
     InaccurateSolutionWarning,
     InfeasibleTargetWarning,
     InvalidInput,
@@ -178,6 +179,87 @@ def test_the_point_of_cone_aligned(inward, sense):
         assert np.array_equal(of_alone()[0], pullback(np.eye(12)[k])[0][k])
 
 
+def cone_loss(constraints, c, target, inward=0.0):
+    """The loss of a NumPy layer of linear costs, and its gradient."""
+    x, cost = cp.Variable(len(target)), cp.Parameter(len(target))
+    problem = cp.Problem(cp.Minimize(cost @ x), constraints(x))
+    loss, pullback = ConeAligned(cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x]), inward).vjp(
+        np.array(c, dtype=float), np.array(target, dtype=float)
+    )
+    return loss, pullback()[0]
+
+
+def test_bounds_that_equalities_imply_are_no_rows():
+    """x = (0, 1, 0, 0): moving from x1 to x2 or x3 changes nothing but (-1, 1, 0) costs."""
+    rows = lambda x: [cp.sum(x) == 1, cp.sum(x[1:]) == 1, x >= 0]  # noqa: E731
+    c = [0, 1, 0.5, 0]
+    # the cone: costs in which x1 costs least of the last three; u = -c less its part in it
+    loss, _ = cone_loss(rows, c, [0, 1, 0, 0])
+    nearest = np.array([0.0, 0.5, 0.5, 0.5])
+    assert loss == pytest.approx(1 - nearest @ c / np.linalg.norm(nearest) / np.linalg.norm(c))
+
+
+@pytest.mark.parametrize("bound", [1e3, 1e9, 1e12])
+def test_the_cone_is_blind_to_a_bound_that_is_far_away(bound):
+    rows = lambda x: [cp.sum(x[:2]) == 1, x[0] - x[2] == 0, x >= 0, x <= bound]  # noqa: E731
+    loss, gradient = cone_loss(rows, [2, 1, 1], [1, 0, 1])
+    assert loss > 0.01
+    assert gradient @ [1, -1, 1] > 0.01  # the decision's cost against the other one's
+    assert cone_loss(rows, [2, 1, 1], [0, 1, 0])[0] == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("nought", [0.0, 0.1 + 0.2 - 0.3])
+@pytest.mark.parametrize("zero", [0.0, 5e-9, 1e-7])
+def test_the_cone_takes_solvers_zeros_for_zeros(zero, nought):
+    rows = lambda x: [cp.sum(x) == 2, x[5] - x[4] <= 2 + nought, x >= nought]  # noqa: E731
+    rows_of_one = lambda x: [*rows(x), x <= 1]  # noqa: E731
+    target = np.array([1 - 2 * zero, 1 - 2 * zero, zero, zero, zero, zero])
+    loss, _ = cone_loss(rows_of_one, [1, 2, 3, 4, 5, 6], target)
+    assert loss == pytest.approx(0, abs=1e-12)
+
+
+def test_cones_of_few_rows_of_many_variables():
+    n = 40
+    loss, gradient = cone_loss(
+        lambda x: [x >= 0, x[1:] <= 1], np.ones(n), np.append(0, [0.5] * 39), 0.1
+    )
+    # t is along the first row's normal, whatever its share
+    assert loss == pytest.approx(1 - 1 / np.sqrt(n))
+    assert gradient[0] < 0
+
+
+def test_opposite_and_nearly_opposite_normals():
+    nearly = lambda x: [x[0] <= 0, -x[0] + 1e-6 * x[1] <= 0, x >= -1, x <= 1]  # noqa: E731
+    c, a = np.array([1.0, 2, 3]), np.array([[1, 0, 0], [-1, 1e-6, 0]])
+    a /= np.linalg.norm(a, axis=1)[:, None]
+    # a large weight w = 5e5 for each of them: (y_i - 1/y_i) w = a_i (u - t), y_i close to 1
+    t = (1 + a @ -c / np.linalg.norm(c) / 1e6) @ a
+    expected = 1 + t @ c / np.linalg.norm(t) / np.linalg.norm(c)
+    assert cone_loss(nearly, c, np.zeros(3), 1e6)[0] == pytest.approx(expected, abs=1e-5)
+    # the decision's first entry is fixed; u points there in part
+    fixed = lambda x: [x[0] <= 0.5, x[0] >= 0.5, x <= 1]  # noqa: E731
+    for inward in (0.0, 1e-12, 1e-3):
+        assert cone_loss(fixed, [1, 1], [0.5, 0.5], inward)[0] == pytest.approx(1 - np.sqrt(0.5))
+
+
+def test_costs_without_a_direction_fail_alone():
+    x, cost = cp.Variable(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(cost @ x), [x >= 0])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [cost], [x], on_failure="nan")
+    with pytest.warns(FailedSampleWarning, match=r"sample \(1, 0\): the cost is 0"):
+        value, pullback = ConeAligned(layer, reduction="none").vjp(
+            np.array([[[1.0, 2.0]], [[0.0, 0.0]]]), np.zeros(2)
+        )
+    assert np.isnan(value).tolist() == [[False], [True]]
+    assert (pullback(np.ones((2, 1)))[0][1] == 0).all()
+
+
+def test_points_that_are_not_found_are_told(monkeypatch):
+    monkeypatch.setattr("cvxlpgd.losses.cone_aligned.STEPS", 2)
+    with pytest.warns(InaccurateSolutionWarning, match="of 1 targets is inaccurate after 2 steps"):
+        cone_loss(lambda x: [x >= 0, cp.sum(x) <= 1], [1, 2], [1, 0], 1e-3)
+
+
 def test_the_cone_of_a_decision_that_equalities_leave_no_choice():
     x, cost = cp.Variable(2), cp.Parameter(2)
     problem = cp.Problem(cp.Minimize(cost @ x), [x == [1.0, 0.0], x >= 0])
@@ -240,12 +322,12 @@ def test_arguments_are_refused():
     with pytest.raises(InvalidOption, match="tol must be"):
         Regularized(layer, tol=0)
     with pytest.raises(InvalidOption, match="inward must be"):
-        ConeAligned(layer, -0.5)
+        ConeAligned(layer, 1e-15)
     with pytest.raises(InvalidOption, match="no margins"):
         Regularized(layer).lagrangian_difference(
             torch.rand(N), targets=SUBSETS[:1], margin=SUBSETS[:1]
         )
-    with pytest.raises(InvalidInput, match="cost of sample 1 is 0"):
+    with pytest.raises(InvalidInput, match="sample 1: the cost is 0"):
         ConeAligned(layer)(torch.tensor([[1.0] * N, [0.0] * N]), SUBSETS[:2])
     with pytest.warns(InfeasibleTargetWarning, match="1 of 2 targets"):
         ConeAligned(layer)(torch.rand(2, N), SUBSETS[:2] * np.array([[1.0], [1.2]]))
