@@ -18,7 +18,7 @@ from cvxlpgd.errors import InvalidInput, InvalidOption, InvalidProblem
 from cvxlpgd.layer import Layer, real
 from cvxlpgd.program import ConeProgram, Data
 from cvxlpgd.program.restriction import Restriction
-from cvxlpgd.values.targets import fix_columns, hidden_in_objective
+from cvxlpgd.values.targets import columns_of, fix_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,9 @@ def require_linear_cost(layer: Layer, what: str) -> None:
         )
 
 
-def require_objective(layer: Layer, columns: np.ndarray) -> None:
-    """Raise InvalidProblem unless the objective is one of these columns alone."""
-    if len(hidden_in_objective(layer, columns)):
+def require_objective(layer: Layer) -> None:
+    """Raise InvalidProblem unless the objective is one of the returned variables alone."""
+    if len(columns_of(layer).hidden):
         raise InvalidProblem(
             "the objective has terms of variables that the layer does not return, so that it is "
             "not known at a solution alone; return all variables of the objective, and write it "
@@ -125,7 +125,7 @@ def as_points(layer: Layer, rows: Sequence[np.ndarray]) -> Points:
         Where variables enter the objective that the layer does not return.
     """
     x, columns = fix_columns(layer, rows, np.zeros((len(rows[0]), layer.structure.n)))
-    require_objective(layer, columns)
+    require_objective(layer)
     return Points(x, columns)
 
 

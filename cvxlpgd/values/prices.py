@@ -33,7 +33,7 @@ class Prices:
         """
         require_linear_cost(layer, what)
         often = np.sum([v.often for v in layer.canonical.variables.outputs], axis=0)
-        require_objective(layer, np.flatnonzero(often))
+        require_objective(layer)
         if layer.structure.P.size:
             raise InvalidProblem(f"{what} is for a layer with a linear objective")
         return cls(layer, np.where(often > 0, often, 1.0))

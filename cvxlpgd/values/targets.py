@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,7 +45,7 @@ def complete(
         For a target that is not feasible, or no value of its variable.
     """
     x, columns = fix_columns(layer, rows, z.x)
-    known = _known(layer, columns)
+    known = _known(layer)
     keys = [] if known is None else [row.tobytes() for row in x[:, columns]]
     if known is not None and known.issuperset(keys):
         nothing = np.zeros_like(z.y)
@@ -65,21 +66,41 @@ def complete(
     return restriction.point(solution.point, x), solution.ok, solution.messages
 
 
-def _known(layer: Layer, columns: np.ndarray) -> set[bytes] | None:
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The columns of x that a layer's targets are values of."""
+
+    own: tuple[np.ndarray, ...]  # of each returned variable
+    all: np.ndarray
+    whole: np.ndarray  # those of integers
+    hidden: np.ndarray  # columns besides these that the objective has terms of
+
+
+_columns: WeakKeyDictionary[Layer, Columns] = WeakKeyDictionary()
+
+
+def columns_of(layer: Layer) -> Columns:
+    """The columns of the variables that a layer returns."""
+    if layer not in _columns:
+        structure, blocks = layer.structure, layer.canonical.parameters.blocks
+        own = tuple(np.flatnonzero(v.often) for v in layer.canonical.variables.outputs)
+        columns = np.unique(np.concatenate(own))
+        whole = np.intersect1d(np.union1d(structure.integer, structure.boolean), columns)
+        priced = np.flatnonzero(blocks["q"].base[0])
+        curved = np.concatenate([np.flatnonzero(blocks["P"].base[0]), blocks["P"].varying])
+        P = structure.P
+        terms = [priced, blocks["q"].varying, P.rows[curved], P.cols[curved]]
+        hidden = np.setdiff1d(np.concatenate(terms), columns)
+        _columns[layer] = Columns(own, columns, whole, hidden)
+    return _columns[layer]
+
+
+def _known(layer: Layer) -> set[bytes] | None:
     """The targets that are known to be feasible; None where that depends on more than them."""
     varying = layer.structure.varying
-    if len(varying.A) or len(varying.b) or len(hidden_in_objective(layer, columns)):
+    if len(varying.A) or len(varying.b) or len(columns_of(layer).hidden):
         return None
     return _feasible.setdefault(layer, set())
-
-
-def hidden_in_objective(layer: Layer, columns: np.ndarray) -> np.ndarray:
-    """The columns of x besides these that the objective has terms of."""
-    blocks, P = layer.canonical.parameters.blocks, layer.structure.P
-    priced = np.flatnonzero(blocks["q"].base[0])
-    curved = np.concatenate([np.flatnonzero(blocks["P"].base[0]), blocks["P"].varying])
-    own = [priced, blocks["q"].varying, P.rows[curved], P.cols[curved]]
-    return np.setdiff1d(np.concatenate(own), columns)
 
 
 def _require_feasible(infeasible: np.ndarray, violation: np.ndarray, places: np.ndarray) -> None:
@@ -102,9 +123,9 @@ def fix_columns(
     InvalidInput
         For a target that is no value of its variable.
     """
-    x, groups = x.copy(), []
-    for i, (output, v) in enumerate(zip(layer.canonical.variables.outputs, rows, strict=True)):
-        own = np.flatnonzero(output.often)
+    x, columns = x.copy(), columns_of(layer)
+    outputs = layer.canonical.variables.outputs
+    for i, (output, v, own) in enumerate(zip(outputs, rows, columns.own, strict=True)):
         x[:, own] = output.linear.adjoint(v)[:, own]
         x[:, own] /= output.often[own]
         off = np.abs(output.linear(x) - v).max(initial=0.0)
@@ -113,12 +134,10 @@ def fix_columns(
                 f"target {i} is not a value of variable {output.name}: it is NaN or infinite, not "
                 "symmetric, or has entries outside of the variable's pattern"
             )
-        groups.append(own)
-    columns = np.unique(np.concatenate(groups))
-    whole = np.intersect1d(np.union1d(layer.structure.integer, layer.structure.boolean), columns)
-    if np.abs(x[:, whole] - np.rint(x[:, whole])).max(initial=0.0) > TOLERATED:
+    whole = x[:, columns.whole]
+    if np.abs(whole - np.rint(whole)).max(initial=0.0) > TOLERATED:
         raise InvalidInput("a target of an integer variable is not an integer")
-    return x, columns
+    return x, columns.all
 
 
 def _nothing_left(left: ConeProgram) -> Solution:

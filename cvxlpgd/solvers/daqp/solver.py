@@ -7,7 +7,7 @@ from functools import partial
 
 from cvxlpgd.cones import NonNeg, Zero
 from cvxlpgd.program import ConeProgram, Solution
-from cvxlpgd.solvers.daqp.linear import Linear
+from cvxlpgd.solvers.daqp.linear import Linear, LinearForm
 from cvxlpgd.solvers.daqp.models import model_of, reductions_of
 from cvxlpgd.solvers.daqp.quadratic import Form, Quadratic
 from cvxlpgd.solvers.options import Configured, Options
@@ -48,7 +48,8 @@ class DAQP(Configured):
             settings |= {"eps_prox": PROXIMAL, "eq_reduction": 0}
             linear = partial(Linear, bounds, settings)
             # nothing of a set-up is worth keeping
-            solution = solve_prepared(self, program, start, linear, lasting=False)
+            form = LinearForm(program, bounds)
+            solution = solve_prepared(self, program, start, linear, lasting=False, form=form)
             return bounds.with_slack(solution, program)
         prepare = partial(Quadratic, structure, reductions_of(structure, bounds), settings)
         solution = solve_prepared(self, program, start, prepare, form=Form(program))
