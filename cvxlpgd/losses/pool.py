@@ -128,8 +128,8 @@ class SolutionPool:
 
     def _columns(self, terms: Terms) -> np.ndarray:
         """φ, and r without what all have in common."""
-        common = self._terms.rest[0] if len(self) else 0.0
-        common = common if len(self) or not len(terms) else terms.rest[0]
+        first = self._terms if len(self) else terms
+        common = first.rest[0] if len(first) else 0.0
         return np.column_stack([terms.features, terms.rest - common])
 
 
