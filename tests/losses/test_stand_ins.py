@@ -190,10 +190,13 @@ def cone_loss(constraints, c, target, inward=0.0):
 
 
 def test_bounds_that_equalities_imply_are_no_rows():
-    """x = (0, 1, 0, 0): moving from x1 to x2 or x3 changes nothing but (-1, 1, 0) costs."""
-    rows = lambda x: [cp.sum(x) == 1, cp.sum(x[1:]) == 1, x >= 0]  # noqa: E731
+    """The equalities fix the first entry at 0, and imply its bound, which is no row then."""
+
+    def rows(x):
+        return [cp.sum(x) == 1, cp.sum(x[1:]) == 1, x >= 0]
+
     c = [0, 1, 0.5, 0]
-    # the cone: costs in which x1 costs least of the last three; u = -c less its part in it
+    # the cone: costs in which x1 costs least of the last three
     loss, _ = cone_loss(rows, c, [0, 1, 0, 0])
     nearest = np.array([0.0, 0.5, 0.5, 0.5])
     assert loss == pytest.approx(1 - nearest @ c / np.linalg.norm(nearest) / np.linalg.norm(c))
@@ -201,7 +204,9 @@ def test_bounds_that_equalities_imply_are_no_rows():
 
 @pytest.mark.parametrize("bound", [1e3, 1e9, 1e12])
 def test_the_cone_is_blind_to_a_bound_that_is_far_away(bound):
-    rows = lambda x: [cp.sum(x[:2]) == 1, x[0] - x[2] == 0, x >= 0, x <= bound]  # noqa: E731
+    def rows(x):
+        return [cp.sum(x[:2]) == 1, x[0] - x[2] == 0, x >= 0, x <= bound]
+
     loss, gradient = cone_loss(rows, [2, 1, 1], [1, 0, 1])
     assert loss > 0.01
     assert gradient @ [1, -1, 1] > 0.01  # the decision's cost against the other one's
@@ -211,10 +216,11 @@ def test_the_cone_is_blind_to_a_bound_that_is_far_away(bound):
 @pytest.mark.parametrize("nought", [0.0, 0.1 + 0.2 - 0.3])
 @pytest.mark.parametrize("zero", [0.0, 5e-9, 1e-7])
 def test_the_cone_takes_solvers_zeros_for_zeros(zero, nought):
-    rows = lambda x: [cp.sum(x) == 2, x[5] - x[4] <= 2 + nought, x >= nought]  # noqa: E731
-    rows_of_one = lambda x: [*rows(x), x <= 1]  # noqa: E731
+    def rows(x):
+        return [cp.sum(x) == 2, x >= nought, x <= 1]
+
     target = np.array([1 - 2 * zero, 1 - 2 * zero, zero, zero, zero, zero])
-    loss, _ = cone_loss(rows_of_one, [1, 2, 3, 4, 5, 6], target)
+    loss, _ = cone_loss(rows, [1, 2, 3, 4, 5, 6], target)
     assert loss == pytest.approx(0, abs=1e-12)
 
 
@@ -229,15 +235,20 @@ def test_cones_of_few_rows_of_many_variables():
 
 
 def test_opposite_and_nearly_opposite_normals():
-    nearly = lambda x: [x[0] <= 0, -x[0] + 1e-6 * x[1] <= 0, x >= -1, x <= 1]  # noqa: E731
+    def nearly(x):
+        return [x[0] <= 0, -x[0] + 1e-6 * x[1] <= 0, x >= -1, x <= 1]
+
     c, a = np.array([1.0, 2, 3]), np.array([[1, 0, 0], [-1, 1e-6, 0]])
     a /= np.linalg.norm(a, axis=1)[:, None]
     # a large weight w = 5e5 for each of them: (y_i - 1/y_i) w = a_i (u - t), y_i close to 1
     t = (1 + a @ -c / np.linalg.norm(c) / 1e6) @ a
     expected = 1 + t @ c / np.linalg.norm(t) / np.linalg.norm(c)
     assert cone_loss(nearly, c, np.zeros(3), 1e6)[0] == pytest.approx(expected, abs=1e-5)
+
     # the decision's first entry is fixed; u points there in part
-    fixed = lambda x: [x[0] <= 0.5, x[0] >= 0.5, x <= 1]  # noqa: E731
+    def fixed(x):
+        return [x[0] <= 0.5, x[0] >= 0.5, x <= 1]
+
     for inward in (0.0, 1e-12, 1e-3):
         assert cone_loss(fixed, [1, 1], [0.5, 0.5], inward)[0] == pytest.approx(1 - np.sqrt(0.5))
 
