@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _regrets(panel: Any, figures: Figures, task: str, names: list[str]) -> None:
         for side in SIDES:
             for solver in figures.solvers():
                 logs = np.log(list(figures.ratios(task, side, name, solver).values()))
-                if not len(logs) or _repeated(figures, task, side, name, solver):
+                if not len(logs) or not _is_shown(figures, task, side, name, solver):
                     continue
                 error = logs.std(ddof=1) / np.sqrt(len(logs)) if len(logs) > 1 else 0.0
                 low, high = np.exp(logs.mean() - error), np.exp(logs.mean() + error)
@@ -81,15 +82,15 @@ def _seconds(panel: Any, figures: Figures, task: str, names: list[str]) -> None:
         for side in SIDES:
             for solver in figures.solvers():
                 seconds = figures.seconds(task, side, name, solver)
-                if np.isfinite(seconds) and not _repeated(figures, task, side, name, solver):
+                if np.isfinite(seconds) and _is_shown(figures, task, side, name, solver):
                     _mark(panel, seconds, line, side, solver)
 
 
-def _repeated(figures: Figures, task: str, side: str, name: str, solver: str) -> bool:
-    """Whether it is what the mark of the first set shows already."""
+def _is_shown(figures: Figures, task: str, side: str, name: str, solver: str) -> bool:
+    """Whether there are cells, and others than those of the mark of the first set."""
     first = figures.solvers()[0]
-    mine, theirs = (figures.chosen(task, side, name, s) for s in (solver, first))
-    return solver != first and mine is theirs
+    mine, theirs = (figures.cells(task, side, name, s) for s in (solver, first))
+    return bool(mine) and (solver == first or mine != theirs)
 
 
 def _mark(panel: Any, x: float, line: int, side: str, solver: str) -> None:
@@ -103,7 +104,8 @@ def _legend(figure: Any, figures: Figures) -> None:
     handles = []
     for side in SIDES:
         for solver, word in (("same", "the same solver"), ("default", "its default solver")):
-            if any(r["side"] == side and r["solver"] == solver for r in figures.runs):
+            marks = product(figures.tasks(), METHODS | EXTRA)
+            if any(_is_shown(figures, task, side, name, solver) for task, name in marks):
                 color = COLORS[side]
                 face = color if solver == "same" else "none"
                 label = f"{NAMES[side]}, {word}"
