@@ -29,6 +29,10 @@ class Figures:
         self._all: dict[Cell, list[Row]] = {}
         self.figure = REGRETS[samples]
         self.runs = [run for run in runs if "failure" not in run]
+        # what needs no solver belongs to both sets, and is counted in the first
+        solving = {run["solver"] for run in self.runs if run["backend"] != "none"}
+        first = min(solving or {run["solver"] for run in self.runs}, key=SOLVERS.index, default="")
+        self.runs = [r | {"solver": first} if r["backend"] == "none" else r for r in self.runs]
         for run in self.runs:
             what = (run["task"], run["side"], run["method"], run["solver"])
             self._all.setdefault(what, []).append(run)

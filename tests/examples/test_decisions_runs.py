@@ -160,6 +160,12 @@ def test_the_table_compares_in_the_same_cells_by_what_validation_prefers():
     assert "failed, 1 runs of ours lpgd shortest_path same: SolveFailed: x" in text
     assert "left out: y" in text
     assert "regret, ours / theirs" not in text  # of a single task
+    # what needs no solver is of both sets, whichever it was run with
+    apart = [a_run(**base, seed=k, solver=plan.SOLVERS[k], best_test_regret=0.1) for k in (0, 1)]
+    seeds = [a_run(seed=k, solver="default", backend="DAQP") for k in (0, 1)]
+    for some in (apart, apart[::-1]):
+        of_both = report.Figures([*some, *seeds, a_run()])
+        assert len(ratios(of_both, "shortest_path", "ours", "lpgd", "default")) == 2
     # two seeds of one cell, 2 and 8: exp(std(log 2, log 8)) = exp(log 4 / sqrt 2)
     seeds = [a_run(seed=k, best_test_regret=regret) for k, regret in ((0, 0.2), (1, 0.8))]
     bases = [a_run(**base, seed=k, best_test_regret=0.1) for k in (0, 1)]
