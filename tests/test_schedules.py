@@ -43,6 +43,18 @@ def test_a_relative_tau_follows_cost_and_cotangent():
     assert np.allclose(layer.info.tau, tau * 10)
 
 
+@pytest.mark.filterwarnings("ignore::cvxlpgd.errors.DegenerateGradientWarning")
+@pytest.mark.parametrize("units", [1e-6, 1.0, 1e6])
+def test_a_relative_tau_of_small_costs(units):
+    """Prices that bounds and a sum share cancel to the costs, however small these are."""
+    x, c = cp.Variable(6), cp.Parameter(6)
+    problem = cp.Problem(cp.Minimize(c @ x), [cp.sum(x) == 2, x >= 0, x <= 1])
+    layer = cvxlpgd.numpy.CvxpyLayer(problem, [c], [x], derivative=LPGD(tau=Relative(1.0)))
+    costs = units * np.random.default_rng(0).normal(size=(20, 6))
+    gradient(layer, np.ones((20, 6)) * np.arange(6.0), costs)
+    assert np.allclose(layer.info.tau / units, np.abs(costs).max(axis=1) / 5 / units)
+
+
 def test_a_schedule_is_read_once_per_forward_and_changed_by_its_owner():
     calls = []
     schedule = Schedule(lambda k: calls.append(k) or 10.0 * 0.5**k)

@@ -27,18 +27,18 @@ from cvxlpgd.losses.scores import Scores, costs_of, rows_of, targets_of
 from cvxlpgd.program.restriction import TOLERATED
 from cvxlpgd.values.linear import cost_cotangent, without_cost
 from cvxlpgd.values.prices import Prices
+from cvxlpgd.values.targets import columns_of
 
 INWARD, LEAST_INWARD = 3e-4, 1e-12  # docs/experiments.md; below the second lies rounding
 ZERO = 1e-6  # of a variable's own size: what a solver, or single precision, leaves in its place
 NOISE = 1e-15  # of the largest variable: a right-hand side that was meant to be 0
 IMPLIED = 1e-7  # of a unit normal: what is left of one that the equalities imply
 NONE = 1e-14  # of a unit vector, likewise
-ENTRIES = 4_000_000  # in work at a time
+ENTRIES = 4_000_000  # of normals and matrices that are in work at a time
 
 # Newton's method: the most steps, how near it comes, how fast products fall, and its steps' share
 # of the way to the boundary
 STEPS, NEAR, FALL, SHORT = 100, 1e-9, 0.1, 0.995
-
 
 NO_DIRECTION = "the cost is 0, which has no direction: begin with others"
 
@@ -88,7 +88,7 @@ class ConeAligned:
         inner = layer._layer
         Prices.of(inner, "ConeAligned")
         structure = inner.structure
-        if not np.sum([v.often for v in inner.canonical.variables.outputs], axis=0).all():
+        if len(columns_of(inner).all) < structure.n:
             raise InvalidProblem(
                 "ConeAligned needs all variables of the constraints: return them, and write the "
                 "constraints without norms, absolute values and maxima"
@@ -221,7 +221,14 @@ def _angles(
 
 def _nearest(A: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Where |v - A'y|^2 is least over y >= 0, for each of A (batch, k, r) and v (batch, r)."""
-    return np.array([nnls(a.T, point)[0] for a, point in zip(A, v, strict=True)])
+    y = np.array([nnls(a.T, point)[0] for a, point in zip(A, v, strict=True)])
+    # SciPy's active sets end early at some degenerate vertices
+    slope = _each(A, _each(A.transpose(0, 2, 1), y) - v)
+    wrong = np.maximum(-slope, np.abs(y * slope)) > NEAR * np.maximum(1.0, y)
+    (again,) = np.nonzero(wrong.any(axis=1))
+    if len(again):
+        y[again] = _deep(A[again], v[again], LEAST_INWARD)
+    return y
 
 
 def _deep(A: np.ndarray, v: np.ndarray, inward: float) -> np.ndarray:

@@ -69,8 +69,9 @@ class AdaptiveImplicitMLE(ImplicitMLE):
 
         tau = kappa |c| / |g|,   from c - tau g to c + tau g
 
-    sample by sample; kappa begins at 1, grows by a thousandth after a backward pass in which fewer
-    gradients than the schedule's target were not zero, and shrinks likewise after others.
+    sample by sample, |.| the largest entry. kappa begins at 1, grows by a thousandth after a
+    backward pass in which fewer gradients than the schedule's target were not zero, and shrinks
+    likewise after others.
 
     Minervini, Franceschi, Niepert, "Adaptive perturbation-based gradient estimation for discrete
     latent variable models", AAAI 2023, where kappa moves by steps towards one non-zero entry.

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cvxlpgd.errors import InvalidInput, InvalidOption
-from cvxlpgd.layer import Layer, form_batch
+from cvxlpgd.layer import Layer, failure, form_batch
 from cvxlpgd.layer.inputs import Batch
 from cvxlpgd.layer.packed import Packed
 
@@ -153,9 +153,12 @@ def moved(
     Raises
     ------
     InvalidInput
-        For a sparse value of a moved parameter, and a multiplied one that is 0 somewhere.
+        For a value outside its domain, unless on_failure="nan"; a sparse value of a moved
+        parameter; a multiplied one that is 0 somewhere.
     """
     batch = form_batch(layer.domains, values)
+    if layer.settings.on_failure == "raise":  # here, where samples are numbered, and not copies
+        failure.raise_faults(layer.compiled.faults(batch), batch.shape)
     noisy = Noisy(batch, list(values), {}, {}, {})
     for k in settings.moved:
         domain, value = layer.domains[k], values[k]

@@ -65,12 +65,19 @@ METHODS = {
     ),
 }  # fmt: skip
 
-# LPGD() of the regret with another constant in its rule for linear programs; run if named
+# With other constants than the default ones; run if named: kappa of LPGD() for linear programs, and
+# the weight that moves ConeAligned's point into its cone
 KAPPAS = {f"lpgd_kappa_{kappa:g}": kappa for kappa in (0.3, 0.5, 2.0, 4.0)}
+INWARDS = {f"cave_inward_{inward:g}": inward for inward in (0.0, 1e-4, 1e-3, 3e-3)}
 EXTRA = {
     name: Method(
         f"LPGD() of the regret, kappa = {kappa:g}", "", {"ours": ("portfolio",)},
         "its derivative is exact: there is no kappa",
     )
     for name, kappa in KAPPAS.items()
+} | {
+    name: Method(
+        f"ConeAligned, inward = {inward:g}", "", METHODS["cave"].without, METHODS["cave"].why
+    )
+    for name, inward in INWARDS.items()
 }  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from cvxlpgd import LPGD, losses
 from cvxlpgd.torch import CvxpyLayer
 from examples.decisions import tasks
-from examples.decisions.methods import KAPPAS, LAMBDA, PG_SIGMA, SIGMA, SOLVE_RATIO
+from examples.decisions.methods import INWARDS, KAPPAS, LAMBDA, PG_SIGMA, SIGMA, SOLVE_RATIO
 from examples.decisions.training import Row, training
 from examples.regret.__main__ import kappa_of_linear_programs
 from examples.shortest_path import task as grid
@@ -179,6 +179,10 @@ LOSSES: dict[str, Callable[[Setting], Loss]] = {
     "pointwise": lambda s: _by_cost(s.pooled(losses.PointwiseRanking)),
     "cave": lambda s: _by_decision(losses.ConeAligned(s.layer())),
     **{name: lambda s: s.regret(s.layer()) for name in KAPPAS},
+    **{
+        name: lambda s, inward=inward: _by_decision(losses.ConeAligned(s.layer(), inward))
+        for name, inward in INWARDS.items()
+    },
 }
 
 

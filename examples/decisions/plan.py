@@ -21,7 +21,7 @@ DEAR = {  # hundreds of solves for a sample
     "ours": ("frank_wolfe",),
     "theirs": ("fenchel_young", "frank_wolfe"),
 }
-TOURS_BY_HIGHS = ("two_stage", "spo_plus", "perturbed_fy", "dbb", "lpgd", "map")  # 0.1 s a solve
+TOURS_BY_HIGHS = ("spo_plus", "perturbed_fy", "dbb", "lpgd", "map")  # 0.1 s a solve
 
 KEY = ("task", "degree", "noise", "train", "seed", "method", "side", "solver", "rate")
 

@@ -40,7 +40,7 @@ def test_the_plan_has_each_run_once_and_options_name_cells(monkeypatch):
     named = list(plan.wanted(options(monkeypatch, "--degrees 6 --noise 0 --tasks tsp --seeds 1")))
     assert {(r["task"], r["degree"], r["noise"]) for r in named} == {("tsp", 6, 0.0)}
     by_highs = {r["method"] for r in whole if (r["task"], r["solver"]) == ("tsp", "default")}
-    assert by_highs == set(plan.TOURS_BY_HIGHS) - {"two_stage"}
+    assert by_highs == set(plan.TOURS_BY_HIGHS)
     tours = "--tasks tsp --side ours --solver default"
     (one, _) = plan.wanted(options(monkeypatch, f"{tours} --methods nce"))
     assert one["method"] == "nce"

@@ -359,6 +359,8 @@ def test_failed_samples_are_nan_and_count_nothing():
         Perturbed(strict, 4)(costs)
     assert caught.value.samples == (1, 2)
     assert caught.value.statuses == ("unbounded", "unbounded")
+    with pytest.raises(InvalidInput, match="1 of 3 samples cannot be solved: sample 1: parameter"):
+        Perturbed(strict, 4)(torch.tensor([[0.5, 30.0], [0.5, torch.nan], [0.5, 30.0]]))
     loss = FenchelYoung(Perturbed(strict, 4))
     with pytest.raises(SolveFailed) as caught:
         loss(costs[1], torch.zeros(2))

@@ -8,6 +8,7 @@ import cvxpy as cp
 import numpy as np
 import pyepo.func
 import pytest
+import scipy.optimize
 import scipy.sparse as sp
 import torch
 
@@ -145,6 +146,23 @@ def test_the_gradient_of_cone_aligned(inward, sense):
             assert np.allclose(gradient[:, j], difference, atol=1e-6)
 
 
+def nearby_point(start, normals, equality, u, w):
+    """t = N'y + f a by the conditions N (t - u) + w (y - 1/y) = 0, a'(t - u) = 0 near `start`."""
+
+    def point(v):
+        return v[:-1] @ normals + v[-1] * equality
+
+    def conditions(v):
+        rest = point(v) - u
+        return np.append(normals @ rest / max(w, 1) + min(w, 1) * (v[:-1] - 1 / v[:-1]),
+                         equality @ rest)  # fmt: skip
+
+    found = scipy.optimize.root(conditions, start, tol=1e-13)
+    assert np.abs(conditions(found.x)).max() < 1e-12
+    assert (found.x[:-1] > 0).all()
+    return point(found.x)
+
+
 @pytest.mark.filterwarnings("default:Solution may be inaccurate:UserWarning")
 @SENSES
 @pytest.mark.parametrize("inward", [0.0, 1e-4, 0.1, 1e6])
@@ -172,8 +190,12 @@ def test_the_point_of_cone_aligned(inward, sense):
         cp.Problem(cp.Minimize(objective / max(inward, 1))).solve(
             solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
         )
-        cos = u @ t.value / np.linalg.norm(t.value)
-        assert value[k] == pytest.approx(1 - cos, abs=1e-5)
+        point = t.value
+        if inward:  # to rounding: the conditions on y are smooth
+            start = np.append(y.value, free.value)
+            point = nearby_point(start, normals, A[0], u, inward / len(normals))
+        cos = u @ point / np.linalg.norm(point)
+        assert value[k] == pytest.approx(1 - cos, abs=1e-9 if inward else 1e-6)
         alone, of_alone = loss.vjp(cost_of_k, decision)
         assert alone == value[k]
         assert np.array_equal(of_alone()[0], pullback(np.eye(12)[k])[0][k])
@@ -251,6 +273,19 @@ def test_opposite_and_nearly_opposite_normals():
 
     for inward in (0.0, 1e-12, 1e-3):
         assert cone_loss(fixed, [1, 1], [0.5, 0.5], inward)[0] == pytest.approx(1 - np.sqrt(0.5))
+
+
+def test_the_nearest_point_at_a_degenerate_decision():
+    """Where SciPy's nonnegative least squares end before the nearest point."""
+    E = np.array([[1.0, 0, 0, 1, 1, 0, 1], [0, 1, 1, 0, 1, 1, 0]])
+    x, c = np.array([0.0, 0, 1, 1, 1, 1, 0]), np.array([0, 1, 1, 1, 1, 1, 0.5])
+    loss, _ = cone_loss(lambda v: [E @ v == E @ x, 2 * v[0] >= 0, v >= 0, v <= 1], c, x)
+    eye = np.eye(7)
+    columns = np.vstack([-eye[:1], eye * np.where(x > 0, 1, -1)[:, None], E]).T
+    lower = np.append(np.zeros(8), [-np.inf] * 2)
+    u = -c / np.linalg.norm(c)
+    t = columns @ scipy.optimize.lsq_linear(columns, u, (lower, np.inf), method="bvls").x
+    assert loss == pytest.approx(1 - u @ t / np.linalg.norm(t), abs=1e-8)
 
 
 def test_costs_without_a_direction_fail_alone():

@@ -57,11 +57,11 @@ def cotangent_step(
     Px, Aty = product(structure.P, w.P, z.x), transposed_product(structure.A, w.A, z.y)
     size = xp.maximum(norm(Px[:, user]), norm(Aty[:, user]))
     noise = NOISE * max(accuracy, FINEST)
-    at_most = structure.m * norm(w.A) * norm(z.y)
-    if bool((size <= noise * (1 + at_most)).any()):
+    costs, at_most = norm(w.q[:, user]), structure.m * norm(w.A) * norm(z.y)
+    if bool((size <= noise * (costs + at_most)).any()):
         uncancelled = norm(transposed_product(structure.A, xp.abs(w.A), xp.abs(z.y))[:, user])
-        size = xp.where(size > noise * (1 + uncancelled), size, uncancelled)
-    size = xp.maximum(norm(w.q[:, user]), xp.where(size > noise, size, size * 0.0))
+        size = xp.where(size > noise * (costs + uncancelled), size, uncancelled)
+    size = xp.maximum(costs, xp.where(size > noise, size, size * 0.0))
     return tau.kappa * _smallest((size, norm(z_bar.x)), (norm(w.b), norm(z_bar.y)))
 
 
