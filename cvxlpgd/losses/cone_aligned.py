@@ -225,9 +225,9 @@ def _nearest(A: np.ndarray, v: np.ndarray) -> np.ndarray:
     # SciPy's active sets end early at some degenerate vertices
     slope = _each(A, _each(A.transpose(0, 2, 1), y) - v)
     wrong = np.maximum(-slope, np.abs(y * slope)) > NEAR * np.maximum(1.0, y)
-    (again,) = np.nonzero(wrong.any(axis=1))
-    if len(again):
-        y[again] = _deep(A[again], v[again], LEAST_INWARD)
+    (late,) = np.nonzero(wrong.any(axis=1))
+    if len(late):
+        y[late] = _deep(A[late], v[late], LEAST_INWARD)
     return y
 
 
